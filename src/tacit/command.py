@@ -1,0 +1,181 @@
+"""From words to a verb: the parser is made of the verb's own fields and docstrings."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import sys
+from dataclasses import MISSING, fields
+from pathlib import Path
+from typing import Any, NoReturn
+
+import yaml
+from jsonargparse import ArgumentParser, set_parsing_settings
+
+from tacit.core.errors import InputError, nearest
+from tacit.core.models import ModelRef, import_object
+from tacit.synthesize import METHODS, Method
+from tacit.verbs import VERBS
+from tacit.verbs.base import Verb
+
+__all__ = ["build_parser", "parse"]
+
+set_parsing_settings(subclasses_enabled=[Method], docstring_parse_attribute_docstrings=True)
+
+
+class _Parser(ArgumentParser):
+    """Says what is wrong in one line, with the nearest name, and leaves the exit to the caller."""
+
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        if isinstance(ex, InputError):
+            raise ex
+        raise InputError(_in_one_line(message, self)) from ex
+
+
+def _in_one_line(message: str, parser: ArgumentParser) -> str:
+    options = [option.removeprefix("--") for action in parser._actions for option in action.option_strings if option.startswith("--")]
+    if unknown := re.search(r"unrecognized arguments?: (\S+)", message):
+        name = unknown[1].partition("=")[0]
+        return f"no option is called {name}{nearest(name.removeprefix('--'), options)}"
+    if problem := re.search(r"Problem with given class_path '([\w.]+)':\s*Option '([\w.]+)' is not accepted", message):
+        kind = import_object(":".join(problem[1].rsplit(".", 1)))
+        return f"{kind.__name__} has no option {problem[2]!r}{nearest(problem[2], [f.name for f in fields(kind)], most=20)}"
+    if key := re.search(r"Option '([\w.]+)' is not accepted", message):
+        group = re.search(r'Parser key "(\w+)"', message)
+        name = f"{group[1]}.{key[1]}" if group and f"{group[1]}.{key[1].split('.')[0]}" not in options else key[1]
+        return f"no option is called {name!r}{nearest(name, options)}"
+    if 'key "method"' in message and (given := re.search(r"Expected a dot import path string: (\S+)", message)):
+        return f"no method is called {given[1]!r}{nearest(given[1], [kind.__name__ for kind in METHODS], most=20)}"
+    text = re.sub(r"<class '([\w.]+)'>", r"\1", message)
+    text = re.sub(r'Parser key "([^"]+)":', r"\1:", text)
+    return re.sub(r"\s+", " ", text).strip()
+
+
+def build_parser(verb: str) -> ArgumentParser:
+    """Return the parser of a verb."""
+    kind: type[Verb] = import_object(VERBS[verb][0])
+    parser = _Parser(prog=f"tacit {verb}", usage=f"tacit {verb} [options]")
+    parser.add_argument("--config", action="config", help="YAML file with any of the options below; the command line wins.")
+    special = {f.name: f.metadata["cli"] for f in fields(kind) if "cli" in f.metadata}
+    parser.add_class_arguments(kind, skip=set(special))
+    for name, cli_type in special.items():
+        if cli_type is ModelRef:
+            parser.add_class_arguments(ModelRef, name)
+        else:
+            parser.add_argument(f"--{name}", type=cli_type, default=None, help=_help(kind, name))
+    return parser
+
+
+def _help(kind: type[Verb], name: str) -> str:
+    from docstring_parser import parse_from_object
+
+    for owner in kind.__mro__:
+        for parameter in parse_from_object(owner).params if owner is not object else ():
+            if parameter.arg_name == name and parameter.description:
+                return parameter.description
+    return ""
+
+
+def parse(verb: str, words: list[str]) -> Verb:
+    """Return the verb that `words` describe.
+
+    Raises:
+        InputError: Unknown options, values of the wrong type, or what the verb itself refuses.
+    """
+    if os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())
+    kind: type[Verb] = import_object(VERBS[verb][0])
+    models = [f.name for f in fields(kind) if f.metadata.get("cli") is ModelRef]
+    parser = build_parser(verb)
+    flags = [f.name for f in fields(kind) if f.type == "bool"]
+    chosen = parser.parse_args(_arranged(words, models, flags, getattr(kind, "positional", None)))
+    made = parser.instantiate(chosen)
+    values: dict[str, Any] = {}
+    for field in fields(kind):
+        value = made.get(field.name)
+        if field.name in models:
+            value = value if value is not None and value.path else None
+            if value is None and field.default is MISSING:
+                raise InputError(f"--{field.name} is missing: give a folder that tacit wrote, or package.module:callable")
+        values[field.name] = value
+    return kind(**values)
+
+
+def _arranged(words: list[str], models: list[str], flags: list[str], positional: str | None) -> list[str]:
+    """Put words into the order and the spelling that the parser wants.
+
+    Dashes inside names become underscores; `--teacher X` means `--teacher.path X`, and several of them a list; a chosen method comes before
+    its fields, whatever the order, and a config's method of another class is dropped whole, so that no field of it leaks.
+    """
+    pairs, configs = _pairs(words, flags, positional)
+    method = next((value for name, value in reversed(pairs) if name == "--method"), None)
+    arranged: list[str] = []
+    for config in configs:
+        arranged += ["--config", json.dumps(_read_config(config, method, models))]
+    if method is not None:
+        arranged += ["--method", method]
+    for model in models:
+        paths = [value for name, value in pairs if name == f"--{model}" and value is not None]
+        if paths:
+            arranged += [f"--{model}.path", paths[0] if len(paths) == 1 else json.dumps(paths)]
+    taken = {"--method", *(f"--{model}" for model in models)}
+    for name, value in pairs:
+        if name not in taken:
+            arranged += [name] if value is None else [f"{name}={value}"]
+    return arranged
+
+
+def _pairs(words: list[str], flags: list[str], positional: str | None) -> tuple[list[tuple[str, str | None]], list[str]]:
+    """Return (option, value) pairs, and the config files; a flag alone means true."""
+    pairs: list[tuple[str, str | None]] = []
+    configs: list[str] = []
+    place = 0
+    while place < len(words):
+        word = words[place]
+        place += 1
+        if not word.startswith("--"):
+            if word == "-h":
+                pairs.append(("--help", None))
+            elif positional is not None:
+                pairs.append((f"--{positional}", word))
+                positional = None
+            else:
+                raise InputError(f"unexpected word {word!r}: options start with --")
+            continue
+        name, equals, value = word.partition("=")
+        name = "--" + name[2:].replace("-", "_")
+        following = words[place] if place < len(words) and not words[place].startswith("--") else None
+        if not equals and name[2:] in flags and following not in ("true", "false"):
+            value, equals = "true", "="
+        elif not equals and following is not None:
+            value, equals = following, "="
+            place += 1
+        if name == "--config":
+            configs.append(value)
+        else:
+            pairs.append((name, value if equals else None))
+    return pairs, configs
+
+
+def _read_config(path: str, method: str | None, models: list[str]) -> dict[str, Any]:
+    try:
+        loaded = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"config: can't read {path}: {error.strerror}") from error
+    except yaml.YAMLError as error:
+        raise InputError(f"config: {path} is not YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(loaded, dict):
+        raise InputError(f"config: {path} holds no options: expected a mapping from names to values")
+    for model in models:
+        if isinstance(loaded.get(model), str | list):
+            loaded[model] = {"path": loaded[model]}
+        if isinstance(loaded.get(model), dict) and loaded[model].get("path", "") is None:
+            raise InputError(
+                f"config: {path} was made from Python with a live {model}: give --{model} here, and take `{model}` out of the file"
+            )
+    stands = loaded.get("method")
+    name = stands.get("class_path", "") if isinstance(stands, dict) else str(stands or "")
+    if method is not None and name.rpartition(".")[2].lower() != method.rpartition(".")[2].lower():
+        loaded.pop("method", None)
+    return loaded

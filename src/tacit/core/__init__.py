@@ -1,0 +1,1 @@
+"""Core: networks, probes, losses, runs; imports nothing of the rest."""

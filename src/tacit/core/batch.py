@@ -1,0 +1,26 @@
+"""Batch: some images, and what is known of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+__all__ = ["Batch"]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Some images, and what is known of them.
+
+    Args:
+        images: float in [0, 1], of shape (N, C, H, W).
+        targets: Class numbers (N,), soft labels (N, classes) or dense labels (N, H, W), where there are any.
+        logits: What the teacher says of these very images, where that is known already, of shape (N, classes).
+        index: Which samples of a stored set these are, of shape (N,).
+    """
+
+    images: Tensor
+    targets: Tensor | None = None
+    logits: Tensor | None = None
+    index: Tensor | None = None

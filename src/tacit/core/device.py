@@ -1,0 +1,168 @@
+"""Runtime: device, precision and threads, chosen once; the seconds that each kind of work took."""
+
+from __future__ import annotations
+
+import os
+import resource
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from typing import TYPE_CHECKING, Literal, get_args
+
+import torch
+from torch import Tensor, nn
+
+from tacit.core.errors import InputError
+from tacit.core.loss import check_finite
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
+
+__all__ = ["Clock", "Precision", "Runtime", "choose_threads", "peak_memory_mb"]
+
+Precision = Literal["auto", "32-true", "bf16-mixed", "16-mixed"]
+
+
+def choose_threads() -> int:
+    """Return how many threads torch should use: OMP_NUM_THREADS where the user set it, else the cores that this process may use."""
+    wanted = os.environ.get("OMP_NUM_THREADS", "")
+    if wanted.isdigit() and int(wanted) > 0:
+        return int(wanted)
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, min(cores, _quota()))
+
+
+def _quota() -> int:
+    """Return the whole cores that a container grants (cgroup v2), or a large number."""
+    try:
+        with open("/sys/fs/cgroup/cpu.max", encoding="ascii") as file:
+            quota, period = file.read().split()
+        return max(1, int(quota) // int(period))
+    except (OSError, ValueError):
+        return 1 << 16
+
+
+def peak_memory_mb() -> float:
+    """Return the largest resident set of this process so far, in MB (2**20 bytes)."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / 1024 if os.uname().sysname != "Darwin" else peak / 2**20
+
+
+class Runtime:
+    """Where and how the work is done: a thin hold on Lightning Fabric.
+
+    Args:
+        device: ``auto``, ``cpu``, ``cuda``, ``mps`` ... as Fabric's accelerator.
+        precision: ``32-true``, ``bf16-mixed``, ``16-mixed`` or ``auto``: bf16 on GPUs that have it, fp32 elsewhere.
+        devices: How many devices, or ``auto``.
+        num_nodes: How many machines.
+        strategy: Fabric's strategy, as ``ddp``.
+    """
+
+    def __init__(
+        self,
+        device: str = "auto",
+        precision: Precision = "auto",
+        *,
+        devices: int | str = 1,
+        num_nodes: int = 1,
+        strategy: str = "auto",
+    ) -> None:
+        import logging
+        import warnings
+
+        logging.getLogger("lightning.fabric").setLevel(logging.WARNING)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            from lightning_fabric import Fabric
+        if precision not in get_args(Precision):
+            raise InputError(f"precision: expected one of {', '.join(get_args(Precision))}, got {precision!r}")
+        if device.startswith("cuda") and not torch.cuda.is_available():
+            raise InputError("device: cuda was asked for, and torch finds no CUDA device here; use `--device cpu`")
+        gpu = torch.cuda.is_available() and device in ("auto", "cuda", "gpu")
+        chosen = precision if precision != "auto" else "bf16-mixed" if gpu and torch.cuda.is_bf16_supported() else "32-true"
+        try:
+            self.fabric: Fabric = Fabric(accelerator=device, devices=devices, num_nodes=num_nodes, strategy=strategy, precision=chosen)
+        except (ValueError, RuntimeError) as error:
+            raise InputError(f"device: {str(error).splitlines()[0]}") from error
+        self.precision: str = chosen
+        if self.fabric.device.type == "cpu":
+            torch.set_num_threads(choose_threads())
+        self.fabric.launch()
+
+    @property
+    def device(self) -> torch.device:
+        """The device of this process."""
+        return self.fabric.device
+
+    @property
+    def main(self) -> bool:
+        """Whether this process writes files and shows progress."""
+        return self.fabric.is_global_zero
+
+    @property
+    def name(self) -> str:
+        """The device in words."""
+        if self.device.type == "cuda":
+            return torch.cuda.get_device_name(self.device)
+        return f"{self.device.type} ({torch.get_num_threads()} threads)" if self.device.type == "cpu" else self.device.type
+
+    def autocast(self) -> AbstractContextManager[None]:
+        """Return a fresh autocast context. Enter it anew for each step: a context held over optimiser steps keeps stale copies of weights."""
+        context: AbstractContextManager[None] = self.fabric.autocast()
+        return context
+
+    def place(self, module: nn.Module) -> None:
+        """Move a module to the device, in channels_last where it has convolutions."""
+        module.to(self.device)
+        if any(p.ndim == 4 for p in module.parameters()):
+            module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    def generator(self, seed: int) -> torch.Generator:
+        """Return a generator on the device; each rank of a launch draws its own stream."""
+        return torch.Generator(self.device).manual_seed(seed * 1_000_003 + self.fabric.global_rank)
+
+    def average_gradients(self, parameters: list[nn.Parameter]) -> None:
+        """Average gradients over all processes; nothing to do for one."""
+        if self.fabric.world_size > 1:
+            for parameter in parameters:
+                if parameter.grad is not None:
+                    parameter.grad = self.fabric.all_reduce(parameter.grad, reduce_op="mean")  # type: ignore[assignment]
+
+    def guard(self, parts: Mapping[str, Tensor], where: str, step: int) -> None:
+        """Stop at a NaN or infinite loss: at every step on a CPU; every 25 steps on a GPU, so that no step waits for the device."""
+        if self.device.type == "cpu" or step % 25 == 0:
+            check_finite(parts, where)
+
+
+class Clock:
+    """Seconds of wall time by kind of work; they add up over resumes."""
+
+    KINDS = ("synthesis", "training", "evaluation")
+
+    def __init__(self) -> None:
+        self.seconds = dict.fromkeys(self.KINDS, 0.0)
+        self._running: list[str] = []
+
+    @contextmanager
+    def __call__(self, kind: str) -> Iterator[None]:
+        """Count the time spent inside to `kind`, and not to the kind around it."""
+        start = time.perf_counter()
+        self._running.append(kind)
+        try:
+            yield
+        finally:
+            spent = time.perf_counter() - start
+            self._running.pop()
+            self.seconds[kind] += spent
+            if self._running:
+                self.seconds[self._running[-1]] -= spent
+
+    @property
+    def budgeted(self) -> float:
+        """Seconds that count against a budget: all but evaluation."""
+        return self.seconds["synthesis"] + self.seconds["training"]
+
+    def report(self) -> dict[str, float]:
+        """Return the seconds of each kind and in all."""
+        return {**self.seconds, "total": sum(self.seconds.values())}

@@ -1,0 +1,94 @@
+"""Writing files so that a reader never meets half of one, and a full disk is an error in one line."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load as load_tensors
+from safetensors.torch import save as save_tensors
+from torch import Tensor, nn
+
+from tacit.core.errors import InputError
+
+__all__ = ["hash_tensors", "read_json", "read_tensors", "write_file", "write_json", "write_tensors"]
+
+
+def write_file(path: Path, data: bytes | str) -> None:
+    """Write a whole file: to a temporary name, flushed, then renamed. `InputError` where the disk is full or not writable."""
+    temporary = path.with_name(f".{path.name}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with temporary.open("wb") as file:
+            file.write(data.encode() if isinstance(data, str) else data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        raise InputError(f"can't write {path}: {error.strerror or error}; what was there before is untouched") from error
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write `value` as indented JSON; NaN is refused."""
+    write_file(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    """Read a JSON file; `InputError` where it is missing or not JSON."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise InputError(f"no such file: {path}") from error
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path} is not readable JSON: {error}") from error
+
+
+def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str] | None = None) -> None:
+    """Write tensors as a safetensors file."""
+    plain = {key: value.detach().cpu().contiguous().clone() for key, value in tensors.items()}
+    write_file(path, save_tensors(plain, metadata))
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """Read a `.safetensors` or a `.pt` / `.pth` file of tensors, never unpickling code. `InputError` where that can't be done."""
+    if not path.is_file():
+        raise InputError(f"no weights at {path}")
+    try:
+        if path.suffix == ".safetensors":
+            return load_tensors(path.read_bytes())
+        loaded = torch.load(path, map_location="cpu", weights_only=True)
+    except (SafetensorError, EOFError, OSError, RuntimeError) as error:
+        raise InputError(f"{path} is truncated or no weights file: {str(error).splitlines()[0]}") from error
+    except Exception as error:
+        if type(error).__name__ != "UnpicklingError":
+            raise
+        raise InputError(
+            f"{path} holds more than tensors (a pickled module or code), and tacit never unpickles that: "
+            "save the state_dict, `torch.save(model.state_dict(), path)`, or safetensors"
+        ) from error
+    for key in ("state_dict", "model", "model_state_dict"):
+        if isinstance(loaded, Mapping) and isinstance(loaded.get(key), Mapping):
+            loaded = loaded[key]
+            break
+    if isinstance(loaded, nn.Module) or not isinstance(loaded, Mapping) or not all(isinstance(v, Tensor) for v in loaded.values()):
+        raise InputError(f"{path} holds no state_dict: expected a mapping from names to tensors, got a {type(loaded).__name__}")
+    return dict(loaded)
+
+
+def hash_tensors(tensors: Mapping[str, Tensor]) -> str:
+    """Return a sha256 of names, types, shapes and values: the identity of a model's weights."""
+    digest = hashlib.sha256()
+    for key in sorted(tensors):
+        value = tensors[key].detach().cpu().contiguous()
+        digest.update(f"{key} {value.dtype} {list(value.shape)}\n".encode())
+        digest.update(value.reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()

@@ -1,0 +1,156 @@
+"""View, Needs, Loss, Objective: what a loss sees, what it asks for, and how losses add up."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from tacit.core.probe import Signals
+
+__all__ = ["Loss", "Needs", "NonFiniteLossError", "Objective", "View", "Weight", "check_finite"]
+
+
+@dataclass(frozen=True)
+class Needs:
+    """What a loss must be shown. The loops add these up, so that nothing else is computed."""
+
+    teacher: bool = True
+    student: bool = False
+    bn: bool = False
+    teacher_taps: tuple[str, ...] = ()
+    student_taps: tuple[str, ...] = ()
+
+    def __or__(self, other: Needs) -> Needs:
+        return Needs(
+            self.teacher or other.teacher,
+            self.student or other.student,
+            self.bn or other.bn,
+            tuple(dict.fromkeys(self.teacher_taps + other.teacher_taps)),
+            tuple(dict.fromkeys(self.student_taps + other.student_taps)),
+        )
+
+
+class View:
+    """One step, as a loss sees it.
+
+    Args:
+        images: What the networks were shown, in [0, 1], of shape (N, C, H, W).
+        targets: What is wanted: class numbers (N,), soft labels (N, classes), dense labels (N, H, W), or nothing.
+        teacher: What the teacher said of `images`.
+        student: What the student said of `images`.
+        latent: The noise behind the images, of shape (N, width), for losses that ask for diversity.
+        index: Which stored samples these are, of shape (N,), for losses with a bank.
+        look: Shows other images to the teacher, for losses with crops of their own.
+        canvas: The images before augmentation, for priors on pixels.
+        step: Optimisation steps done in this round (synthesis) or in all (distillation).
+        round: Rounds done.
+        generator: Source of every random draw that a loss makes.
+    """
+
+    __slots__ = ("_student", "_teacher", "canvas", "generator", "images", "index", "latent", "look", "round", "step", "targets")
+
+    def __init__(
+        self,
+        images: Tensor,
+        targets: Tensor | None = None,
+        *,
+        teacher: Signals | None = None,
+        student: Signals | None = None,
+        latent: Tensor | None = None,
+        index: Tensor | None = None,
+        look: Callable[[Tensor], Signals] | None = None,
+        canvas: Tensor | None = None,
+        step: int = 0,
+        round: int = 0,
+        generator: torch.Generator | None = None,
+    ) -> None:
+        self.images, self.targets = images, targets
+        self._teacher, self._student = teacher, student
+        self.latent, self.index, self.look = latent, index, look
+        self.canvas = images if canvas is None else canvas
+        self.step, self.round, self.generator = step, round, generator
+
+    @property
+    def teacher(self) -> Signals:
+        """What the teacher said; `ValueError` where there is none."""
+        if self._teacher is None:
+            raise ValueError("this objective compares with a teacher, and there is none")
+        return self._teacher
+
+    @property
+    def student(self) -> Signals:
+        """What the student said; `ValueError` where there is none."""
+        if self._student is None:
+            raise ValueError("this objective compares with a student: pass `student=`")
+        return self._student
+
+
+class Loss(nn.Module):
+    """A 0-d scalar of a view. Its own parameters, if any, are found by `parameters()`."""
+
+    needs: Needs = Needs()
+
+    def forward(self, view: View) -> Tensor:
+        """Return the loss, of shape (), in fp32."""
+        raise NotImplementedError
+
+    def remember(self, view: View) -> None:
+        """Take note of the batch that was kept; for losses with a memory."""
+
+
+Weight = float | Callable[[View], float]
+"""A number, or a function of the view: ``lambda view: 0.0 if view.round < 20 else 1.0`` is a warm-up by rounds."""
+
+
+class NonFiniteLossError(RuntimeError):
+    """A term of the loss became NaN or infinite; raised before the optimiser's step."""
+
+
+class Objective(Loss):
+    """A weighted sum of named losses: ``Objective(ce=(1.0, ClassPrior()), bn=(10.0, BNAlignment()))``.
+
+    A term whose weight is zero at a step is not computed, and does not appear among the parts.
+    """
+
+    def __init__(self, **terms: tuple[Weight, Loss]) -> None:
+        super().__init__()
+        self.weights: dict[str, Weight] = {name: weight for name, (weight, _) in terms.items()}
+        self.losses = nn.ModuleDict({name: loss for name, (_, loss) in terms.items()})
+        self.needs = Needs(teacher=False)
+        for weight, loss in terms.values():
+            if weight != 0.0:
+                self.needs |= loss.needs
+
+    def weight(self, name: str, view: View) -> float:
+        """Return the weight of the term `name` at this step."""
+        weight = self.weights[name]
+        return weight(view) if callable(weight) else weight
+
+    def parts(self, view: View) -> dict[str, Tensor]:
+        """Return every term, unweighted, by name."""
+        return {name: loss(view) for name, loss in self.losses.items() if self.weight(name, view) != 0.0}
+
+    def total(self, parts: Mapping[str, Tensor], view: View) -> Tensor:
+        """Return the weighted sum of `parts`, of shape ()."""
+        if not parts:
+            return view.images.new_zeros(())
+        return torch.stack([self.weight(name, view) * part for name, part in parts.items()]).sum()
+
+    def forward(self, view: View) -> Tensor:
+        return self.total(self.parts(view), view)
+
+    def remember(self, view: View) -> None:
+        for loss in self.losses.values():
+            if isinstance(loss, Loss):
+                loss.remember(view)
+
+
+def check_finite(parts: Mapping[str, Tensor], where: str) -> None:
+    """Raise `NonFiniteLossError` with the names of the terms that are NaN or infinite."""
+    values = torch.stack([part.detach() for part in parts.values()]) if parts else torch.zeros(1)
+    if not bool(torch.isfinite(values).all()):
+        bad = ", ".join(f"{name} = {float(part.detach()):g}" for name, part in parts.items() if not bool(torch.isfinite(part)))
+        raise NonFiniteLossError(f"{where}: the loss became {bad}; try a smaller learning rate, or `--precision 32-true`")

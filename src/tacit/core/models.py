@@ -1,0 +1,174 @@
+"""Loading and saving models: by import path with weights, or as a folder that tacit wrote."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import os
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from tacit.core.errors import InputError, nearest
+from tacit.core.files import hash_tensors, read_json, read_tensors, write_json, write_tensors
+from tacit.core.network import Ensemble, Network, Origin, Spec, Task, count_parameters
+
+__all__ = ["ModelRef", "import_object", "load", "model_hash", "save"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelRef:
+    """Where a model is, and what it expects."""
+
+    path: str | list[str] = ""
+    """A folder that tacit wrote, or `package.module:callable`; several make an ensemble."""
+    kwargs: dict[str, Any] = field(default_factory=dict)
+    """Arguments of the callable."""
+    weights: Path | None = None
+    """Weights for the callable's model, `.safetensors` or `.pt` (only tensors are read)."""
+    shape: tuple[int, int, int] | None = None
+    """Channels, height and width of an image."""
+    classes: int | None = None
+    """Number of classes."""
+    mean: tuple[float, ...] | None = None
+    """Per-channel mean subtracted from images in [0, 1]; not given: zeros."""
+    std: tuple[float, ...] | None = None
+    """Per-channel standard deviation by which images in [0, 1] are divided; not given: ones."""
+    names: tuple[str, ...] | None = None
+    """Names of the classes."""
+    task: Task | None = None
+    """classification or segmentation."""
+    output: str | None = None
+    """Which output holds the logits: a dict's key, a tuple's index, an object's attribute."""
+
+    def load(self, default: Spec | None = None, *, seed: int | None = None) -> Network:
+        """Build the network, load its weights, and check it; `default` (a teacher's spec) fills in what is not given here."""
+        paths = [self.path] if isinstance(self.path, str) else list(self.path)
+        if not paths:
+            raise InputError("no model was given")
+        if len(paths) > 1 and (self.kwargs or self.weights):
+            raise InputError("kwargs and weights belong to one model: give the members of an ensemble as folders that tacit wrote")
+        networks = [self._load_one(path, default, seed).check() for path in paths]
+        return networks[0] if len(networks) == 1 else Ensemble.of(networks)
+
+    def _load_one(self, path: str, default: Spec | None, seed: int | None) -> Network:
+        given = {f.name: getattr(self, f.name) for f in fields(Spec) if getattr(self, f.name) is not None}
+        if ":" not in path or Path(path).exists():
+            return _load_folder(Path(path), given)
+        inherited = {} if default is None else {key: value for key, value in asdict(default).items() if key != "output"}
+        if "shape" in given or "classes" in given:
+            inherited = {key: value for key, value in inherited.items() if key not in ("mean", "std", "names")}
+        known = {**inherited, **given}
+        missing = [name for name in ("shape", "classes") if name not in known]
+        if missing:
+            raise InputError(f"{path}: say what the model expects: {' and '.join(missing)} (as `--teacher.shape '[3, 32, 32]'`)")
+        spec = Spec(**known)
+        factory = import_object(path)
+        if not callable(factory):
+            raise InputError(f"{path} is a {type(factory).__name__}, and no callable that makes a model")
+        if seed is not None:
+            torch.manual_seed(seed)
+        try:
+            inspect.signature(factory).bind(**self.kwargs)
+        except TypeError as error:
+            raise InputError(f"{path} can't be called with {self.kwargs}: {error}") from error
+        model = factory(**self.kwargs)
+        if not isinstance(model, nn.Module):
+            raise InputError(f"{path} made a {type(model).__name__}, expected an nn.Module")
+        network = Network(model, spec, origin=Origin(factory=path, kwargs=self.kwargs))
+        if self.weights is not None:
+            _load_weights(network.model, read_tensors(self.weights), str(self.weights))
+        return network
+
+
+def import_object(path: str) -> Any:
+    """Return what ``package.module:name`` names; the working directory is searched too. `InputError` where there is no such thing."""
+    module_name, _, name = path.partition(":")
+    if os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())
+    try:
+        found: Any = importlib.import_module(module_name)
+    except ImportError as error:
+        raise InputError(f"can't import {module_name!r}: {error}") from error
+    for part in name.split("."):
+        if not hasattr(found, part):
+            raise InputError(f"{module_name} has no {name!r}{nearest(name, [n for n in vars(found) if not n.startswith('_')])}")
+        found = getattr(found, part)
+    return found
+
+
+def _load_folder(folder: Path, given: Mapping[str, Any]) -> Network:
+    inside = folder / "model" if (folder / "model" / "model.json").is_file() else folder
+    if not (inside / "model.json").is_file():
+        hint = "" if folder.exists() else " (there is no such folder)"
+        raise InputError(f"{folder} is no model folder{hint}: expected model.json and weights.safetensors, or package.module:callable")
+    described = read_json(inside / "model.json")
+    try:
+        spec = Spec(**{**described["spec"], **given})
+        factory, kwargs = described["factory"], described["kwargs"]
+    except (KeyError, TypeError) as error:
+        raise InputError(f"{inside / 'model.json'} was not written by tacit, or by another version: {error}") from error
+    if factory is None:
+        raise InputError(
+            f"{inside} was saved from a live object: give the code that builds it and the weights, "
+            f"as `package.module:callable` with `.weights {inside / 'weights.safetensors'}`"
+        )
+    build: Callable[..., nn.Module] = import_object(factory)
+    model = build(**kwargs)
+    _load_weights(model, read_tensors(inside / "weights.safetensors"), str(inside / "weights.safetensors"))
+    return Network(model, spec, origin=Origin(factory=factory, kwargs=kwargs))
+
+
+def _load_weights(model: nn.Module, weights: Mapping[str, Tensor], where: str) -> None:
+    for prefix in ("_orig_mod.", "module."):
+        if weights and all(key.startswith(prefix) for key in weights):
+            weights = {key.removeprefix(prefix): value for key, value in weights.items()}
+    wanted = model.state_dict()
+    for kind, keys in (("lacks", [k for k in wanted if k not in weights]), ("has unknown", [k for k in weights if k not in wanted])):
+        if keys:
+            more = f" and {len(keys) - 5} more" if len(keys) > 5 else ""
+            raise InputError(f"{where} {kind} {', '.join(keys[:5])}{more}: these are weights of another model than {type(model).__name__}")
+    for key, value in weights.items():
+        if value.shape != wanted[key].shape:
+            raise InputError(f"{where}: {key} has shape {list(value.shape)}, the model expects {list(wanted[key].shape)}")
+    model.load_state_dict(dict(weights))
+
+
+def load(model: str | Path | ModelRef, **reference: Any) -> Network:
+    """Load a model folder, or build ``package.module:callable``.
+
+    Args:
+        model: A folder that tacit wrote (or a run folder that holds one), or an import path.
+        reference: Fields of `ModelRef`: kwargs, weights, shape, classes, mean, std, names, output.
+
+    Returns:
+        A `Network`, fed with images in [0, 1].
+    """
+    return (model if isinstance(model, ModelRef) else ModelRef(path=str(model), **reference)).load()
+
+
+def model_hash(network: Network) -> str:
+    """Return the sha256 of a network's weights."""
+    return hash_tensors(network.model.state_dict())
+
+
+def save(network: Network, folder: str | Path) -> None:
+    """Write ``model.json`` and ``weights.safetensors`` into `folder`, from which `load` builds the network again."""
+    folder, weights = Path(folder), network.model.state_dict()
+    write_tensors(folder / "weights.safetensors", weights)
+    origin = network.origin
+    described = {
+        "format": 1,
+        "factory": origin.factory if origin else None,
+        "kwargs": dict(origin.kwargs) if origin else {},
+        "class": f"{type(network.model).__module__}.{type(network.model).__qualname__}",
+        "spec": asdict(network.spec),
+        "parameters": count_parameters(network.model),
+        "sha256": hash_tensors(weights),
+    }
+    write_json(folder / "model.json", described)

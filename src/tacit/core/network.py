@@ -1,0 +1,218 @@
+"""Spec, Network, Teacher, Ensemble: any module, fed with images in [0, 1]."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal, Self
+
+import torch
+from torch import Tensor, nn
+
+from tacit.core.errors import InputError
+
+__all__ = ["Ensemble", "Network", "Origin", "Spec", "Teacher", "count_parameters"]
+
+Task = Literal["classification", "segmentation"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Spec:
+    """What a model expects of its input and says with its output."""
+
+    shape: tuple[int, int, int]
+    """Channels, height and width of one image."""
+    classes: int
+    """Number of classes, at least 2."""
+    mean: tuple[float, ...] = ()
+    """Per-channel mean that is subtracted from images in [0, 1]; empty: zeros (the model takes [0, 1])."""
+    std: tuple[float, ...] = ()
+    """Per-channel standard deviation by which images in [0, 1] are divided; empty: ones."""
+    names: tuple[str, ...] = ()
+    """Names of the classes; empty: their numbers."""
+    task: Task = "classification"
+    """One label an image, or one label a pixel."""
+    output: str | None = None
+    """Which output holds the logits, for a model that returns a dict (key), a tuple (index) or an object (attribute)."""
+
+    def __post_init__(self) -> None:
+        for name in ("shape", "mean", "std", "names"):
+            object.__setattr__(self, name, tuple(getattr(self, name)))
+        if len(self.shape) != 3 or min(self.shape) < 1:
+            raise InputError(f"shape: expected three positive numbers (channels, height, width), got {list(self.shape)}")
+        if self.classes < 2:
+            raise InputError(f"classes: expected at least 2, got {self.classes}")
+        channels = self.shape[0]
+        for name, fill in (("mean", 0.0), ("std", 1.0)):
+            values = getattr(self, name) or (fill,) * channels
+            if len(values) != channels:
+                raise InputError(f"{name}: expected {channels} values, one a channel, got {len(values)}: {list(values)}")
+            object.__setattr__(self, name, tuple(float(v) for v in values))
+        if min(self.std) <= 0:
+            raise InputError(f"std: expected positive values, got {list(self.std)}")
+        if self.names and len(self.names) != self.classes:
+            raise InputError(f"names: expected {self.classes} class names, got {len(self.names)}")
+
+    def class_name(self, label: int) -> str:
+        """Return the name of class `label`, or its number where the classes have no names."""
+        return self.names[label] if self.names else str(label)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Origin:
+    """How a model can be built again: ``package.module:callable`` and its arguments."""
+
+    factory: str
+    kwargs: Mapping[str, Any]
+
+
+def count_parameters(model: nn.Module) -> int:
+    """Return the number of parameters of `model`; shared ones count once."""
+    return sum(p.numel() for p in model.parameters())
+
+
+def _unwrapped(model: nn.Module) -> nn.Module:
+    """Return the module behind `torch.compile`; refuse what can't be hooked."""
+    if isinstance(model, torch.jit.ScriptModule):
+        raise InputError(
+            "this is a TorchScript module: its layers can't be watched, nor its input differentiated safely; "
+            "give the nn.Module it was scripted from"
+        )
+    inner = getattr(model, "_orig_mod", None)
+    return inner if isinstance(inner, nn.Module) else model
+
+
+class Network(nn.Module):
+    """Any module, fed with images in [0, 1]; the only place that normalises.
+
+    Args:
+        model: Any `nn.Module` that takes a batch of shape (N, C, H, W). A compiled module is unwrapped; a scripted one is refused.
+        spec: What the model expects and says.
+        origin: How the model can be built again, if known; a saved folder needs it.
+        normalise: Whether to subtract `spec.mean` and divide by `spec.std`; an ensemble of networks does so inside.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, model: nn.Module, spec: Spec, *, origin: Origin | None = None, normalise: bool = True) -> None:
+        super().__init__()
+        self.model = _unwrapped(model)
+        self.spec = spec
+        self.origin = origin
+        self.normalise = normalise
+        self.register_buffer("mean", torch.tensor(spec.mean).view(-1, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(spec.std).view(-1, 1, 1), persistent=False)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return logits of shape (N, classes) for images of shape (N, C, H, W) in [0, 1]; for segmentation (N, classes, H, W)."""
+        if self.normalise:
+            images = (images - self.mean) / self.std
+        return self._logits(self.model(images))
+
+    def _logits(self, output: object) -> Tensor:
+        key, name = self.spec.output, type(self.model).__name__
+        if key is None:
+            if isinstance(output, Tensor):
+                return output
+            raise InputError(f"{name} returns {_outline(output)}: say which part holds the logits with the option `output`")
+        part: object = None
+        if isinstance(output, Mapping) and key in output:
+            part = output[key]
+        elif isinstance(output, Sequence) and key.lstrip("-").isdigit() and -len(output) <= int(key) < len(output):
+            part = output[int(key)]
+        elif not isinstance(output, Tensor):
+            part = getattr(output, key, None)
+        if not isinstance(part, Tensor):
+            raise InputError(f"output: {name} returns {_outline(output)}, which has no tensor called {key!r}")
+        return part
+
+    @torch.no_grad()
+    def check(self) -> Self:
+        """Run two images through the model; raise `InputError` where weights or answers are not what `spec` promises."""
+        for key, value in self.model.state_dict().items():
+            if value.is_floating_point() and not bool(torch.isfinite(value).all()):
+                raise InputError(f"the model's weights hold NaN or infinite values, first in {key!r}: load sound weights")
+        spec, modes = self.spec, {module: module.training for module in self.modules()}
+        images = torch.full((2, *spec.shape), 0.5, device=self.mean.device)
+        images[1] = torch.linspace(0, 1, images[1].numel(), device=images.device).view(spec.shape)
+        self.eval()
+        try:
+            logits = self(images)
+        except InputError:
+            raise
+        except (RuntimeError, ValueError, TypeError, IndexError) as error:
+            reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+            raise InputError(f"{type(self.model).__name__} can't take images of shape {list(spec.shape)}: {reason}") from error
+        finally:
+            for module, training in modes.items():
+                module.training = training
+        wanted = (2, spec.classes) if spec.task == "classification" else (2, spec.classes, *spec.shape[1:])
+        if tuple(logits.shape) != wanted:
+            raise InputError(
+                f"expected logits of shape {list(wanted)} for 2 images of {spec.classes} classes, got {list(logits.shape)}: "
+                "check `classes`, `shape` and `output`"
+            )
+        if not bool(torch.isfinite(logits).all()):
+            raise InputError(f"{type(self.model).__name__} answers ordinary images with NaN or infinite logits")
+        return self
+
+
+def _outline(output: object) -> str:
+    if isinstance(output, Mapping):
+        return f"a dict with the keys {[str(key) for key in output]}"
+    if isinstance(output, Sequence) and not isinstance(output, str):
+        return f"a {type(output).__name__} of {len(output)}"
+    return f"a {type(output).__name__}"
+
+
+class Teacher(Network):
+    """A network that stays frozen and in evaluation mode, whoever calls `train()`.
+
+    `Teacher.of(network)` works on a copy, so that the caller's module keeps its modes, gradients and hooks.
+    """
+
+    def __init__(self, model: nn.Module, spec: Spec, *, origin: Origin | None = None, normalise: bool = True) -> None:
+        super().__init__(model, spec, origin=origin, normalise=normalise)
+        self.requires_grad_(False)
+        self.zero_grad(set_to_none=True)
+        self.eval()
+
+    @classmethod
+    def of(cls, network: Network) -> Teacher:
+        """Return a frozen copy of `network`."""
+        model = copy.deepcopy(network.model)
+        return cls(model, network.spec, origin=network.origin, normalise=network.normalise)
+
+    def train(self, mode: bool = True) -> Self:
+        return super().train(False)
+
+
+class Ensemble(nn.Module):
+    """Several networks as one: the mean of their logits. Each normalises its own way; all take the same shape and classes."""
+
+    def __init__(self, networks: Iterable[Network]) -> None:
+        super().__init__()
+        self.networks = nn.ModuleList(networks)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return the mean logits, of shape (N, classes), for images in [0, 1]."""
+        return torch.stack([network(images) for network in self.networks]).mean(dim=0)
+
+    @staticmethod
+    def of(networks: Sequence[Network]) -> Network:
+        """Return the ensemble of `networks` as one `Network`; `InputError` where they disagree on shape, classes or task."""
+        first = networks[0].spec
+        for network in networks[1:]:
+            theirs = network.spec
+            if (theirs.shape, theirs.classes, theirs.task) != (first.shape, first.classes, first.task):
+                raise InputError(
+                    f"an ensemble must agree on shape, classes and task: {list(first.shape)}, {first.classes}, {first.task} "
+                    f"against {list(theirs.shape)}, {theirs.classes}, {theirs.task}"
+                )
+        mean, std = (
+            tuple(sum(values) / len(networks) for values in zip(*(getattr(n.spec, key) for n in networks), strict=True))
+            for key in ("mean", "std")
+        )
+        return Network(Ensemble(networks), replace(first, mean=mean, std=std, output=None), normalise=False)

@@ -1,0 +1,110 @@
+"""Probe and Signals: read features and batch statistics of any module, and leave nothing behind."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Self
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.utils.hooks import RemovableHandle
+
+from tacit.core.errors import InputError, nearest
+
+__all__ = ["BNStat", "Probe", "Signals", "norm_layers"]
+
+
+@dataclass(frozen=True)
+class BNStat:
+    """Batch statistics of the input of one batch-norm layer, beside those it was trained with; each of shape (channels,)."""
+
+    name: str
+    mean: Tensor
+    var: Tensor
+    running_mean: Tensor
+    running_var: Tensor
+
+
+@dataclass(frozen=True)
+class Signals:
+    """All that one forward pass said. A new object for each pass: nothing is overwritten."""
+
+    logits: Tensor
+    features: Mapping[str, Tensor] = field(default_factory=dict)
+    bn: tuple[BNStat, ...] = ()
+
+
+def norm_layers(model: nn.Module) -> dict[str, nn.Module]:
+    """Return the batch-norm layers of `model` that carry running statistics, by dotted name."""
+    return {
+        name: module
+        for name, module in model.named_modules()
+        if isinstance(module, _BatchNorm) and module.running_mean is not None and module.running_var is not None
+    }
+
+
+class Probe:
+    """Calls a module and returns all that it said; a context manager that takes its hooks off, also after an exception.
+
+    Args:
+        model: Any module; a `Network` for images in [0, 1].
+        taps: Dotted names of the modules whose outputs are wanted; a `Network`'s own module starts with ``model.``, which may be left out.
+        bn: Whether to measure the input of every batch-norm layer that carries running statistics.
+
+    Raises:
+        InputError: Where a tap does not exist (the nearest name is offered) or `bn` is asked of a module without running statistics.
+    """
+
+    def __init__(self, model: nn.Module, *, taps: Iterable[str] = (), bn: bool = False) -> None:
+        self.model = model
+        modules = dict(model.named_modules())
+        self._tapped: dict[str, nn.Module] = {}
+        for name in taps:
+            found = modules.get(name, modules.get(f"model.{name}"))
+            if found is None or not name:
+                raise InputError(f"no module is called {name!r}{nearest(name, [key.removeprefix('model.') for key in modules if key])}")
+            self._tapped[name] = found
+        self._norms = norm_layers(model) if bn else {}
+        if bn and not self._norms:
+            raise InputError(
+                "the model has no batch-norm layer with running statistics, which this method matches: use DFAD, which needs none"
+            )
+        self._handles: list[RemovableHandle] = []
+        self._features: dict[str, Tensor] = {}
+        self._bn: list[BNStat] = []
+
+    def __enter__(self) -> Self:
+        for name, module in self._tapped.items():
+            self._handles.append(module.register_forward_hook(self._tap(name)))
+        for name, norm in self._norms.items():
+            self._handles.append(norm.register_forward_pre_hook(self._stat(name)))
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        for handle in self._handles:
+            handle.remove()
+        self._handles.clear()
+
+    def __call__(self, images: Tensor) -> Signals:
+        self._features, self._bn = {}, []
+        logits = self.model(images)
+        return Signals(logits.float(), self._features, tuple(self._bn))
+
+    def _tap(self, name: str) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], None]:
+        def hook(_: nn.Module, __: tuple[Tensor, ...], output: Tensor) -> None:
+            if not isinstance(output, Tensor):
+                raise InputError(f"tap {name!r}: this module returns a {type(output).__name__}; tap one that returns a tensor")
+            self._features[name] = output
+
+        return hook
+
+    def _stat(self, name: str) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
+        def hook(norm: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+            x = inputs[0].float()
+            var, mean = torch.var_mean(x, dim=[d for d in range(x.ndim) if d != 1], correction=0)
+            self._bn.append(BNStat(name, mean, var, norm.get_buffer("running_mean"), norm.get_buffer("running_var")))
+
+        return hook

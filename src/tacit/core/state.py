@@ -1,0 +1,46 @@
+"""Restoring modules whose parameters and buffers changed shape since they were built (canvases, banks)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Literal
+
+from torch import Tensor, nn
+
+__all__ = ["frozen_as_critic", "load_state"]
+
+
+def load_state(module: nn.Module, state: Mapping[str, Tensor]) -> None:
+    """Load `state` into `module`; tensors take the shapes of the checkpoint."""
+    for key, value in state.items():
+        path, _, name = key.rpartition(".")
+        owner = module.get_submodule(path)
+        present = getattr(owner, name, None)
+        if not isinstance(present, Tensor) or present.shape == value.shape:
+            continue
+        fresh = value.detach().clone().to(present.device)
+        setattr(owner, name, nn.Parameter(fresh, requires_grad=present.requires_grad) if isinstance(present, nn.Parameter) else fresh)
+    module.load_state_dict(state)
+
+
+@contextmanager
+def frozen_as_critic(student: nn.Module | None, mode: Literal["train", "eval"], *, buffers_move: bool) -> Iterator[None]:
+    """Hold a student still while images are painted against it; put modes, gradient flags and (unless `buffers_move`) buffers back."""
+    if student is None:
+        yield
+        return
+    modes = {module: module.training for module in student.modules()}
+    flags = {parameter: parameter.requires_grad for parameter in student.parameters()}
+    buffers = {} if buffers_move or mode == "eval" else {buffer: buffer.detach().clone() for buffer in student.buffers()}
+    student.train(mode == "train")
+    student.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for module, training in modes.items():
+            module.training = training
+        for parameter, flag in flags.items():
+            parameter.requires_grad_(flag)
+        for buffer, before in buffers.items():
+            buffer.copy_(before)

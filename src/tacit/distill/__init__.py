@@ -1,0 +1,7 @@
+"""Distillation: a student learns from a teacher, on whatever a source gives."""
+
+from tacit.distill.loop import Learner, Training
+from tacit.distill.objectives import DISTILLERS, build_objective
+from tacit.distill.sources import Source, Stored, Synthetic
+
+__all__ = ["DISTILLERS", "Learner", "Source", "Stored", "Synthetic", "Training", "build_objective"]

@@ -1,0 +1,159 @@
+"""Learner: the only loop in which a student learns, from a teacher, from labels, or both."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+from torch.optim import SGD, Adam, AdamW, Optimizer
+
+from tacit.core.device import Runtime
+from tacit.core.errors import InputError
+from tacit.core.loss import Objective, View
+from tacit.core.network import Network, Teacher
+from tacit.core.probe import Probe, Signals
+from tacit.core.state import load_state
+from tacit.distill.sources import Source
+
+__all__ = ["Learner", "Training"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Training:
+    """How a student is optimised; the same for every method, so that comparisons are fair."""
+
+    steps: int = 2000
+    """Optimisation steps of the student."""
+    batch: int = 128
+    """Images in one step."""
+    optimizer: Literal["sgd", "adam", "adamw"] = "sgd"
+    """sgd has Nesterov momentum 0.9."""
+    lr: float = 0.1
+    """Peak learning rate."""
+    weight_decay: float = 1e-4
+    """Weight decay."""
+    schedule: Literal["cosine", "constant"] = "cosine"
+    """Learning rate after the warm-up: falls to zero along a cosine, or stays."""
+    warmup: int = 0
+    """Steps in which the learning rate rises linearly."""
+    clip: float = 0.0
+    """Largest norm of the gradient; 0: no limit."""
+
+    def __post_init__(self) -> None:
+        for name, least in (("steps", 1), ("batch", 1), ("warmup", 0), ("lr", 0.0), ("weight_decay", 0.0), ("clip", 0.0)):
+            if not getattr(self, name) >= least:
+                raise InputError(f"training.{name}: expected at least {least:g}, got {getattr(self, name)}")
+
+    def build(self, parameters: list[torch.nn.Parameter]) -> Optimizer:
+        """Build the optimiser."""
+        if self.optimizer == "sgd":
+            return SGD(parameters, lr=self.lr, momentum=0.9, nesterov=True, weight_decay=self.weight_decay)
+        return (Adam if self.optimizer == "adam" else AdamW)(parameters, lr=self.lr, weight_decay=self.weight_decay)
+
+    def rate(self, step: int, progress: float) -> float:
+        """Return the learning rate at `step`, when the share `progress` of the work is done."""
+        rise = min(1.0, (step + 1) / self.warmup) if self.warmup else 1.0
+        fall = 0.5 * (1 + math.cos(math.pi * min(progress, 1.0))) if self.schedule == "cosine" else 1.0
+        return self.lr * rise * fall
+
+
+class Learner:
+    """A student, its optimiser, and a source; `step()` is one step of learning.
+
+    Args:
+        student: What learns.
+        source: Where batches come from.
+        objective: What is minimised.
+        training: How.
+        runtime: Device and precision.
+        generator: Source of the objective's random draws.
+        teacher: Who is asked, where the objective wants a teacher and the batch does not bring its answer.
+    """
+
+    def __init__(
+        self,
+        student: Network,
+        source: Source,
+        objective: Objective,
+        training: Training,
+        *,
+        runtime: Runtime,
+        generator: torch.Generator,
+        teacher: Teacher | None = None,
+    ) -> None:
+        self.student, self.source, self.objective, self.training = student, source, objective, training
+        self.runtime, self.generator, self.teacher = runtime, generator, teacher
+        self.needs = objective.needs
+        if self.needs.teacher and teacher is None:
+            raise InputError("this objective asks a teacher, and none was given; learning from labels alone is `ce=1`")
+        Probe(student, taps=self.needs.student_taps)
+        if teacher is not None:
+            Probe(teacher, taps=self.needs.teacher_taps)
+        runtime.place(objective)
+        self.parameters = [*student.parameters(), *objective.parameters()]
+        self.optimizer = training.build(self.parameters)
+        self.done = 0
+        self.lr = training.lr
+        self.parts: dict[str, Tensor] = {}
+        self.loss = torch.zeros(())
+
+    def step(self, progress: float | None = None) -> None:
+        """Take one step; `progress` is the share of the work done, where that is not the share of steps."""
+        batch = self.source.batch(self.done)
+        images = batch.images.to(self.runtime.device)
+        self.student.train()
+        with (
+            self.runtime.autocast(),
+            Probe(self.teacher or self.student, taps=self.needs.teacher_taps if self.teacher else ()) as ask,
+            Probe(self.student, taps=self.needs.student_taps) as look,
+        ):
+            taught: Signals | None = None
+            if self.needs.teacher and batch.logits is not None and not self.needs.teacher_taps:
+                taught = Signals(batch.logits.to(self.runtime.device))
+            elif self.needs.teacher:
+                with torch.no_grad():
+                    taught = ask(images)
+            answered = look(images)
+        targets = batch.targets.to(self.runtime.device) if batch.targets is not None else None
+        view = View(images, targets, teacher=taught, student=answered, index=batch.index, step=self.done, generator=self.generator)
+        self.parts = self.objective.parts(view)
+        self.runtime.guard(self.parts, f"student step {self.done}", self.done)
+        self.loss = self.objective.total(self.parts, view)
+        self.lr = self.training.rate(self.done, self.done / self.training.steps if progress is None else progress)
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.lr
+        self.optimizer.zero_grad()
+        self.runtime.fabric.backward(self.loss)
+        self.runtime.average_gradients(self.parameters)
+        if self.training.clip:
+            torch.nn.utils.clip_grad_norm_(self.parameters, self.training.clip)
+        self.optimizer.step()
+        with torch.no_grad():
+            self.objective.remember(view)
+        self.done += 1
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return all that the next step depends on, but stored images."""
+        return {
+            "done": self.done,
+            "student": self.student.model.state_dict(),
+            "objective": self.objective.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "generator": self.generator.get_state(),
+            "global_rng": torch.get_rng_state(),
+            "source": self.source.state_dict(),
+        }
+
+    def load_state_dict(self, state: dict[str, Any], folder: Path) -> None:
+        """Go on from where `state_dict` was taken, with the stored images of the run folder."""
+        self.done = state["done"]
+        self.student.model.load_state_dict(state["student"])
+        load_state(self.objective, state["objective"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.generator.set_state(state["generator"])
+        torch.set_rng_state(state["global_rng"])
+        self.source.load_state_dict(state["source"], folder)

@@ -1,0 +1,60 @@
+"""What a student learns of its teacher's logits, and of labels.
+
+`KD`: "Distilling the Knowledge in a Neural Network", Hinton et al., 2015, https://arxiv.org/abs/1503.02531, sec. 2.
+`L1`: "Data-Free Adversarial Distillation", Fang et al., 2019, https://arxiv.org/abs/1912.11006, eq. 3.
+"""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from tacit.core.loss import Loss, Needs, View
+
+__all__ = ["KD", "L1", "CrossEntropy", "kd_divergence"]
+
+
+def kd_divergence(student: Tensor, teacher: Tensor, temperature: float = 4.0) -> Tensor:
+    """Return ``T^2 KL(softmax(teacher / T) || softmax(student / T))``, summed over classes, mean over all else, of shape ().
+
+    Args:
+        student: Logits of shape (N, classes, ...).
+        teacher: Logits of the same shape.
+        temperature: T > 0.
+    """
+    p = F.log_softmax(student / temperature, dim=1)
+    q = F.log_softmax(teacher / temperature, dim=1)
+    return F.kl_div(p, q, reduction="none", log_target=True).sum(dim=1).mean() * temperature**2
+
+
+class KD(Loss):
+    """KL divergence of the softened answers, times the squared temperature; see `kd_divergence`."""
+
+    needs = Needs(student=True)
+
+    def __init__(self, temperature: float = 4.0) -> None:
+        super().__init__()
+        self.temperature = temperature
+
+    def forward(self, view: View) -> Tensor:
+        return kd_divergence(view.student.logits, view.teacher.logits, self.temperature)
+
+
+class L1(Loss):
+    """Mean absolute difference of the logits."""
+
+    needs = Needs(student=True)
+
+    def forward(self, view: View) -> Tensor:
+        return F.l1_loss(view.student.logits, view.teacher.logits)
+
+
+class CrossEntropy(Loss):
+    """Cross-entropy of the student's answer to the targets: learning from labels, no teacher needed."""
+
+    needs = Needs(teacher=False, student=True)
+
+    def forward(self, view: View) -> Tensor:
+        if view.targets is None:
+            raise ValueError("cross-entropy needs labels, and this source gives none: use `kd` or `l1`")
+        return F.cross_entropy(view.student.logits, view.targets)

@@ -1,0 +1,88 @@
+"""The charts of the page, from the log and the result of a run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from markupsafe import Markup
+
+from tacit.report import figures, words
+from tacit.report.figures import Series
+from tacit.report.read import Record
+
+__all__ = ["Chart", "accuracy", "confusion", "dense", "losses"]
+
+
+@dataclass(frozen=True)
+class Chart:
+    """A drawing, its lines by name, and words under it."""
+
+    title: str
+    svg: Markup
+    lines: Sequence[Series] = ()
+    percent: bool = False
+    caption: str = ""
+
+
+def accuracy(records: Sequence[Record], x: str, key: str) -> Chart | None:
+    """Return accuracy over steps or seconds: of each run that logged it, and the agreement where there is only one."""
+    found = [(one, *one.points("evaluation", x, "student_accuracy")) for one in records]
+    found = [(one, at, value) for one, at, value in found if at]
+    own = records[0]
+    series = [Series("student" if one is own else one.name, at, value, index) for index, (one, at, value) in enumerate(found)]
+    if len(found) == 1:
+        at, value = found[0][0].points("evaluation", x, "agreement")
+        series += [Series("agreement", at, value, 1)] if at else []
+    if not series:
+        return None
+    teacher = own.metric("teacher_accuracy")
+    ends = ", ".join(f"{one.name} ends at {words.percent(one.last)}" for one in series)
+    under = "student steps" if x == "step" else "seconds"
+    svg = figures.lines(
+        series, key=key, label=f"Line chart of accuracy by {under}: {ends}.", x=under, percent=True, reference=teacher, whole=x == "step"
+    )
+    caption = "" if teacher is None else f"Dotted across: the teacher's {words.percent(teacher)}."
+    return Chart("By step" if x == "step" else "By time", svg, series, percent=True, caption=caption)
+
+
+def losses(one: Record, kind: str, key: str, named: bool) -> Chart | None:
+    """Return the parts of the loss over time."""
+    series = []
+    for name in one.logged(kind):
+        at, value = one.points(kind, "step", name) if name == "loss" or name.startswith("loss/") else ([], [])
+        if at:
+            series.append(Series("total", at, value, None) if name == "loss" else Series(name[5:], at, value))
+    series.sort(key=lambda each: each.colour is None)
+    series = [each if each.colour is None else replace(each, colour=index) for index, each in enumerate(series)]
+    if len(series) == 2 and series[-1].colour is None and series[0].y == series[1].y:
+        series.pop()  # a total of one part says nothing
+    if not series:
+        return None
+    ends = ", ".join(f"{each.name} ends at {words.short(each.last)}" for each in series)
+    title, under = ("The network learns", "steps") if one.verb == "train" else ("The student learns", "student steps")
+    title, under = ("Images are made", "rounds") if kind == "synthesis" else (title, under)
+    title = f"{one.name}: {title[0].lower()}{title[1:]}" if named else title
+    svg = figures.lines(series, key=key, label=f"Line chart of the loss ({kind}) by {under}: {ends}.", x=under)
+    many = max(len(each.x) for each in series) > figures.MAX_POINTS
+    return Chart(title, svg, series, caption="Means of neighbouring points are drawn." if many else "")
+
+
+def dense(record: Record) -> bool:
+    """Whether the heat-map has no room for larger text on a phone."""
+    return len(record.confusion) > 10 or max((len(str(name)) for name in record.listed("class_names")), default=0) > 3
+
+
+def confusion(record: Record, key: str) -> Chart | None:
+    """Return what the student says where the teacher says something, by class."""
+    matrix = record.confusion
+    if not matrix or not sum(map(sum, matrix)):
+        return None
+    names = [words.class_name(record.listed("class_names"), label) for label in range(len(matrix))]
+    cells = [(value, row, column) for row, values in enumerate(matrix) for column, value in enumerate(values)]
+    same, total = sum(value for value, row, column in cells if row == column), sum(value for value, _, _ in cells)
+    worst = sorted((cell for cell in cells if cell[0] and cell[1] != cell[2]), reverse=True)[:3]
+    told = "; ".join(f"{names[row]} taken for {names[column]} ({value:,})" for value, row, column in worst)
+    caption = f"They agree on {same:,} of {total:,} evaluation images." + (f" Most often apart: {told}." if told else "")
+    svg = figures.heat(matrix, names, key=key, label=f"Heat-map of classes. {caption}", x="student says", y="teacher says")
+    return Chart("", svg, caption=caption)

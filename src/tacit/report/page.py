@@ -1,0 +1,139 @@
+"""The page: what a run folder says, laid out for a person."""
+
+from __future__ import annotations
+
+import base64
+import math
+from dataclasses import dataclass
+from itertools import count as counter
+from pathlib import Path
+
+import jinja2
+
+from tacit.core.files import write_file
+from tacit.report import charts, words
+from tacit.report.read import Record, Sample, number, read
+from tacit.report.tiles import measured, tiles
+
+__all__ = ["render", "write_report"]
+
+MAX_SAMPLES = 240
+MAX_SAMPLE_BYTES = 900_000  # of all pictures on the page, before base64
+
+
+@dataclass(frozen=True)
+class Bar:
+    """A bar of a bar chart, `share` of the full width."""
+
+    name: str
+    share: float
+    text: str
+    kind: str = ""
+
+
+def write_report(folder: Path) -> Path:
+    """Write ``report.html`` into a run folder and return its path.
+
+    Args:
+        folder: A run folder; only its files are read, never a model.
+    """
+    path = folder / "report.html"
+    write_file(path, render(folder))
+    return path
+
+
+def render(folder: Path) -> str:
+    """Return the report of a run folder as one HTML page that needs nothing else."""
+    record = read(folder)
+    records, result = [record, *record.parts], record.result or {}
+    keys = (f"c{index}" for index in counter())
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+    )
+    environment.filters |= {"percent": words.percent, "short": words.short}
+    shown = [one for one in records if one.samples]
+    losses = [charts.losses(one, kind, next(keys), one is not record) for one in records for kind in ("synthesis", "train")]
+    return environment.get_template("template.html").render(
+        record=record,
+        seed=result.get("seed"),
+        device=result.get("device"),
+        versions=result.get("versions") or {},
+        headline=words.headline(record),
+        summary=words.summary(record),
+        tiles=tiles(record),
+        measured=measured(record),
+        warnings=[str(text) for one in records for text in one.listed("warnings")],
+        baselines=_baselines(record),
+        samples=[(one, *_samples(one, record, MAX_SAMPLE_BYTES // len(shown), MAX_SAMPLES // len(shown))) for one in shown],
+        accuracy=[chart for x in ("step", "seconds") if (chart := charts.accuracy(records, x, next(keys)))],
+        losses=[chart for chart in losses if chart],
+        classes=_classes(record),
+        coverage=_coverage(record),
+        dense=charts.dense(record),
+        confusion=charts.confusion(record, next(keys)),
+    )
+
+
+def _baselines(record: Record) -> list[Bar]:
+    bars = []
+    for one in record.listed("baselines"):
+        value = number(one.get("student_accuracy")) if isinstance(one, dict) else None
+        if value is not None:
+            bars.append(Bar(str(one.get("name")), value, words.percent(value)))
+    if not bars:
+        return []
+    own = [("Teacher", "teacher_accuracy", "teacher"), ("This student", "student_accuracy", "own")]
+    known = [(name, value, kind) for name, key, kind in own if (value := record.metric(key)) is not None]
+    return [Bar(name, value, words.percent(value), kind) for name, value, kind in known] + bars
+
+
+def _samples(one: Record, parent: Record, most_bytes: int, most: int) -> tuple[list[tuple[str, list[tuple[str, str]]]], int]:
+    """Return pictures by class as (name, [(data, confidence)]), taken from all classes in turn up to a size, and how many they are."""
+    names = one.listed("class_names") or parent.listed("class_names")
+    by_class: dict[int | None, list[Sample]] = {}
+    for sample in one.samples:
+        by_class.setdefault(sample.label, []).append(sample)
+    longest = max(map(len, by_class.values()))
+    chosen: dict[int | None, list[Sample]] = {}
+    for sample in (group[turn] for turn in range(longest) for group in by_class.values() if turn < len(group)):
+        most, most_bytes = most - 1, most_bytes - len(sample.png)
+        if min(most, most_bytes) < 0:
+            break
+        chosen.setdefault(sample.label, []).append(sample)
+    order = sorted(chosen, key=lambda label: math.inf if label is None else label)
+    groups = [(words.class_name(names, label), [(_data(sample.png), _sure(sample)) for sample in chosen[label]]) for label in order]
+    return groups, sum(map(len, chosen.values()))
+
+
+def _data(png: bytes) -> str:
+    return "data:image/png;base64," + base64.b64encode(png).decode()
+
+
+def _sure(sample: Sample) -> str:
+    return words.DASH if sample.confidence is None else f"{100 * sample.confidence:.0f}%"
+
+
+def _classes(record: Record) -> list[tuple[str, Bar | None, str, Bar | None]]:
+    """Return by class: its name, images in the pool, the teacher's mean confidence, the student's accuracy."""
+    counts, sure, right = (record.by_class(key) for key in ("class_counts", "class_confidence", "class_accuracy"))
+    most = max((value for value in counts if value is not None), default=0) or 1
+    rows = []
+    for label in range(max(map(len, (counts, sure, right)))):
+        made, confidence, accuracy = (values[label] if label < len(values) else None for values in (counts, sure, right))
+        first = None if made is None else Bar("", made / most, words.count(made), "none" if not made else "")
+        last = None if accuracy is None else Bar("", accuracy, words.percent(accuracy), "own")
+        rows.append((words.class_name(record.listed("class_names"), label), first, words.percent(confidence), last))
+    return rows
+
+
+def _coverage(record: Record) -> str:
+    """Return in words how evenly the classes were made."""
+    counts = [value for value in record.by_class("class_counts") if value is not None]
+    if not counts:
+        return ""
+    made = sum(1 for value in counts if value)
+    return f"{made:,} of {len(counts):,} classes were made; from {words.count(min(counts))} to {words.count(max(counts))} images a class."

@@ -1,0 +1,65 @@
+"""DeepInversion: pixels that the teacher classifies well and that carry the statistics of its training data.
+
+"Dreaming to Distill: Data-free Knowledge Transfer via DeepInversion", Yin et al., 2020, https://arxiv.org/abs/1912.08795, eqs. 1-4.
+Pixels start as uniform noise and are optimised by Adam; the teacher sees them rolled by up to 1/16 of their size and, by option, flipped.
+The authors' settings for CIFAR-10: 2,000 steps, batch 256, lr 0.05, bn 10, tv 2.5e-5, l2 0. The defaults here are for short runs on small images.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+
+from tacit.core.loss import Objective
+from tacit.core.network import Teacher
+from tacit.losses import BNAlignment, ClassPrior, PixelNorm, TotalVariation
+from tacit.synthesize.canvas import Canvas, Pixels
+from tacit.synthesize.method import Method
+
+__all__ = ["DeepInversion", "roll"]
+
+
+def roll(images: Tensor, most: tuple[int, int], flip: bool, generator: torch.Generator) -> Tensor:
+    """Return `images` rolled by at most `most` pixels down and across, and flipped half of the time (the whole batch alike)."""
+    down, across, turn = (int(torch.randint(low, high + 1, (1,), generator=generator, device=generator.device)) for low, high in
+                          ((-most[0], most[0]), (-most[1], most[1]), (0, 1)))  # fmt: skip
+    images = images.roll((down, across), dims=(-2, -1))
+    return images.flip(-1) if flip and turn else images
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeepInversion(Method):
+    """Pixels, made once and stored: class prior, BN alignment, total variation."""
+
+    steps: int = 400
+    lr: float = 0.05
+    warmup: int = 8
+    """Batches painted before the student's first step."""
+    ce: float = 1.0
+    """Weight of the class prior."""
+    bn: float = 1.0
+    """Weight of BN alignment."""
+    tv: float = 2.5e-5
+    """Weight of total variation."""
+    l2: float = 0.0
+    """Weight of the norm of the pixels."""
+    jitter: float = 1 / 16
+    """Largest roll of the images before each look, as a share of their height and width."""
+    flip: bool = False
+    """Whether half of the looks are mirrored; wrong where left and right differ, as in digits."""
+
+    def canvas(self, teacher: Teacher, generator: torch.Generator) -> Canvas:
+        return Pixels(teacher.spec)
+
+    def objective(self, teacher: Teacher) -> Objective:
+        return Objective(ce=(self.ce, ClassPrior()), bn=(self.bn, BNAlignment()), tv=(self.tv, TotalVariation()), l2=(self.l2, PixelNorm()))
+
+    def augment(self, images: Tensor, generator: torch.Generator) -> Tensor:
+        height, width = images.shape[-2:]
+        return roll(images, (round(self.jitter * height), round(self.jitter * width)), self.flip, generator)
+
+    def canvas_optimizer(self, canvas: Canvas) -> Optimizer:
+        return torch.optim.Adam(canvas.parameters(), lr=self.lr, betas=(0.5, 0.9))

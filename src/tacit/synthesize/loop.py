@@ -1,0 +1,170 @@
+"""Synthesizer: the only synthesis loop."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+
+from tacit.core.batch import Batch
+from tacit.core.device import Runtime
+from tacit.core.errors import InputError
+from tacit.core.loss import View
+from tacit.core.network import Network, Teacher
+from tacit.core.probe import Probe, Signals
+from tacit.core.state import frozen_as_critic, load_state
+from tacit.synthesize.canvas import Round
+from tacit.synthesize.method import Method
+
+__all__ = ["Synthesizer"]
+
+
+class Synthesizer:
+    """Runs one method against one teacher. `round()` paints one batch; canvas, banks and heads stay between rounds.
+
+    Args:
+        teacher: The network that the images are made for.
+        method: How.
+        student: The network that adversarial methods paint against.
+        runtime: Device and precision.
+        generator: Source of every random draw.
+
+    Raises:
+        InputError: Before any work, where the method needs a student or batch-norm statistics and there are none.
+    """
+
+    def __init__(
+        self, teacher: Teacher, method: Method, *, runtime: Runtime, generator: torch.Generator, student: Network | None = None
+    ) -> None:
+        self.teacher, self.method, self.student = teacher, method, student
+        self.runtime, self.generator = runtime, generator
+        self.objective = method.objective(teacher)
+        self.needs = self.objective.needs
+        if self.needs.student and student is None:
+            raise InputError(f"{method.name} paints against a student: give `student`, or use `tacit distill --method {method.name}`")
+        try:
+            Probe(teacher, taps=self.needs.teacher_taps, bn=self.needs.bn)
+        except InputError as error:
+            raise InputError(f"{method.name}: {error}") from error
+        runtime.place(self.objective)
+        self.canvas = method.canvas(teacher, generator)
+        runtime.place(self.canvas)
+        self.loss_optimizer = method.loss_optimizer(self.objective)
+        self.canvas_optimizer: Optimizer | None = None
+        if not self.canvas.fresh:
+            self._remake_optimizer()
+        self.rounds = 0
+        self.parts: dict[str, Tensor] = {}
+
+    def round(self) -> Batch:
+        """Paint one batch, learn from it, and return it as 8-bit images with the teacher's logits."""
+        method = self.method
+        targets = method.targets(method.batch, self.teacher, self.generator, self.rounds)
+        if self.rounds and method.renew(self.rounds):
+            self.canvas = method.canvas(self.teacher, self.generator)
+            self.runtime.place(self.canvas)
+            self._remake_optimizer()
+        self.canvas.begin(Round(self.rounds, method.batch, targets, self.generator))
+        if self.canvas.fresh:
+            self._remake_optimizer()
+        best: Tensor | None = None
+        least = torch.full((), float("inf"), device=self.runtime.device)
+        student_taps = self.needs.student_taps if self.student is not None else ()
+        with (
+            frozen_as_critic(self.student, method.student_mode, buffers_move=method.student_buffers_move),
+            Probe(self.teacher, taps=self.needs.teacher_taps, bn=self.needs.bn) as look,
+            Probe(self.student or self.teacher, taps=student_taps) as watch,
+        ):
+            for step in range(method.steps):
+                view = self._view(look, watch, targets, step)
+                self.parts = self.objective.parts(view)
+                self.runtime.guard(self.parts, f"{method.name}, round {self.rounds}, step {step}", step)
+                loss = self.objective.total(self.parts, view)
+                if method.keep == "best":
+                    better = loss.detach() < least
+                    least = torch.where(better, loss.detach(), least)
+                    shown = view.canvas.detach()
+                    best = shown.clone() if best is None else torch.where(better, shown, best)
+                self._step(loss)
+            self.canvas.finish()
+            with torch.no_grad(), self.runtime.autocast():
+                images = (self.canvas() if best is None else best).float().mul(255).round().div(255)
+                said = look(images)
+        with torch.no_grad():
+            self.objective.remember(View(images, targets, teacher=said, round=self.rounds, generator=self.generator))
+        self.parts = {name: part.detach() for name, part in self.parts.items()}
+        self.rounds += 1
+        return Batch(images.detach(), targets, said.logits.detach())
+
+    @torch.no_grad()
+    def sample(self, images: int | None = None) -> Batch:
+        """Return images that no round painted, from a live generator; `TypeError` where the canvas has none."""
+        with self.runtime.autocast():
+            shown = self.canvas.sample(Round(self.rounds, images or self.method.batch, None, self.generator))
+        return Batch(shown.float())
+
+    def _view(self, look: Probe, watch: Probe, targets: Tensor | None, step: int) -> View:
+        def see(images: Tensor) -> Signals:
+            with self.runtime.autocast():
+                return look(images)
+
+        with self.runtime.autocast():
+            canvas = self.canvas()
+            images = self.method.augment(canvas, self.generator)
+            taught = look(images)
+            answered = watch(images) if self.needs.student else None
+        return View(
+            images,
+            targets,
+            teacher=taught,
+            student=answered,
+            latent=self.canvas.latent,
+            look=see,
+            canvas=canvas,
+            step=step,
+            round=self.rounds,
+            generator=self.generator,
+        )
+
+    def _step(self, loss: Tensor) -> None:
+        optimizers = [o for o in (self.canvas_optimizer, self.loss_optimizer) if o is not None]
+        for optimizer in optimizers:
+            optimizer.zero_grad()
+        self.runtime.fabric.backward(loss)
+        if not self.canvas.fresh:
+            self.runtime.average_gradients(list(self.canvas.parameters()))
+        self.runtime.average_gradients(list(self.objective.parameters()))
+        for optimizer in optimizers:
+            optimizer.step()
+        self.canvas.project()
+
+    def _remake_optimizer(self) -> None:
+        has_parameters = any(True for _ in self.canvas.parameters())
+        self.canvas_optimizer = self.method.canvas_optimizer(self.canvas) if has_parameters else None
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return all that the next round depends on."""
+        keep_optimizer = self.canvas_optimizer is not None and not self.canvas.fresh
+        return {
+            "rounds": self.rounds,
+            "generator": self.generator.get_state(),
+            "canvas": self.canvas.state_dict(),
+            "objective": self.objective.state_dict(),
+            "canvas_optimizer": self.canvas_optimizer.state_dict() if keep_optimizer and self.canvas_optimizer else None,
+            "loss_optimizer": self.loss_optimizer.state_dict() if self.loss_optimizer else None,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from where `state_dict` was taken."""
+        self.rounds = state["rounds"]
+        self.generator.set_state(state["generator"])
+        load_state(self.canvas, state["canvas"])
+        load_state(self.objective, state["objective"])
+        if state["canvas_optimizer"] is not None:
+            self._remake_optimizer()
+            assert self.canvas_optimizer is not None
+            self.canvas_optimizer.load_state_dict(state["canvas_optimizer"])
+        if self.loss_optimizer is not None:
+            self.loss_optimizer.load_state_dict(state["loss_optimizer"])

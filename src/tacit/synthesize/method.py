@@ -1,0 +1,96 @@
+"""Method: the hyper-parameters of one way of making samples, and what they build."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import Any, ClassVar, Literal
+
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+
+from tacit.core.errors import InputError
+from tacit.core.loss import Objective
+from tacit.core.network import Teacher
+from tacit.synthesize.canvas import Canvas
+
+__all__ = ["Method"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Method:
+    """A recipe for synthesis. Holds no state: it *is* the config, and builds canvas, objective and optimisers.
+
+    A subclass sets the class variables, adds fields, and overrides what it does its own way; the loop never asks for its name.
+    """
+
+    batch: int = 256
+    """Images painted in one round."""
+    steps: int = 0
+    """Optimisation steps in one round."""
+    lr: float = 0.1
+    """Learning rate of the canvas (Adam)."""
+    warmup: int = 0
+    """Rounds made before the student's first step."""
+    every: int = 0
+    """Student steps between two later rounds; 0: no later rounds."""
+
+    pooled: ClassVar[bool] = True
+    """Whether painted batches are kept in a pool that the student draws from, or shown once (a live generator)."""
+    redraw: ClassVar[bool] = True
+    """Live generators: whether each student step sees fresh latents, or all steps until the next round the same images (ZSKT)."""
+    student_mode: ClassVar[Literal["train", "eval"]] = "eval"
+    """Mode of the student while images are painted against it; its parameters get no gradient then."""
+    student_buffers_move: ClassVar[bool] = False
+    """Whether painting may move the student's batch-norm buffers; otherwise they are put back after each round."""
+    keep: ClassVar[Literal["last", "best"]] = "last"
+    """Which iterate of a round is kept: the last, or the one of least total loss (the whole batch)."""
+    minimum: ClassVar[dict[str, float]] = {"batch": 1, "steps": 0, "lr": 0.0, "warmup": 0, "every": 0}
+    """Smallest allowed value of fields."""
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            value, least = getattr(self, field.name), self.minimum.get(field.name, 0.0)
+            if isinstance(value, int | float) and not isinstance(value, bool) and not value >= least:
+                raise InputError(f"{type(self).__name__}.{field.name}: expected at least {least:g}, got {value}")
+        if not (self.warmup or self.every):
+            raise InputError(f"{type(self).__name__}: warmup and every are both 0, so that no image would ever be made")
+
+    @property
+    def name(self) -> str:
+        """The name by which the method is chosen."""
+        return type(self).__name__
+
+    def canvas(self, teacher: Teacher, generator: torch.Generator) -> Canvas:
+        """Build what the optimiser paints on; called at the start, and again whenever `renew` says so."""
+        raise NotImplementedError
+
+    def objective(self, teacher: Teacher) -> Objective:
+        """Build what is minimised; called once, so that banks and heads stay."""
+        raise NotImplementedError
+
+    def targets(self, n: int, teacher: Teacher, generator: torch.Generator, round: int) -> Tensor | None:
+        """Return what is wanted of `n` images: class numbers (N,), drawn uniformly; or soft or dense labels; or nothing."""
+        return torch.randint(teacher.spec.classes, (n,), generator=generator, device=generator.device)
+
+    def augment(self, images: Tensor, generator: torch.Generator) -> Tensor:
+        """Return what the networks are shown of the canvas."""
+        return images
+
+    def renew(self, round: int) -> bool:
+        """Whether the canvas is built anew before round number `round` (> 0)."""
+        return False
+
+    def canvas_optimizer(self, canvas: Canvas) -> Optimizer:
+        """Build the optimiser of the canvas; called again when `begin` makes new parameters or `renew` a new canvas."""
+        return torch.optim.Adam(canvas.parameters(), lr=self.lr)
+
+    def loss_optimizer(self, objective: Objective) -> Optimizer | None:
+        """Build the optimiser of the objective's own parameters, if it has any; called once."""
+        parameters = list(objective.parameters())
+        return torch.optim.Adam(parameters, lr=self.lr) if parameters else None
+
+    def config(self) -> dict[str, Any]:
+        """Return the method as it stands in a config file."""
+        path = f"{type(self).__module__}.{type(self).__qualname__}"
+        return {"class_path": path, "init_args": {field.name: getattr(self, field.name) for field in fields(self)}}

@@ -1,0 +1,139 @@
+"""Pool: the samples made so far."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from tacit.core.batch import Batch
+from tacit.core.errors import InputError
+from tacit.core.files import hash_tensors, read_json, read_tensors, write_json, write_tensors
+from tacit.core.network import Spec
+
+__all__ = ["Pool"]
+
+
+class Pool:
+    """8-bit images on the device, with targets and the teacher's logits; grows, forgets the oldest, is saved and resumed.
+
+    Args:
+        spec: Shape and classes of the images.
+        device: Where the images stay.
+        cap: Most images that are kept; the oldest go first. None: all.
+    """
+
+    def __init__(self, spec: Spec, *, device: torch.device | str = "cpu", cap: int | None = None) -> None:
+        if cap is not None and cap < 1:
+            raise InputError(f"cap: expected at least 1 image, got {cap}")
+        self.spec, self.cap, self.device = spec, cap, torch.device(device)
+        self.made = 0
+        self.columns: dict[str, Tensor] = {}
+        self._shards: list[dict[str, Any]] = []
+
+    def __len__(self) -> int:
+        return len(self.columns["images"]) if self.columns else 0
+
+    @property
+    def first(self) -> int:
+        """Number of the oldest image that is kept."""
+        return self.made - len(self)
+
+    def add(self, batch: Batch) -> None:
+        """Append a batch; images are rounded to 8 bits."""
+        new = {"images": batch.images.mul(255).round().to(torch.uint8), "targets": batch.targets, "logits": batch.logits}
+        given = {name: value.detach().to(self.device) for name, value in new.items() if value is not None}
+        if self.columns and set(given) != set(self.columns):
+            raise ValueError(f"this pool holds {sorted(self.columns)}, the new batch {sorted(given)}")
+        for name, value in given.items():
+            together = torch.cat([self.columns[name], value]) if self.columns.get(name) is not None else value
+            self.columns[name] = together[-self.cap :] if self.cap else together
+        self.made += len(batch.images)
+
+    def batch(self, index: Tensor) -> Batch:
+        """Return the samples at `index` (0 is the oldest kept) as floats in [0, 1]."""
+        if not len(self):
+            raise InputError("the pool is empty")
+        at = {name: column[index] for name, column in self.columns.items()}
+        return Batch(at["images"].float().div(255), at.get("targets"), at.get("logits"), index)
+
+    def save(self, folder: Path, provenance: Mapping[str, Any]) -> None:
+        """Write what is new as one more safetensors shard, then ``pool.json``, which counts only whole shards.
+
+        A shard that holds forgotten images alone is deleted one save later, so that the checkpoint before can still be resumed.
+
+        Args:
+            folder: The pool's folder.
+            provenance: Where the images come from: teacher's hash, method, config.
+        """
+        stale = [shard["file"] for shard in self._shards if shard.get("stale")]
+        self._shards = [shard for shard in self._shards if not shard.get("stale")]
+        saved = self._shards[-1]["end"] if self._shards else 0
+        begin = max(saved, self.first)
+        if begin < self.made:
+            tensors = {name: column[begin - self.first :] for name, column in self.columns.items()}
+            file = f"{begin:08d}-{self.made:08d}.safetensors"
+            write_tensors(folder / file, tensors)
+            self._shards.append({"file": file, "begin": begin, "end": self.made, "sha256": hash_tensors(tensors)})
+        for shard in self._shards:
+            shard["stale"] = shard["end"] <= self.first
+        described = {
+            "format": 1,
+            "images": len(self),
+            "first": self.first,
+            "made": self.made,
+            "columns": sorted(self.columns),
+            "spec": asdict(self.spec),
+            "provenance": dict(provenance),
+            "shards": self._shards,
+        }
+        write_json(folder / "pool.json", described)
+        for file in stale:
+            (folder / file).unlink(missing_ok=True)
+
+    def state_dict(self) -> dict[str, int]:
+        """Return which images are kept; they themselves are in the folder."""
+        return {"first": self.first, "made": self.made}
+
+    @classmethod
+    def load(
+        cls, folder: Path, *, device: torch.device | str = "cpu", cap: int | None = None, state: Mapping[str, int] | None = None
+    ) -> Pool:
+        """Read a pool folder; with `state`, as it was when that was taken.
+
+        Raises:
+            InputError: Where the folder is no pool, or a shard is missing, truncated or altered.
+        """
+        described = read_json(folder / "pool.json")
+        try:
+            pool = cls(Spec(**described["spec"]), device=device, cap=cap)
+            first, made = (state or described)["first"], (state or described)["made"]
+            shards = [shard for shard in described["shards"] if shard["end"] > first and shard["begin"] < made]
+        except (KeyError, TypeError) as error:
+            raise InputError(f"{folder / 'pool.json'} was not written by tacit, or by another version") from error
+        parts: list[dict[str, Tensor]] = []
+        for shard in shards:
+            tensors = read_tensors(folder / shard["file"])
+            if hash_tensors(tensors) != shard["sha256"]:
+                raise InputError(f"{folder / shard['file']} is not what was written: its sha256 differs")
+            low, high = max(first - shard["begin"], 0), min(made, shard["end"]) - shard["begin"]
+            parts.append({name: value[low:high] for name, value in tensors.items()})
+        for name in parts[0] if parts else ():
+            pool.columns[name] = torch.cat([part[name] for part in parts]).to(pool.device)
+        pool.made = made
+        pool._shards = [shard for shard in described["shards"] if shard["end"] <= made]
+        if len(pool) != made - first:
+            raise InputError(f"{folder} holds {len(pool)} of the {made - first} images that it should: shards are missing")
+        return pool
+
+    @property
+    def class_counts(self) -> list[int]:
+        """Images by class of the teacher's answer (of the targets, where no logits are kept)."""
+        labels = self.columns["logits"].argmax(dim=1) if "logits" in self.columns else self.columns.get("targets")
+        if labels is None or labels.ndim != 1:
+            return []
+        return torch.bincount(labels.cpu().long(), minlength=self.spec.classes).tolist()

@@ -1,0 +1,15 @@
+"""The verbs: one file each; `VERBS` is read by the command line and by `import tacit`."""
+
+__all__ = ["VERBS"]
+
+VERBS: dict[str, tuple[str, str]] = {
+    "demo": ("tacit.verbs.demo:Demo", "the whole story on embedded data, in about a minute"),
+    "train": ("tacit.verbs.train:Train", "train a network on labelled images"),
+    "inspect": ("tacit.verbs.inspect:Inspect", "look at a model before the long work"),
+    "synthesize": ("tacit.verbs.synthesize:Synthesize", "make samples from a trained network"),
+    "distill": ("tacit.verbs.distill:Distill", "teach a student from a teacher, without data or with"),
+    "evaluate": ("tacit.verbs.evaluate:Evaluate", "measure networks on labelled images"),
+    "report": ("tacit.verbs.report:Report", "write one self-contained page of a run"),
+    "export": ("tacit.verbs.export:Export", "write a pool as image folder, or a model as ONNX"),
+}
+"""Where each verb is, and what it does; nothing heavy is imported to read this."""

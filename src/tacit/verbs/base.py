@@ -1,0 +1,178 @@
+"""Verb: what all verbs have in common. A verb is a frozen dataclass of options that runs; it is the command line and the Python call alike."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from pathlib import Path
+from typing import Any, ClassVar, ParamSpec
+
+import torch
+
+from tacit.core.device import Clock, Precision, Runtime, peak_memory_mb
+from tacit.core.errors import InputError
+from tacit.core.models import ModelRef, model_hash
+from tacit.core.network import Network, Spec, count_parameters
+from tacit.core.run import METRICS, Run, free_folder, versions
+from tacit.data import Data, ImageSet, StreamedSet
+from tacit.synthesize import Method
+
+__all__ = ["DataLike", "ModelLike", "Outcome", "RunVerb", "Verb", "as_function", "data_option", "find_model", "model_option"]
+
+ModelLike = Network | ModelRef | str | Path | Sequence[str]
+"""A network, a `ModelRef`, a folder or import path, or several of those as an ensemble."""
+DataLike = str | Data
+"""``digits``, a Hugging Face id or folder, ``package.module:callable``, or a set in memory."""
+
+P = ParamSpec("P")
+
+
+def model_option(*, required: bool = False) -> Any:
+    """Declare a field that the command line fills with a `ModelRef`."""
+    return field(metadata={"cli": ModelRef}) if required else field(default=None, metadata={"cli": ModelRef})
+
+
+def data_option() -> Any:
+    """Declare a field that the command line fills with the name of a data set."""
+    return field(default=None, metadata={"cli": str | None})
+
+
+def find_model(model: ModelLike, default: Spec | None = None, *, seed: int | None = None) -> Network:
+    """Return the network that `model` names, checked; a network itself is checked and returned."""
+    if isinstance(model, Network):
+        return model.check()
+    if isinstance(model, torch.nn.Module):
+        raise InputError(f"wrap your {type(model).__name__} as tacit.Network(module, tacit.Spec(shape=..., classes=...))")
+    if not isinstance(model, ModelRef):
+        model = ModelRef(path=str(model) if isinstance(model, str | Path) else [str(path) for path in model])
+    return model.load(default, seed=seed)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """What a verb brought about.
+
+    Args:
+        folder: The run folder, or the file or folder that was written.
+        result: As in result.json; other facts for verbs without a run.
+        rows: The table that the command line prints.
+        network: The student, or the trained network.
+    """
+
+    folder: Path | None
+    result: dict[str, Any]
+    rows: list[tuple[str, str]]
+    network: Network | None = None
+
+    @property
+    def metrics(self) -> dict[str, Any]:
+        """The measured figures."""
+        found: dict[str, Any] = self.result.get("metrics", {})
+        return found
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verb:
+    """Options of every verb."""
+
+    name: ClassVar[str]
+
+    def run(self) -> Outcome:
+        """Do the work."""
+        raise NotImplementedError
+
+    def config(self) -> dict[str, Any]:
+        """Return all options as plain values, as they stand in config.yaml; ``out``, ``resume`` and ``overwrite`` are left out."""
+        return {f.name: _plain(getattr(self, f.name)) for f in fields(self) if f.name not in ("out", "resume", "overwrite")}
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunVerb(Verb):
+    """Options of every verb that writes a run folder."""
+
+    out: Path | None = None
+    """The run folder; not given: runs/<verb>, or the next free number."""
+    resume: bool = False
+    """Go on from the last checkpoint in `out`, where there is one."""
+    overwrite: bool = False
+    """Replace a run that is already in `out`."""
+    seed: int = 0
+    """Of every random draw."""
+    device: str = "auto"
+    """auto, cpu, cuda, mps, ..."""
+    precision: Precision = "auto"
+    """32-true, bf16-mixed, 16-mixed, or auto: bf16 on GPUs that have it, else fp32."""
+    devices: int = 1
+    """Number of devices on each machine."""
+    num_nodes: int = 1
+    """Number of machines."""
+    strategy: str = "auto"
+    """Lightning Fabric's strategy, as ddp."""
+
+    def __post_init__(self) -> None:
+        if self.seed < 0:
+            raise InputError(f"seed: expected 0 or more, got {self.seed}")
+        if self.devices < 1 or self.num_nodes < 1:
+            raise InputError(f"devices and num_nodes: expected at least 1, got {self.devices} and {self.num_nodes}")
+
+    def open_runtime(self) -> Runtime:
+        """Start the device, and seed what draws from the global generator (the weights of new models)."""
+        runtime = Runtime(self.device, self.precision, devices=self.devices, num_nodes=self.num_nodes, strategy=self.strategy)
+        torch.manual_seed(self.seed)
+        return runtime
+
+    def plan_run(self) -> Run:
+        """Return the run, having checked that it can be written; nothing is written yet."""
+        folder = Path(self.out) if self.out is not None else free_folder(self.name)
+        Run.check(folder, resume=self.resume, overwrite=self.overwrite)
+        return Run(folder, self.name, self.config())
+
+    def result(
+        self, runtime: Runtime, clock: Clock, metrics: Mapping[str, Any], *, images: int | None, selection: str | None
+    ) -> dict[str, Any]:
+        """Return the whole of result.json; metrics that do not apply become null."""
+        return {
+            "schema": 1,
+            "verb": self.name,
+            "seed": self.seed,
+            "seconds": clock.report(),
+            "images_synthesized": images,
+            "peak_memory_mb": peak_memory_mb(),
+            "peak_cuda_memory_mb": torch.cuda.max_memory_allocated() / 2**20 if runtime.device.type == "cuda" else None,
+            "device": runtime.name,
+            "precision": runtime.precision,
+            "versions": versions(),
+            "selection": selection,
+            "metrics": {**dict.fromkeys(METRICS), **metrics},
+        }
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Network):
+        return {"path": None, "class": type(value.model).__qualname__, "parameters": count_parameters(value), "sha256": model_hash(value)}
+    if isinstance(value, ImageSet | StreamedSet):
+        return f"{len(value)} images given in Python"
+    if isinstance(value, Method):
+        return {"class_path": value.config()["class_path"], "init_args": {k: _plain(v) for k, v in value.config()["init_args"].items()}}
+    if isinstance(value, ModelRef):
+        return {key: _plain(item) for key, item in asdict(value).items() if item not in (None, {})}
+    if is_dataclass(value) and not isinstance(value, type):
+        return {key: _plain(item) for key, item in asdict(value).items()}
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return str(value) if isinstance(value, Path) else value
+
+
+def as_function(verb: Callable[P, Verb]) -> Callable[P, Outcome]:
+    """Return the function ``f(**options)`` that builds the verb and runs it, with the verb's own signature and text."""
+
+    def call(*args: P.args, **kwargs: P.kwargs) -> Outcome:
+        return verb(*args, **kwargs).run()
+
+    call.__name__ = call.__qualname__ = getattr(verb, "name", "verb")
+    call.__doc__ = inspect.getdoc(verb)
+    call.__signature__ = inspect.signature(verb).replace(return_annotation=Outcome)  # type: ignore[attr-defined]
+    return call

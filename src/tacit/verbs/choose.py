@@ -1,0 +1,33 @@
+"""Which methods a teacher can be used with, and which one is recommended."""
+
+from __future__ import annotations
+
+from tacit.core.errors import InputError
+from tacit.core.network import Network, Teacher
+from tacit.core.probe import Probe
+from tacit.synthesize import DFAD, METHODS, DeepInversion, Gaussian, GenerativeInversion, Method
+
+__all__ = ["PREFERRED", "choose_method", "method_named", "obstacle"]
+
+PREFERRED: tuple[type[Method], ...] = (GenerativeInversion, DeepInversion, DFAD, Gaussian)
+"""Recommended first to last; the first that can be used is chosen."""
+
+
+def obstacle(method: Method, teacher: Teacher, student: Network | None) -> str | None:
+    """Return why `method` can't be used with this teacher, or None where it can."""
+    needs = method.objective(teacher).needs
+    try:
+        Probe(teacher, taps=needs.teacher_taps, bn=needs.bn)
+    except InputError as error:
+        return str(error)
+    return "needs a student to paint against" if needs.student and student is None else None
+
+
+def choose_method(teacher: Teacher, *, student: Network | None) -> Method:
+    """Return the recommended method, with its default settings."""
+    return next(method for method in (kind() for kind in PREFERRED) if obstacle(method, teacher, student) is None)
+
+
+def method_named(name: str) -> Method | None:
+    """Return the method called `name` (upper and lower case alike) with its default settings, or None."""
+    return next((kind() for kind in METHODS if kind.__name__.lower() == name.lower()), None)

@@ -1,0 +1,186 @@
+"""`tacit distill`: a student learns from a teacher, without data or with."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, ClassVar
+
+from tacit.core.device import Clock, Runtime
+from tacit.core.errors import InputError, nearest
+from tacit.core.models import model_hash, save
+from tacit.core.network import Network, Spec, Teacher, count_parameters
+from tacit.core.run import Run
+from tacit.data import load_data
+from tacit.data.load import Data
+from tacit.distill import Learner, Source, Stored, Synthetic, build_objective
+from tacit.distill.objectives import Terms
+from tacit.evaluate import agreement, predict
+from tacit.synthesize import METHODS, Method, Pool, Synthesizer
+from tacit.verbs.base import ModelLike, Outcome, as_function, find_model, model_option
+from tacit.verbs.choose import choose_method, method_named
+from tacit.verbs.learning import LearningVerb
+from tacit.verbs.pictures import pool_metrics, save_samples
+
+__all__ = ["Distill", "distill"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Distill(LearningVerb):
+    """Teach a student what a teacher knows: from samples made of the teacher itself, from a stored pool, or from real data."""
+
+    teacher: ModelLike = model_option(required=True)
+    """The trained network; several make an ensemble. It is never changed."""
+    student: ModelLike = model_option(required=True)
+    """The network that learns; a live one is trained in place."""
+    source: str | None = None
+    """A method's name, a run or pool folder, or `data` for real data; not given: `method`."""
+    method: Method | None = None
+    """How samples are made; not given: what `tacit inspect` recommends."""
+    objective: Terms = "kd=1"
+    """What the student minimises: `kd=1,ce=0.1`, or a list of {loss, weight, ...}."""
+    max_images: int | None = None
+    """Most synthetic images that the pool keeps; the oldest are forgotten."""
+    eval_split: str | None = "test"
+    """With `source: data`, the split on which the student is measured; null: none."""
+
+    name: ClassVar[str] = "distill"
+
+    def run(self) -> Outcome:
+        """Distil; return the run folder and the student as it is after the last step."""
+        run, runtime, clock = self.plan_run(), self.open_runtime(), Clock()
+        teacher = Teacher.of(find_model(self.teacher, seed=self.seed))
+        student = find_model(self.student, teacher.spec, seed=self.seed)
+        _check_pair(teacher.spec, student.spec)
+        objective = build_objective(self.objective)
+        runtime.place(teacher)
+        runtime.place(student)
+        source = self._source(teacher, student, runtime, clock, run)
+        held = self._evaluation_data(teacher.spec, runtime)
+        learner = Learner(
+            student, source, objective, self.training, runtime=runtime, generator=runtime.generator(self.seed + 7), teacher=teacher
+        )
+        state = run.open(resume=self.resume, overwrite=self.overwrite)
+
+        def evaluate() -> dict[str, float]:
+            assert held is not None
+            return {"student_accuracy": predict(student, held.batches(512), runtime).accuracy}
+
+        title = f"distill {source.method.name}" if isinstance(source, Synthetic) else "distill"
+        self.learn(learner, run, clock, state, title=title, evaluate=evaluate if held is not None else None)
+        save(student, run.folder / "model")
+        with clock("evaluation"):
+            metrics = self._measure(teacher, student, source, held, runtime, run.folder)
+        result = self.result(runtime, clock, metrics, images=getattr(source, "images_made", 0), selection="last")
+        run.finish(result)
+        return Outcome(folder=run.folder, result=result, rows=_rows(result, run.folder), network=student)
+
+    def _source(self, teacher: Teacher, student: Network, runtime: Runtime, clock: Clock, run: Run) -> Source:
+        method, named = self.method, method_named(self.source) if self.source else None
+        options = {"size": self.training.batch, "augmentation": self.augmentation}
+        if self.source is not None and named is None:
+            if method is not None:
+                raise InputError(f"source: {self.source!r} and a method were both given; choose one")
+            if self.source == "data":
+                return self.real_source(teacher.spec, runtime)[1]
+            return Stored(_stored_pool(Path(self.source), teacher.spec, runtime), seed=self.seed, device=runtime.device, **options)
+        if named is not None and method is not None and named.name != method.name:
+            raise InputError(f"source: {named.name}, and method: {method.name}; choose one")
+        method = method or named or choose_method(teacher, student=student)
+        synthesizer = Synthesizer(teacher, method, runtime=runtime, generator=runtime.generator(self.seed), student=student)
+
+        def log_round() -> None:
+            parts = {f"loss/{name}": float(part) for name, part in synthesizer.parts.items()}
+            run.log(synthesizer.rounds, {"seconds": clock.budgeted, **parts}, kind="synthesis")
+
+        provenance = {"teacher_sha256": model_hash(teacher), "method": method.config(), "seed": self.seed}
+        often = method.every and self.training.steps // method.every > 1000
+        return Synthetic(
+            synthesizer, clock=clock, cap=self.max_images, provenance=provenance, on_round=(lambda: None) if often else log_round, **options
+        )
+
+    def _evaluation_data(self, spec: Spec, runtime: Runtime) -> Data | None:
+        split = self.eval_split if self.source == "data" else self.split or "test"
+        return load_data(self.data, split, spec).to(runtime.device) if self.data is not None and split is not None else None
+
+    def _measure(
+        self, teacher: Teacher, student: Network, source: Source, held: Data | None, runtime: Runtime, folder: Path
+    ) -> dict[str, Any]:
+        metrics: dict[str, Any] = {
+            "params_teacher": count_parameters(teacher),
+            "params_student": count_parameters(student),
+            "class_names": [teacher.spec.class_name(label) for label in range(teacher.spec.classes)],
+            "size_student_bytes": (folder / "model" / "weights.safetensors").stat().st_size,
+            "size_teacher_bytes": sum(v.numel() * v.element_size() for v in teacher.model.state_dict().values()),
+        }
+        if isinstance(source, Synthetic):
+            metrics["method"] = source.method.name
+            if len(source.held_out) or not source.method.pooled:
+                metrics["agreement_synthetic"] = agreement(student, teacher, source.unseen(), runtime)
+            shown = source.pool if source.method.pooled else _as_pool(source, teacher, runtime)
+            metrics |= pool_metrics(shown)
+            save_samples(folder / "samples", shown)
+        if held is not None:
+            theirs, ours = (predict(network, held.batches(512), runtime) for network in (teacher, student))
+            metrics |= {
+                "teacher_accuracy": theirs.accuracy,
+                "student_accuracy": ours.accuracy,
+                "agreement": ours.agreement(theirs),
+                "class_accuracy": ours.class_accuracy,
+                "confusion": ours.confusion(theirs) if teacher.spec.classes <= 100 else None,
+                "evaluation_images": len(ours.labels),
+            }
+        return metrics
+
+
+def _check_pair(teacher: Spec, student: Spec) -> None:
+    for key in ("shape", "classes", "task"):
+        theirs, ours = getattr(teacher, key), getattr(student, key)
+        if theirs != ours:
+            raise InputError(f"the student's {key} must be the teacher's: expected {theirs}, got {ours}")
+
+
+def _stored_pool(folder: Path, spec: Spec, runtime: Runtime) -> Pool:
+    for inside in (folder, folder / "pool"):
+        if (inside / "pool.json").is_file():
+            pool = Pool.load(inside, device=runtime.device)
+            if (pool.spec.shape, pool.spec.classes) != (spec.shape, spec.classes):
+                raise InputError(
+                    f"{inside} was made for {pool.spec.shape} and {pool.spec.classes} classes, the teacher has {spec.shape} and {spec.classes}"
+                )
+            return pool
+    known = [kind.__name__ for kind in METHODS]
+    raise InputError(f"source: {folder} is no method, no pool folder, and not 'data'{nearest(str(folder), [*known, 'data'])}")
+
+
+def _as_pool(source: Synthetic, teacher: Teacher, runtime: Runtime) -> Pool:
+    """Return a fresh sample of a live generator, with the teacher's answers, to be looked at."""
+    pool, shown = Pool(teacher.spec, device=runtime.device), source.unseen()
+    with runtime.autocast():
+        logits = teacher(shown.images).float()
+    pool.add(replace(shown, logits=logits))
+    return pool
+
+
+def _rows(result: dict[str, Any], folder: Path) -> list[tuple[str, str]]:
+    metrics, seconds = result["metrics"], result["seconds"]
+
+    def share(name: str) -> str:
+        return "not measured (give --data)" if metrics[name] is None else f"{metrics[name]:.2%}"
+
+    ratio = metrics["params_teacher"] / metrics["params_student"]
+    rows = [
+        ("teacher accuracy", share("teacher_accuracy")),
+        ("student accuracy", share("student_accuracy") + (", last step" if metrics["student_accuracy"] is not None else "")),
+        ("agreement", share("agreement")),
+        ("parameters", f"{metrics['params_teacher']:,} -> {metrics['params_student']:,} ({ratio:.1f} times fewer)"),
+        ("images synthesized", f"{result['images_synthesized']:,}"),
+        ("seconds", f"{seconds['synthesis']:.1f} synthesis, {seconds['training']:.1f} training"),
+        ("model", str(folder / "model")),
+    ]
+    if metrics["agreement_synthetic"] is not None:
+        rows.insert(3, ("agreement, held-out samples", share("agreement_synthetic")))
+    return rows
+
+
+distill = as_function(Distill)

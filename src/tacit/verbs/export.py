@@ -1,0 +1,129 @@
+"""`tacit export`: a pool as an image folder, a model as ONNX."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+import torch
+
+from tacit.core.errors import InputError, MissingExtraError
+from tacit.core.files import write_file, write_json
+from tacit.core.models import model_hash
+from tacit.core.network import Network, Spec
+from tacit.core.run import versions
+from tacit.synthesize import Pool
+from tacit.verbs.base import ModelLike, Outcome, Verb, as_function, find_model, model_option
+from tacit.verbs.pictures import save_picture
+
+__all__ = ["PRIVACY", "Export", "export", "to_imagefolder", "to_onnx"]
+
+PRIVACY = (
+    "These images were made from a trained network, without its training data. Inverted images may resemble training data: "
+    "treat them with the care that the training data deserve, and look at them before you share them."
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Export(Verb):
+    """Write what tacit made in a form that others read: a pool as `imagefolder`, a model as `onnx`."""
+
+    to: Literal["imagefolder", "onnx"]
+    """imagefolder: labelled PNG files with metadata.jsonl, for Hugging Face datasets; onnx: a float model that takes [0, 1]."""
+    out: Path
+    """Folder (imagefolder) or file (onnx) to write; must not exist unless `overwrite`."""
+    source: Path | None = None
+    """For imagefolder: a run or pool folder."""
+    model: ModelLike | None = model_option()
+    """For onnx: the model."""
+    overwrite: bool = False
+    """Replace what is there."""
+
+    name: ClassVar[str] = "export"
+
+    def run(self) -> Outcome:
+        """Write the files; return where they are."""
+        out = Path(self.out)
+        if out.exists() and not self.overwrite and (out.is_file() or any(out.iterdir())):
+            raise InputError(f"out: {out} exists already: replace it with `--overwrite`, or choose another")
+        if self.to == "imagefolder":
+            if self.source is None:
+                raise InputError("source: an image folder is made of a pool; give a run or pool folder")
+            source = Path(self.source)
+            pool = Pool.load(source / "pool" if (source / "pool" / "pool.json").is_file() else source)
+            to_imagefolder(pool, out, json.loads(_manifest(source).read_text())["provenance"])
+            rows = [("images", f"{len(pool):,}"), ("folder", str(out)), ("note", PRIVACY)]
+        else:
+            if self.model is None:
+                raise InputError("model: an ONNX file is made of a model; give a model folder or package.module:callable")
+            network = find_model(self.model)
+            to_onnx(network, out)
+            rows = [("file", str(out)), ("size", f"{out.stat().st_size / 2**10:,.0f} KiB"), ("input", _input(network.spec))]
+        return Outcome(folder=out, result={"out": str(out), "to": self.to}, rows=rows)
+
+
+def _input(spec: Spec) -> str:
+    return f"float32 (N, {', '.join(map(str, spec.shape))}) in [0, 1]"
+
+
+def _manifest(source: Path) -> Path:
+    return source / "pool" / "pool.json" if (source / "pool" / "pool.json").is_file() else source / "pool.json"
+
+
+def to_imagefolder(pool: Pool, out: Path, provenance: dict[str, Any]) -> None:
+    """Write a pool as PNG files by class, with ``metadata.jsonl``: file_name, label, and the teacher's probabilities.
+
+    The label is the class that the teacher sees. `datasets.load_dataset("imagefolder", data_dir=out)` reads it.
+
+    Args:
+        pool: Images with the teacher's logits.
+        out: Folder to write.
+        provenance: Teacher's hash, method and settings; written to ``provenance.json`` with the privacy note.
+    """
+    logits = pool.columns.get("logits")
+    if logits is None or logits.ndim != 2:
+        raise InputError("this pool holds no teacher's answers, one an image: it can't be written with labels")
+    probabilities = logits.float().softmax(dim=1)
+    labels, width = probabilities.argmax(dim=1).tolist(), len(str(pool.spec.classes - 1))
+    lines = []
+    for number, label in enumerate(labels):
+        file = f"{label:0{width}d}/{number:06d}.png"
+        save_picture(out / file, pool.columns["images"][number])
+        row = {"file_name": file, "label": label, "class": pool.spec.class_name(label)}
+        lines.append(json.dumps({**row, "probabilities": [round(p, 6) for p in probabilities[number].tolist()]}))
+    write_file(out / "metadata.jsonl", "\n".join(lines) + "\n")
+    about = {"note": PRIVACY, "images": len(pool), "spec": asdict(pool.spec), "versions": versions(), **provenance}
+    write_json(out / "provenance.json", about)
+    write_file(out / "README.md", f"# Synthetic images\n\n{PRIVACY}\n\nHow they were made: `provenance.json`.\n")
+
+
+def to_onnx(network: Network, out: Path) -> None:
+    """Write a network as ONNX: input ``images``, float32 NCHW in [0, 1], any batch size; normalisation inside; output ``logits``.
+
+    The `Spec` and the hash of the weights are in the file's metadata under ``tacit.spec`` and ``tacit.sha256``.
+    """
+    try:
+        import onnx
+        import onnxscript  # noqa: F401 - torch's exporter needs it
+    except ImportError as error:
+        raise MissingExtraError(error.name or "onnx", "quantize", "exporting to ONNX") from error
+    network = network.eval().cpu()
+    images = torch.rand(2, *network.spec.shape)
+    try:
+        program = torch.onnx.export(
+            network, (images,), dynamo=True, input_names=["images"], output_names=["logits"],
+            dynamic_shapes={"images": {0: torch.export.Dim("batch")}}, verbose=False,
+        )  # fmt: skip
+    except Exception as error:  # torch raises many kinds; all mean that this graph can't be written
+        reason = str(error).strip().splitlines()[0]
+        raise InputError(f"{type(network.model).__name__} can't be written as ONNX: {reason}") from error
+    assert program is not None
+    proto = program.model_proto
+    onnx.helper.set_model_props(proto, {"tacit.spec": json.dumps(asdict(network.spec)), "tacit.sha256": model_hash(network)})
+    onnx.checker.check_model(proto)
+    write_file(out, proto.SerializeToString())
+
+
+export = as_function(Export)

@@ -1,0 +1,192 @@
+"""`tacit inspect`: the pre-flight of a model. What it is made of, what can be got out of it, and which method to use."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from tacit.core.device import Runtime
+from tacit.core.models import model_hash
+from tacit.core.network import Network, Spec, Teacher, count_parameters
+from tacit.core.probe import Probe, norm_layers
+from tacit.synthesize import METHODS
+from tacit.verbs.base import ModelLike, Outcome, Verb, as_function, find_model, model_option
+from tacit.verbs.choose import choose_method, obstacle
+
+__all__ = ["Inspect", "implied_input_mean", "inspect", "reach", "taps"]
+
+NORMS = (nn.modules.batchnorm._BatchNorm, nn.GroupNorm, nn.LayerNorm, nn.modules.instancenorm._InstanceNorm, nn.LocalResponseNorm)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Inspect(Verb):
+    """Look at a model before the long work: layers, normalisation, input range, what noise reaches, taps, methods."""
+
+    teacher: ModelLike = model_option(required=True)
+    """The model to look at; several make an ensemble."""
+    student: ModelLike | None = model_option()
+    """A student for it; its shape and classes must match, and adversarial methods can be checked with it."""
+    seed: int = 0
+    """Of the noise."""
+    steps: int = 60
+    """Optimisation steps in which noise is turned towards each class."""
+
+    name: ClassVar[str] = "inspect"
+
+    def run(self) -> Outcome:
+        """Return what was found; nothing is written."""
+        runtime = Runtime("auto", "32-true")
+        network = find_model(self.teacher, seed=self.seed)
+        student = find_model(self.student, network.spec, seed=self.seed) if self.student is not None else None
+        teacher = Teacher.of(network)
+        runtime.place(teacher)
+        norms = Counter(type(m).__name__ for m in teacher.modules() if isinstance(m, NORMS))
+        running = len(norm_layers(teacher))
+        methods = {kind.__name__: obstacle(kind(), teacher, student or teacher) for kind in METHODS}
+        chosen = choose_method(teacher, student=student or teacher)
+        found: dict[str, Any] = {
+            "class": type(network.model).__qualname__,
+            "sha256": model_hash(network),
+            "parameters": count_parameters(network),
+            "shape": list(network.spec.shape),
+            "classes": network.spec.classes,
+            "layers": dict(Counter(type(m).__name__ for m in teacher.modules() if not list(m.children())).most_common()),
+            "norms": dict(norms),
+            "norms_with_running_statistics": running,
+            "input": _input_range(teacher),
+            "noise": reach(teacher, runtime, steps=self.steps, seed=self.seed),
+            "taps": taps(teacher),
+            "methods": {name: {"usable": reason is None, "reason": reason} for name, reason in methods.items()},
+            "recommended": chosen.name,
+            "why": _why(running, chosen.name),
+        }
+        return Outcome(folder=None, result=found, rows=_rows(found, network.spec))
+
+
+def _why(running: int, name: str) -> str:
+    if running:
+        return f"{running} batch-norm layers remember the statistics of the training data, which {name} matches"
+    return f"no batch-norm layer carries running statistics; {name} needs none"
+
+
+def implied_input_mean(teacher: Network) -> list[float] | None:
+    """Return the mean input, by channel and after normalisation, that the first batch norm remembers; None where that can't be told.
+
+    Where a convolution without padding effects feeds a batch norm, the running mean is ``sum(weights) @ mean + bias``: least squares gives
+    the mean that the training data had. An input normalised as in training has a mean near 0; one that was trained on [0, 1] near 0.3 to 0.5.
+    """
+    modules = [m for m in teacher.modules() if not list(m.children())]
+    first = next((i for i, m in enumerate(modules) if isinstance(m, nn.Conv2d)), None)
+    if first is None or first + 1 >= len(modules):
+        return None
+    conv, norm = modules[first], modules[first + 1]
+    if not isinstance(conv, nn.Conv2d) or not isinstance(norm, nn.BatchNorm2d) or norm.running_mean is None or conv.groups != 1:
+        return None
+    if conv.in_channels != teacher.spec.shape[0] or conv.out_channels != norm.num_features or conv.out_channels < conv.in_channels:
+        return None
+    weights = conv.weight.detach().double().sum(dim=(2, 3)).cpu()
+    wanted = norm.running_mean.double().cpu() - (conv.bias.detach().double().cpu() if conv.bias is not None else 0.0)
+    solved: Tensor = torch.linalg.lstsq(weights, wanted[:, None]).solution[:, 0]
+    return [float(value) for value in solved]
+
+
+def _input_range(teacher: Teacher) -> dict[str, Any]:
+    spec, implied = teacher.spec, implied_input_mean(teacher)
+    low = [(0 - m) / s for m, s in zip(spec.mean, spec.std, strict=True)]
+    high = [(1 - m) / s for m, s in zip(spec.mean, spec.std, strict=True)]
+    if implied is None:
+        return {"low": low, "high": high, "implied_mean": None, "verdict": "not told: no batch norm follows the first convolution"}
+    outside = any(not lo - 0.25 * (hi - lo) <= m <= hi + 0.25 * (hi - lo) for m, lo, hi in zip(implied, low, high, strict=True))
+    shifted = all(m == 0 for m in spec.mean) and all(abs(m) < 0.12 for m in implied)
+    if outside:
+        verdict = "wrong: the training images had a mean outside of what [0, 1] becomes here; check `mean` and `std`"
+    elif shifted:
+        verdict = "doubtful: the training images were centred at 0 and no `mean` is given; check `mean` and `std`"
+    else:
+        verdict = "plausible"
+    return {"low": low, "high": high, "implied_mean": implied, "verdict": verdict}
+
+
+def reach(teacher: Teacher, runtime: Runtime, *, steps: int, seed: int, each: int = 4) -> dict[str, Any]:
+    """Return how many classes the teacher sees in noise, and in noise turned towards each of them by `steps` steps of gradient descent."""
+    spec: Spec = teacher.spec
+    generator = runtime.generator(seed)
+    classes = min(spec.classes, 50)
+    with torch.no_grad():
+        plain = teacher(torch.rand(256, *spec.shape, generator=generator, device=runtime.device)).softmax(dim=1)
+    wanted = torch.arange(classes, device=runtime.device).repeat(each)
+    pixels = torch.rand(len(wanted), *spec.shape, generator=generator, device=runtime.device).requires_grad_()
+    optimizer = torch.optim.Adam([pixels], lr=0.05)
+    for _ in range(steps):
+        loss = nn.functional.cross_entropy(teacher(pixels), wanted)
+        optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+        with torch.no_grad():
+            pixels.clamp_(0.0, 1.0)
+    with torch.no_grad():
+        turned = teacher(pixels).softmax(dim=1)
+    hit = turned.argmax(dim=1) == wanted
+    return {
+        "classes_in_noise": int(plain.argmax(dim=1).unique().numel()),
+        "confidence_in_noise": float(plain.max(dim=1).values.mean()),
+        "classes_tried": classes,
+        "classes_reached": int(wanted[hit].unique().numel()),
+        "confidence_reached": float(turned.gather(1, wanted[:, None]).mean()),
+    }
+
+
+@torch.no_grad()
+def taps(network: Network) -> dict[str, list[int]]:
+    """Return the modules whose output is one tensor, by dotted name, with the shape for one image; at most two levels deep."""
+    names = [n for n, _ in network.model.named_modules() if n and n.count(".") <= 1]
+    shapes: dict[str, list[int]] = {}
+    handles = []
+    for name in names:
+
+        def hook(_: nn.Module, __: Any, output: object, name: str = name) -> None:
+            if isinstance(output, Tensor):
+                shapes[name] = list(output.shape[1:])
+
+        handles.append(network.model.get_submodule(name).register_forward_hook(hook))
+    try:
+        with Probe(network) as look:
+            look(torch.full((1, *network.spec.shape), 0.5, device=network.mean.device))
+    finally:
+        for handle in handles:
+            handle.remove()
+    return shapes
+
+
+def _rows(found: dict[str, Any], spec: Spec) -> list[tuple[str, str]]:
+    noise, norms = found["noise"], found["norms"]
+    kinds = ", ".join(f"{count} {name}" for name, count in norms.items()) or "none"
+    features = [f"{name} {'x'.join(map(str, shape))}" for name, shape in found["taps"].items()]
+    rows = [
+        ("model", f"{found['class']}, {found['parameters']:,} parameters"),
+        ("takes", f"{'x'.join(map(str, spec.shape))} images in [0, 1], mean {_short(spec.mean)}, std {_short(spec.std)}"),
+        ("says", f"{spec.classes} classes"),
+        ("layers", ", ".join(f"{count} {name}" for name, count in found["layers"].items())),
+        ("normalisation", f"{kinds}; {found['norms_with_running_statistics']} with running statistics"),
+        ("input range", found["input"]["verdict"]),
+        ("in plain noise", f"{noise['classes_in_noise']} of {spec.classes} classes, mean confidence {noise['confidence_in_noise']:.2f}"),
+        (
+            "reached from noise",
+            f"{noise['classes_reached']} of {noise['classes_tried']} classes, confidence {noise['confidence_reached']:.2f}",
+        ),
+        ("features", "; ".join(features[:8]) + (f"; and {len(features) - 8} more (--json)" if len(features) > 8 else "")),
+    ]
+    rows += [(f"  {name}", "usable" if entry["usable"] else f"not usable: {entry['reason']}") for name, entry in found["methods"].items()]
+    rows.append(("recommended", f"{found['recommended']}: {found['why']}"))
+    return rows
+
+
+def _short(values: tuple[float, ...]) -> str:
+    return "[" + ", ".join(f"{v:.3g}" for v in values) + "]"
+
+
+inspect = as_function(Inspect)

@@ -1,0 +1,101 @@
+"""`tacit synthesize`: samples out of a trained network."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+from tacit.core.device import Clock
+from tacit.core.errors import InputError
+from tacit.core.models import model_hash
+from tacit.core.network import Teacher, count_parameters
+from tacit.core.progress import Progress
+from tacit.synthesize import Method, Pool, Synthesizer
+from tacit.verbs.base import ModelLike, Outcome, RunVerb, as_function, find_model, model_option
+from tacit.verbs.choose import choose_method
+from tacit.verbs.pictures import pool_metrics, save_samples
+
+__all__ = ["Synthesize", "synthesize"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Synthesize(RunVerb):
+    """Make samples from a trained network, without its training data, and store them."""
+
+    teacher: ModelLike = model_option(required=True)
+    """The network that the samples are made from."""
+    student: ModelLike | None = model_option()
+    """The network that an adversarial method paints against; it is not trained."""
+    method: Method | None = None
+    """How samples are made; not given: what `tacit inspect` recommends."""
+    images: int = 1024
+    """How many samples."""
+    max_seconds: float | None = None
+    """Stop after this many seconds of work, however many samples there are."""
+    checkpoint_seconds: float = 30.0
+    """Seconds between checkpoints; one is always made after the first round."""
+
+    name: ClassVar[str] = "synthesize"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.images < 1:
+            raise InputError(f"images: expected at least 1, got {self.images}")
+
+    def run(self) -> Outcome:
+        """Make the samples; return the run folder with its pool."""
+        run, runtime = self.plan_run(), self.open_runtime()
+        teacher = Teacher.of(find_model(self.teacher, seed=self.seed))
+        student = find_model(self.student, teacher.spec, seed=self.seed) if self.student is not None else None
+        method = self.method or choose_method(teacher, student=student)
+        runtime.place(teacher)
+        if student is not None:
+            runtime.place(student)
+        synthesizer = Synthesizer(teacher, method, runtime=runtime, generator=runtime.generator(self.seed), student=student)
+        clock, pool = Clock(), Pool(teacher.spec, device=runtime.device)
+        provenance = {"teacher_sha256": model_hash(teacher), "method": method.config(), "seed": self.seed}
+        state = run.open(resume=self.resume, overwrite=self.overwrite)
+        if state is not None:
+            synthesizer.load_state_dict(state["synthesizer"])
+            pool = Pool.load(run.folder / "pool", device=runtime.device, state=state["pool"])
+            clock.seconds = dict(state["seconds"])
+
+        def checkpoint() -> None:
+            pool.save(run.folder / "pool", provenance)
+            held: dict[str, Any] = {"synthesizer": synthesizer.state_dict(), "pool": pool.state_dict(), "seconds": clock.seconds}
+            run.checkpoint(synthesizer.rounds, held)
+
+        saved = 0.0
+        with Progress(f"synthesize {method.name}", self.images, "images") as progress:
+            while pool.made < self.images and (self.max_seconds is None or clock.budgeted < self.max_seconds):
+                with clock("synthesis"):
+                    pool.add(synthesizer.round())
+                parts = {name: float(part) for name, part in synthesizer.parts.items()}
+                run.log(synthesizer.rounds, {"seconds": clock.budgeted, **{f"loss/{k}": v for k, v in parts.items()}}, kind="synthesis")
+                progress.update(pool.made, parts)
+                if time.monotonic() - saved >= self.checkpoint_seconds:
+                    checkpoint()
+                    saved = time.monotonic()
+        checkpoint()
+        save_samples(run.folder / "samples", pool)
+        metrics = {"params_teacher": count_parameters(teacher), "method": method.name, **pool_metrics(pool)}
+        result = self.result(runtime, clock, metrics, images=pool.made, selection=None)
+        run.finish(result)
+        return Outcome(folder=run.folder, result=result, rows=_rows(pool, method, run.folder, clock))
+
+
+def _rows(pool: Pool, method: Method, folder: Path, clock: Clock) -> list[tuple[str, str]]:
+    counts = pool.class_counts
+    made = sum(1 for count in counts if count)
+    return [
+        ("method", method.name),
+        ("images", f"{len(pool):,}"),
+        ("classes the teacher sees", f"{made} of {pool.spec.classes}"),
+        ("seconds", f"{clock.report()['total']:.1f}"),
+        ("run", str(folder)),
+    ]
+
+
+synthesize = as_function(Synthesize)

@@ -1,0 +1,70 @@
+"""`tacit train`: a network learns from labels; teachers, and students to compare with, are made so."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from tacit.core.device import Clock
+from tacit.core.models import save
+from tacit.core.network import count_parameters
+from tacit.data import load_data
+from tacit.distill import Learner, build_objective
+from tacit.evaluate import predict
+from tacit.verbs.base import ModelLike, Outcome, as_function, find_model, model_option
+from tacit.verbs.learning import LearningVerb
+
+__all__ = ["Train", "train"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Train(LearningVerb):
+    """Train a network on labelled images."""
+
+    model: ModelLike = model_option(required=True)
+    """The network; a live one is trained in place."""
+    eval_split: str | None = "test"
+    """Split of `data` on which the network is measured; null: none."""
+
+    name: ClassVar[str] = "train"
+
+    def run(self) -> Outcome:
+        """Train; return the run folder and the network as it is after the last step."""
+        run, runtime = self.plan_run(), self.open_runtime()
+        network = find_model(self.model, seed=self.seed)
+        _, source = self.real_source(network.spec, runtime)
+        held = None
+        if self.eval_split is not None and self.data is not None:
+            held = load_data(self.data, self.eval_split, network.spec).to(runtime.device)
+        runtime.place(network)
+        clock = Clock()
+        learner = Learner(network, source, build_objective("ce"), self.training, runtime=runtime, generator=runtime.generator(self.seed))
+        state = run.open(resume=self.resume, overwrite=self.overwrite)
+
+        def evaluate() -> dict[str, float]:
+            assert held is not None
+            return {"student_accuracy": predict(network, held.batches(512), runtime).accuracy}
+
+        self.learn(learner, run, clock, state, title="train", evaluate=evaluate if held is not None else None)
+        save(network, run.folder / "model")
+        with clock("evaluation"):
+            answers = predict(network, held.batches(512), runtime) if held is not None else None
+        metrics = {
+            "student_accuracy": answers.accuracy if answers else None,
+            "params_student": count_parameters(network),
+            "class_accuracy": answers.class_accuracy if answers else None,
+            "class_names": [network.spec.class_name(label) for label in range(network.spec.classes)],
+            "size_student_bytes": (run.folder / "model" / "weights.safetensors").stat().st_size,
+        }
+        result = self.result(runtime, clock, metrics, images=None, selection="last")
+        run.finish(result)
+        rows = [
+            ("accuracy", f"{answers.accuracy:.2%} of {len(answers.labels):,} images, last step" if answers else "not measured"),
+            ("parameters", f"{count_parameters(network):,}"),
+            ("seconds", f"{clock.report()['total']:.1f}"),
+            ("model", str(run.folder / "model")),
+        ]
+        return Outcome(folder=run.folder, result=result, rows=rows, network=network)
+
+
+train = as_function(Train)
