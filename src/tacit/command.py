@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import sys
 from dataclasses import MISSING, fields
@@ -83,8 +82,8 @@ def parse(verb: str, words: list[str]) -> Verb:
     Raises:
         InputError: Unknown options, values of the wrong type, or what the verb itself refuses.
     """
-    if os.getcwd() not in sys.path:
-        sys.path.insert(0, os.getcwd())
+    if str(Path.cwd()) not in sys.path:
+        sys.path.insert(0, str(Path.cwd()))
     kind: type[Verb] = import_object(VERBS[verb][0])
     models = [f.name for f in fields(kind) if f.metadata.get("cli") is ModelRef]
     parser = build_parser(verb)

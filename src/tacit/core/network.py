@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from tacit.core.errors import InputError
 
-__all__ = ["Ensemble", "Network", "Origin", "Spec", "Teacher", "count_parameters"]
+__all__ = ["Ensemble", "Network", "Origin", "Spec", "Teacher", "count_parameters", "work_per_image"]
 
 Task = Literal["classification", "segmentation"]
 
@@ -70,6 +70,28 @@ class Origin:
 def count_parameters(model: nn.Module) -> int:
     """Return the number of parameters of `model`; shared ones count once."""
     return sum(p.numel() for p in model.parameters())
+
+
+@torch.no_grad()
+def work_per_image(network: Network) -> int:
+    """Return the multiply-adds that convolutions and linear layers do for one image: how large a model is at work."""
+    done = 0
+
+    def count(module: nn.Module, _: Any, output: object) -> None:
+        nonlocal done
+        if isinstance(module, nn.Conv2d | nn.Linear) and isinstance(output, Tensor):
+            done += output.numel() * module.weight[0].numel()
+
+    modes = {module: module.training for module in network.modules()}
+    handles = [module.register_forward_hook(count) for module in network.modules()]
+    try:
+        network.eval()(torch.full((1, *network.spec.shape), 0.5, device=network.mean.device))
+    finally:
+        for handle in handles:
+            handle.remove()
+        for module, training in modes.items():
+            module.training = training
+    return done
 
 
 def _unwrapped(model: nn.Module) -> nn.Module:

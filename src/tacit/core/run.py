@@ -169,7 +169,7 @@ class Run:
         if self._board is None:
             from torch.utils.tensorboard import SummaryWriter
 
-            self._board = SummaryWriter(str(self.folder / "tensorboard"), purge_step=self._step or None)  # type: ignore[no-untyped-call]
+            self._board = SummaryWriter(str(self.folder / "tensorboard"), purge_step=self._step or None)
         return self._board
 
     def checkpoint(self, step: int, state: Mapping[str, Any]) -> None:
@@ -190,7 +190,7 @@ class Run:
     def close(self) -> None:
         """Close what is open."""
         if self._board is not None:
-            self._board.close()  # type: ignore[no-untyped-call]
+            self._board.close()
             self._board = None
 
 

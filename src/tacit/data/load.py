@@ -98,7 +98,7 @@ def load_data(data: str | Data | Dataset[Any], split: str, spec: Spec | None = N
             ``package.module:callable`` that gives a torch `Dataset` of (image, label), and is passed ``split`` where it takes that;
             or such a set itself.
         split: ``train``, ``test``, ... as the set names them.
-        spec: What the model expects: images of another size are resized (shorter side) and cut in the middle, colours turned to its channels.
+        spec: What the model expects: pictures of another size are resized (shorter side) and cut in the middle, and take its channels.
 
     Raises:
         InputError: Where there is no such set or split, it holds no images, or does not fit `spec`.
@@ -207,7 +207,8 @@ def as_image(image: Any, spec: Spec | None) -> Tensor:
     if pixels.is_floating_point():
         if float(pixels.min()) < -1e-3 or float(pixels.max()) > 1 + 1e-3:
             raise InputError(
-                f"float images must be in [0, 1], got {float(pixels.min()):.3g} to {float(pixels.max()):.3g}: leave normalising to the model's Spec"
+                f"float images must be in [0, 1], got {float(pixels.min()):.3g} to {float(pixels.max()):.3g}: "
+                "leave normalising to the model's Spec"
             )
         pixels = pixels.mul(255).round().to(torch.uint8)
     if pixels.dtype != torch.uint8 or pixels.ndim != 3:

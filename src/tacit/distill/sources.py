@@ -191,6 +191,8 @@ class Synthetic:
         self.on_round()
 
     def _from_pool(self) -> Batch:
+        if not len(self.pool):
+            raise RuntimeError("the pool is empty: go through `prepare()` before the first batch")
         index = torch.randint(len(self.pool), (self.size,), generator=self.generator, device=self.generator.device)
         found = self.pool.batch(index)
         if self.augmentation == "none":

@@ -39,4 +39,5 @@ class PixelNorm(Loss):
     needs = Needs(teacher=False)
 
     def forward(self, view: View) -> Tensor:
-        return view.canvas.float().norm()
+        size: Tensor = torch.linalg.vector_norm(view.canvas.float())
+        return size

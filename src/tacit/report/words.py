@@ -34,11 +34,11 @@ def count(value: float | None) -> str:
 
 
 def ratio(large: float | None, small: float | None) -> str:
-    """Return how many times smaller the second is, as 12.5×."""
+    """Return how many times smaller the second is, as 12.5x."""
     if large is None or not small:
         return DASH
     times = large / small
-    return f"{times:.0f}×" if times >= 100 else f"{times:.1f}×" if times >= 1 else f"{times:.2f}×"
+    return f"{times:.0f}x" if times >= 100 else f"{times:.1f}x" if times >= 1 else f"{times:.2f}x"
 
 
 def size(value: float | None) -> str:

@@ -2,7 +2,8 @@
 
 "Dreaming to Distill: Data-free Knowledge Transfer via DeepInversion", Yin et al., 2020, https://arxiv.org/abs/1912.08795, eqs. 1-4.
 Pixels start as uniform noise and are optimised by Adam; the teacher sees them rolled by up to 1/16 of their size and, by option, flipped.
-The authors' settings for CIFAR-10: 2,000 steps, batch 256, lr 0.05, bn 10, tv 2.5e-5, l2 0. The defaults here are for short runs on small images.
+The authors' settings for CIFAR-10: 2,000 steps, batch 256, lr 0.05, bn 10, tv 2.5e-5, l2 0. The defaults here are for short runs on
+small images.
 """
 
 from __future__ import annotations

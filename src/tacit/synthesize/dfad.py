@@ -1,9 +1,9 @@
 """DFAD: a generator that looks for images on which student and teacher differ.
 
 "Data-Free Adversarial Distillation", Fang et al., 2019, https://arxiv.org/abs/1912.11006, eqs. 3, 6 and algorithm 1.
-One generator step (lr 1e-3, Adam) to `every` = 5 student steps on fresh noise; the student stays in train mode throughout and its batch-norm
-buffers move with the images painted against it, as in the authors' code; no class prior, no BN term, no pool.
-Here the generator ends in batch norm and a sigmoid and images are in [0, 1], where the authors' ends in tanh and batch norm, already normalised.
+One generator step (lr 1e-3, Adam) to `every` = 5 student steps on fresh noise; the student stays in train mode throughout and its
+batch-norm buffers move with the images painted against it, as in the authors' code; no class prior, no BN term, no pool.
+Here the generator ends in batch norm and a sigmoid, and images are in [0, 1]; the authors' ends in tanh and batch norm, already normalised.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 """Generative inversion: a generator and its latents, optimised anew for every batch, against the student of the moment.
 
-The part that "Contrastive Model Inversion for Data-Free Knowledge Distillation", Fang et al., 2021, https://arxiv.org/abs/2105.08584 (eqs. 1-4),
-and "Up to 100x Faster Data-free Knowledge Distillation", Fang et al., 2022, https://arxiv.org/abs/2112.06253, share: class prior, BN alignment
-and a decision-adversarial term; each round's batch joins a pool that the student learns from. CMI adds contrast, Fast-DFKD a meta-generator.
+What these share: "Contrastive Model Inversion for Data-Free Knowledge Distillation", Fang et al., 2021,
+https://arxiv.org/abs/2105.08584, eqs. 1-4, and "Up to 100x Faster Data-free Knowledge Distillation", Fang et al., 2022,
+https://arxiv.org/abs/2112.06253: class prior, BN alignment and a decision-adversarial term; each round's batch joins a pool that the
+student learns from. CMI adds contrast, Fast-DFKD a meta-generator.
 The iterate of least loss is kept, as the papers mean it (their code keeps the last: its "best" is an alias).
 """
 

@@ -1,4 +1,7 @@
-"""Verb: what all verbs have in common. A verb is a frozen dataclass of options that runs; it is the command line and the Python call alike."""
+"""Verb: what all verbs have in common.
+
+A verb is a frozen dataclass of options that runs; the command line and the Python call are both made of it.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,7 @@ import torch
 from tacit.core.device import Clock, Precision, Runtime, peak_memory_mb
 from tacit.core.errors import InputError
 from tacit.core.models import ModelRef, model_hash
-from tacit.core.network import Network, Spec, count_parameters
+from tacit.core.network import Network, Spec, count_parameters, work_per_image
 from tacit.core.run import METRICS, Run, free_folder, versions
 from tacit.data import Data, ImageSet, StreamedSet
 from tacit.synthesize import Method
@@ -102,7 +105,7 @@ class RunVerb(Verb):
     device: str = "auto"
     """auto, cpu, cuda, mps, ..."""
     precision: Precision = "auto"
-    """32-true, bf16-mixed, 16-mixed, or auto: bf16 on GPUs that have it, else fp32."""
+    """32-true, bf16-mixed, 16-mixed, or auto: bf16 where the device computes in it and the model is not small, else fp32."""
     devices: int = 1
     """Number of devices on each machine."""
     num_nodes: int = 1
@@ -116,9 +119,13 @@ class RunVerb(Verb):
         if self.devices < 1 or self.num_nodes < 1:
             raise InputError(f"devices and num_nodes: expected at least 1, got {self.devices} and {self.num_nodes}")
 
-    def open_runtime(self) -> Runtime:
-        """Start the device, and seed what draws from the global generator (the weights of new models)."""
-        runtime = Runtime(self.device, self.precision, devices=self.devices, num_nodes=self.num_nodes, strategy=self.strategy)
+    def open_runtime(self, *networks: Network | None) -> Runtime:
+        """Start the device; move the networks there, by the largest of which precision and threads are chosen."""
+        present = [network for network in networks if network is not None]
+        work = max((work_per_image(network) for network in present), default=None)
+        runtime = Runtime(self.device, self.precision, work=work, devices=self.devices, num_nodes=self.num_nodes, strategy=self.strategy)
+        for network in present:
+            runtime.place(network)
         torch.manual_seed(self.seed)
         return runtime
 

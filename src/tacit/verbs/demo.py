@@ -35,7 +35,7 @@ class Demo(RunVerb):
 
     def run(self) -> Outcome:
         """Run the story; return the folder with teacher/, student/ and report.html."""
-        run, runtime = self.plan_run(), self.open_runtime()
+        run = self.plan_run()
         run.open(resume=self.resume, overwrite=self.overwrite)
         folder = run.folder
         shared: dict[str, Any] = {
@@ -61,12 +61,12 @@ class Demo(RunVerb):
         for stage in (taught, distilled, noise):
             for kind in Clock.KINDS:
                 clock.seconds[kind] += stage.result["seconds"][kind]
-        metrics = {
+        metrics: dict[str, Any] = {
             **distilled.metrics,
             "baselines": [{"name": "the same student on Gaussian noise", "student_accuracy": noise.metrics["student_accuracy"]}],
         }
         images = distilled.result["images_synthesized"]
-        result = self.result(runtime, clock, metrics, images=images, selection="last")
+        result = self.result(self.open_runtime(distilled.network), clock, metrics, images=images, selection="last")
         run.finish(result)
         page = Report(run_folder=folder).run().result["report"]
         return Outcome(folder=folder, result=result, rows=_rows(metrics, images, clock, folder, page), network=distilled.network)

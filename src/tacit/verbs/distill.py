@@ -48,13 +48,12 @@ class Distill(LearningVerb):
 
     def run(self) -> Outcome:
         """Distil; return the run folder and the student as it is after the last step."""
-        run, runtime, clock = self.plan_run(), self.open_runtime(), Clock()
+        run, clock = self.plan_run(), Clock()
         teacher = Teacher.of(find_model(self.teacher, seed=self.seed))
         student = find_model(self.student, teacher.spec, seed=self.seed)
         _check_pair(teacher.spec, student.spec)
         objective = build_objective(self.objective)
-        runtime.place(teacher)
-        runtime.place(student)
+        runtime = self.open_runtime(teacher, student)
         source = self._source(teacher, student, runtime, clock, run)
         held = self._evaluation_data(teacher.spec, runtime)
         learner = Learner(
@@ -77,7 +76,7 @@ class Distill(LearningVerb):
 
     def _source(self, teacher: Teacher, student: Network, runtime: Runtime, clock: Clock, run: Run) -> Source:
         method, named = self.method, method_named(self.source) if self.source else None
-        options = {"size": self.training.batch, "augmentation": self.augmentation}
+        options: dict[str, Any] = {"size": self.training.batch, "augmentation": self.augmentation}
         if self.source is not None and named is None:
             if method is not None:
                 raise InputError(f"source: {self.source!r} and a method were both given; choose one")
@@ -144,9 +143,10 @@ def _stored_pool(folder: Path, spec: Spec, runtime: Runtime) -> Pool:
     for inside in (folder, folder / "pool"):
         if (inside / "pool.json").is_file():
             pool = Pool.load(inside, device=runtime.device)
-            if (pool.spec.shape, pool.spec.classes) != (spec.shape, spec.classes):
+            made_for, wanted = ((s.shape, s.classes) for s in (pool.spec, spec))
+            if made_for != wanted:
                 raise InputError(
-                    f"{inside} was made for {pool.spec.shape} and {pool.spec.classes} classes, the teacher has {spec.shape} and {spec.classes}"
+                    f"{inside} was made for images {made_for[0]} of {made_for[1]} classes, the teacher has {wanted[0]} and {wanted[1]}"
                 )
             return pool
     known = [kind.__name__ for kind in METHODS]

@@ -37,18 +37,17 @@ class Evaluate(RunVerb):
         if self.data is None:
             raise InputError("data: say which images to measure on, as `--data digits`")
         run = self.plan_run() if self.out is not None else None
-        runtime, clock = self.open_runtime(), Clock()
         teacher = find_model(self.teacher) if self.teacher is not None else None
         student = find_model(self.student, teacher.spec if teacher else None) if self.student is not None else None
         spec = (teacher or student or _unreachable()).spec
         if teacher is not None and student is not None and student.spec.classes != spec.classes:
             raise InputError(f"the student has {student.spec.classes} classes, the teacher {spec.classes}")
+        runtime, clock = self.open_runtime(teacher, student), Clock()
         held = load_data(self.data, self.split, spec).to(runtime.device)
         answers: dict[str, Answers] = {}
         with clock("evaluation"):
             for role, network in (("teacher", teacher), ("student", student)):
                 if network is not None:
-                    runtime.place(network)
                     answers[role] = predict(network, held.batches(512), runtime)
         metrics: dict[str, Any] = {"evaluation_images": len(held), "class_names": [spec.class_name(label) for label in range(spec.classes)]}
         rows = [("images", f"{len(held):,}")]

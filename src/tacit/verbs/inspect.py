@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from tacit.core.device import Runtime
 from tacit.core.models import model_hash
-from tacit.core.network import Network, Spec, Teacher, count_parameters
+from tacit.core.network import Network, Spec, Teacher, count_parameters, work_per_image
 from tacit.core.probe import Probe, norm_layers
 from tacit.synthesize import METHODS
 from tacit.verbs.base import ModelLike, Outcome, Verb, as_function, find_model, model_option
@@ -39,8 +39,8 @@ class Inspect(Verb):
 
     def run(self) -> Outcome:
         """Return what was found; nothing is written."""
-        runtime = Runtime("auto", "32-true")
         network = find_model(self.teacher, seed=self.seed)
+        runtime = Runtime("auto", "32-true", work=work_per_image(network))
         student = find_model(self.student, network.spec, seed=self.seed) if self.student is not None else None
         teacher = Teacher.of(network)
         runtime.place(teacher)
@@ -76,8 +76,8 @@ def _why(running: int, name: str) -> str:
 def implied_input_mean(teacher: Network) -> list[float] | None:
     """Return the mean input, by channel and after normalisation, that the first batch norm remembers; None where that can't be told.
 
-    Where a convolution without padding effects feeds a batch norm, the running mean is ``sum(weights) @ mean + bias``: least squares gives
-    the mean that the training data had. An input normalised as in training has a mean near 0; one that was trained on [0, 1] near 0.3 to 0.5.
+    Where a convolution feeds a batch norm, the running mean is about ``sum(weights) @ mean + bias`` (padding aside): least squares gives
+    the mean that the training images had. It is near 0 where they were normalised, and near 0.3 to 0.5 where they were in [0, 1].
     """
     modules = [m for m in teacher.modules() if not list(m.children())]
     first = next((i for i, m in enumerate(modules) if isinstance(m, nn.Conv2d)), None)
@@ -132,10 +132,10 @@ def reach(teacher: Teacher, runtime: Runtime, *, steps: int, seed: int, each: in
         turned = teacher(pixels).softmax(dim=1)
     hit = turned.argmax(dim=1) == wanted
     return {
-        "classes_in_noise": int(plain.argmax(dim=1).unique().numel()),
+        "classes_in_noise": len(set(plain.argmax(dim=1).tolist())),
         "confidence_in_noise": float(plain.max(dim=1).values.mean()),
         "classes_tried": classes,
-        "classes_reached": int(wanted[hit].unique().numel()),
+        "classes_reached": len(set(wanted[hit].tolist())),
         "confidence_reached": float(turned.gather(1, wanted[:, None]).mean()),
     }
 

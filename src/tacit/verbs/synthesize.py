@@ -46,13 +46,11 @@ class Synthesize(RunVerb):
 
     def run(self) -> Outcome:
         """Make the samples; return the run folder with its pool."""
-        run, runtime = self.plan_run(), self.open_runtime()
+        run = self.plan_run()
         teacher = Teacher.of(find_model(self.teacher, seed=self.seed))
         student = find_model(self.student, teacher.spec, seed=self.seed) if self.student is not None else None
         method = self.method or choose_method(teacher, student=student)
-        runtime.place(teacher)
-        if student is not None:
-            runtime.place(student)
+        runtime = self.open_runtime(teacher, student)
         synthesizer = Synthesizer(teacher, method, runtime=runtime, generator=runtime.generator(self.seed), student=student)
         clock, pool = Clock(), Pool(teacher.spec, device=runtime.device)
         provenance = {"teacher_sha256": model_hash(teacher), "method": method.config(), "seed": self.seed}

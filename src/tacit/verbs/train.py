@@ -30,13 +30,13 @@ class Train(LearningVerb):
 
     def run(self) -> Outcome:
         """Train; return the run folder and the network as it is after the last step."""
-        run, runtime = self.plan_run(), self.open_runtime()
+        run = self.plan_run()
         network = find_model(self.model, seed=self.seed)
+        runtime = self.open_runtime(network)
         _, source = self.real_source(network.spec, runtime)
         held = None
         if self.eval_split is not None and self.data is not None:
             held = load_data(self.data, self.eval_split, network.spec).to(runtime.device)
-        runtime.place(network)
         clock = Clock()
         learner = Learner(network, source, build_objective("ce"), self.training, runtime=runtime, generator=runtime.generator(self.seed))
         state = run.open(resume=self.resume, overwrite=self.overwrite)
