@@ -37,9 +37,8 @@ def _in_one_line(message: str, parser: ArgumentParser) -> str:
     if unknown := re.search(r"unrecognized arguments?: (\S+)", message):
         name = unknown[1].partition("=")[0]
         return f"no option is called {name}{nearest(name.removeprefix('--'), options)}"
-    if problem := re.search(r"Problem with given class_path '([\w.]+)':\s*Option '([\w.]+)' is not accepted", message):
-        kind = import_object(":".join(problem[1].rsplit(".", 1)))
-        return f"{kind.__name__} has no option {problem[2]!r}{nearest(problem[2], [f.name for f in fields(kind)], most=20)}"
+    if inner := re.search(r"no option is called [^\n]*", message):  # said by the parser of a method's own fields
+        return f"method: {inner[0].strip()}"
     if key := re.search(r"Option '([\w.]+)' is not accepted", message):
         group = re.search(r'Parser key "(\w+)"', message)
         name = f"{group[1]}.{key[1]}" if group and f"{group[1]}.{key[1].split('.')[0]}" not in options else key[1]
@@ -89,7 +88,10 @@ def parse(verb: str, words: list[str]) -> Verb:
     parser = build_parser(verb)
     flags = [f.name for f in fields(kind) if f.type == "bool"]
     chosen = parser.parse_args(_arranged(words, models, flags, getattr(kind, "positional", None)))
-    made = parser.instantiate(chosen)
+    try:
+        made = parser.instantiate(chosen)
+    except ValueError as error:
+        raise _root(error) from error
     values: dict[str, Any] = {}
     for field in fields(kind):
         value = made.get(field.name)
@@ -99,6 +101,14 @@ def parse(verb: str, words: list[str]) -> Verb:
                 raise InputError(f"--{field.name} is missing: give a folder that tacit wrote, or package.module:callable")
         values[field.name] = value
     return kind(**values)
+
+
+def _root(error: BaseException) -> BaseException:
+    """Return the `InputError` that a class raised while jsonargparse built it, or else the error itself."""
+    inner: BaseException | None = error
+    while inner is not None and not isinstance(inner, InputError):
+        inner = inner.__cause__ or inner.__context__
+    return inner or error
 
 
 def _arranged(words: list[str], models: list[str], flags: list[str], positional: str | None) -> list[str]:

@@ -24,3 +24,8 @@ class Batch:
     targets: Tensor | None = None
     logits: Tensor | None = None
     index: Tensor | None = None
+
+    def cut(self, part: slice) -> Batch:
+        """Return the samples in `part`."""
+        columns = (self.targets, self.logits, self.index)
+        return Batch(self.images[part], *(column[part] if column is not None else None for column in columns))

@@ -132,9 +132,9 @@ def _load_weights(model: nn.Module, weights: Mapping[str, Tensor], where: str) -
         if keys:
             more = f" and {len(keys) - 5} more" if len(keys) > 5 else ""
             raise InputError(f"{where} {kind} {', '.join(keys[:5])}{more}: these are weights of another model than {type(model).__name__}")
-    for key, value in weights.items():
-        if value.shape != wanted[key].shape:
-            raise InputError(f"{where}: {key} has shape {list(value.shape)}, the model expects {list(wanted[key].shape)}")
+    for key, value in wanted.items():
+        if weights[key].shape != value.shape:
+            raise InputError(f"{where}: {key} has shape {list(weights[key].shape)}, the model expects {list(value.shape)}")
     model.load_state_dict(dict(weights))
 
 

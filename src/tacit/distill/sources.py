@@ -187,7 +187,7 @@ class Synthetic:
             out = len(painted.images) // 16
             for pool, part in ((self.held_out, slice(0, out)), (self.pool, slice(out, None))):
                 if painted.images[part].numel():
-                    pool.add(_cut(painted, part))
+                    pool.add(painted.cut(part))
         self.on_round()
 
     def _from_pool(self) -> Batch:
@@ -237,10 +237,3 @@ class Synthetic:
         self.drawn = state["drawn"]
         self._shown = Batch(state["shown"]) if state["shown"] is not None else None
 
-
-def _cut(batch: Batch, part: slice) -> Batch:
-    return Batch(
-        batch.images[part],
-        batch.targets[part] if batch.targets is not None else None,
-        batch.logits[part] if batch.logits is not None else None,
-    )

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import logging
+import warnings
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -12,7 +14,7 @@ import torch
 from tacit.core.errors import InputError, MissingExtraError
 from tacit.core.files import write_file, write_json
 from tacit.core.models import model_hash
-from tacit.core.network import Network, Spec
+from tacit.core.network import Network, Spec, Teacher
 from tacit.core.run import versions
 from tacit.synthesize import Pool
 from tacit.verbs.base import ModelLike, Outcome, Verb, as_function, find_model, model_option
@@ -109,13 +111,20 @@ def to_onnx(network: Network, out: Path) -> None:
         import onnxscript  # noqa: F401 - torch's exporter needs it
     except ImportError as error:
         raise MissingExtraError(error.name or "onnx", "quantize", "exporting to ONNX") from error
-    network = network.eval().cpu()
-    images = torch.rand(2, *network.spec.shape)
+    frozen = Teacher.of(network).cpu()
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     try:
-        program = torch.onnx.export(
-            network, (images,), dynamo=True, input_names=["images"], output_names=["logits"],
-            dynamic_shapes={"images": {0: torch.export.Dim("batch")}}, verbose=False,
-        )  # fmt: skip
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            program = torch.onnx.export(
+                frozen,
+                (torch.rand(2, *network.spec.shape),),
+                dynamo=True,
+                input_names=["images"],
+                output_names=["logits"],
+                dynamic_shapes={"images": {0: torch.export.Dim("batch")}},
+                verbose=False,
+            )
     except Exception as error:  # torch raises many kinds; all mean that this graph can't be written
         reason = str(error).strip().splitlines()[0]
         raise InputError(f"{type(network.model).__name__} can't be written as ONNX: {reason}") from error

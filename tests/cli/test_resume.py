@@ -1,0 +1,71 @@
+"""Killed at any moment and resumed, a run ends with the very same weights and samples (CPU, fp32, same threads)."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from conftest import environment  # type: ignore[import-not-found, unused-ignore]
+
+SMALL = ("--method.batch", "32", "--method.steps", "4", "--method.width", "4", "--method.latent", "8")
+STUDENT = ("--student", "tacit.zoo:resnet", "--student.kwargs", '{"channels": 1, "width": 2}')
+
+
+def words(verb: str, teacher: Path, out: Path) -> list[str]:
+    shared = ["--teacher", str(teacher), "--precision", "32-true", "--checkpoint-seconds", "0", "--out", str(out)]
+    if verb == "synthesize":
+        return [verb, *shared, "--method", "GenerativeInversion", "--method.adv", "0", "--method.restart", "3", *SMALL, "--images", "1600"]
+    training = ["--training.steps", "160", "--training.batch", "16", "--log-every", "5"]
+    if verb == "live":
+        return ["distill", *shared, *STUDENT, "--method", "DFAD", *SMALL[:2], *SMALL[4:], *training]
+    return ["distill", *shared, *STUDENT, "--method", "GenerativeInversion", "--method.every", "10", *SMALL, *training, "--max-images", "120"]
+
+
+def start(arguments: list[str]) -> subprocess.Popen[bytes]:
+    return subprocess.Popen([sys.executable, "-m", "tacit.cli", *arguments], env=environment(), stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+
+
+def contents(out: Path, verb: str) -> dict[str, bytes]:
+    """Return what must be the same: weights, images, and logged losses without the seconds."""
+    kept = {} if verb == "synthesize" else {"weights": (out / "model" / "weights.safetensors").read_bytes()}
+    lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+    kept["log"] = json.dumps([{key: value for key, value in line.items() if key != "seconds"} for line in lines]).encode()
+    if verb != "live":
+        from tacit.synthesize import Pool
+
+        kept["pool"] = b"".join(column.numpy().tobytes() for _, column in sorted(Pool.load(out / "pool").columns.items()))
+    return kept
+
+
+@pytest.mark.parametrize("verb", ["synthesize", "distill", "live"])
+def test_three_kills_change_nothing(verb: str, tmp_path: Path, teacher_folder: Path) -> None:
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    assert start(words(verb, teacher_folder, whole)).wait(timeout=200) == 0
+    draw, kills = random.Random(verb), 0
+    checkpoint = broken / "checkpoint" / "state.pt"
+    while kills < int(os.environ.get("TACIT_TEST_KILLS", "3")):
+        process = start([*words(verb, teacher_folder, broken), "--resume"])
+        before = checkpoint.stat().st_mtime_ns if checkpoint.exists() else 0
+        deadline = time.monotonic() + 100
+        while process.poll() is None and time.monotonic() < deadline:
+            if checkpoint.exists() and checkpoint.stat().st_mtime_ns != before:
+                break
+            time.sleep(0.01)
+        time.sleep(draw.random() * 0.5)
+        if process.poll() is not None:
+            break
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        kills += 1
+        assert checkpoint.exists()
+        assert not (broken / "result.json").exists()
+    assert kills >= 3, f"the run ended after {kills} kills: it is too short for this test"
+    assert start([*words(verb, teacher_folder, broken), "--resume"]).wait(timeout=200) == 0
+    assert contents(whole, verb) == contents(broken, verb)

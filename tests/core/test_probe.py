@@ -1,0 +1,141 @@
+"""Probe: what it reads, and that it leaves nothing behind."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+import torch
+from toy import BNNet, GroupNet
+from torch import Tensor, nn
+
+from tacit.core.errors import InputError
+from tacit.core.network import Ensemble, Network, Spec
+from tacit.core.probe import Probe, norm_layers
+
+GREY = Spec(shape=(1, 6, 6), classes=5)
+
+
+def hooks(model: nn.Module) -> int:
+    return sum(len(module._forward_hooks) + len(module._forward_pre_hooks) for module in model.modules())
+
+
+def test_features_are_the_outputs_of_the_tapped_modules() -> None:
+    model, images = BNNet().eval(), torch.rand(2, 1, 6, 6)
+    with Probe(Network(model, GREY), taps=("conv1", "model.bn1")) as look:
+        signals = look(images)
+    torch.testing.assert_close(signals.features["conv1"], model.conv1(images))
+    torch.testing.assert_close(signals.features["model.bn1"], model.bn1(model.conv1(images)))
+    torch.testing.assert_close(signals.logits, model(images))
+    assert signals.bn == ()
+
+
+def test_a_gradient_goes_through_features_and_statistics_to_the_images() -> None:
+    images = torch.rand(2, 1, 6, 6, requires_grad=True)
+    with Probe(Network(BNNet().eval(), GREY), taps=("conv2",), bn=True) as look:
+        signals = look(images)
+    for value in (signals.features["conv2"].sum(), signals.bn[1].var.sum()):
+        (gradient,) = torch.autograd.grad(value, images, retain_graph=True)
+        assert float(gradient.abs().sum()) > 0
+
+
+def test_signals_are_frozen_and_new_in_each_pass() -> None:
+    first, second = torch.rand(2, 1, 6, 6), torch.rand(3, 1, 6, 6)
+    with Probe(Network(BNNet().eval(), GREY), taps=("conv1",), bn=True) as look:
+        before = look(first)
+        kept, mean = before.features["conv1"].clone(), before.bn[0].mean.clone()
+        after = look(second)
+    assert after is not before
+    assert torch.equal(before.features["conv1"], kept)
+    assert torch.equal(before.bn[0].mean, mean)
+    assert (len(before.bn), len(after.bn), len(after.features["conv1"])) == (2, 2, 3)
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        before.logits = first  # type: ignore[misc]
+
+
+def test_a_call_of_the_model_past_the_probe_does_not_change_what_was_read() -> None:
+    network, images = Network(BNNet().eval(), GREY), torch.rand(2, 1, 6, 6)
+    with Probe(network, taps=("conv1",), bn=True) as look:
+        signals = look(images)
+        network(torch.rand(5, 1, 6, 6))
+    assert len(signals.features["conv1"]) == 2
+    assert len(signals.bn) == 2
+
+
+def test_hooks_are_gone_afterwards_and_other_hooks_stay() -> None:
+    network = Network(BNNet(), GREY)
+    network.model.register_forward_hook(lambda *_: None)
+    with Probe(network, taps=("conv1",), bn=True):
+        assert hooks(network) == 4
+    assert hooks(network) == 1
+
+
+def test_hooks_are_gone_after_an_exception_of_the_caller_and_of_the_model() -> None:
+    network = Network(BNNet(), GREY)
+    with pytest.raises(KeyError), Probe(network, taps=("conv1",), bn=True):
+        raise KeyError
+    assert hooks(network) == 0
+    with pytest.raises(RuntimeError), Probe(network, taps=("conv1",), bn=True) as look:
+        look(torch.rand(2, 3, 6, 6))
+    assert hooks(network) == 0
+
+
+@pytest.mark.parametrize(("tap", "offered"), [("conv3", "conv"), ("haed", "head"), ("BN1", "bn1")])
+def test_an_unknown_tap_offers_the_nearest_name(tap: str, offered: str) -> None:
+    with pytest.raises(InputError, match=f"no module is called '{tap}'; did you mean '{offered}"):
+        Probe(Network(BNNet(), GREY), taps=(tap,))
+
+
+def test_a_tap_that_is_like_none_lists_some() -> None:
+    with pytest.raises(InputError, match="no module is called 'zzzzzzzz'; known: .*conv1"):
+        Probe(Network(BNNet(), GREY), taps=("zzzzzzzz",))
+
+
+def test_the_empty_name_is_no_tap() -> None:
+    with pytest.raises(InputError, match="no module is called ''"):
+        Probe(Network(BNNet(), GREY), taps=("",))
+
+
+def test_statistics_of_a_group_norm_network_are_refused_and_dfad_is_named() -> None:
+    with pytest.raises(InputError, match="no batch-norm layer with running statistics.*use DFAD"):
+        Probe(Network(GroupNet(), Spec(shape=(1, 28, 28), classes=7)), bn=True)
+
+
+def test_a_batch_norm_without_running_statistics_does_not_count() -> None:
+    model = nn.Sequential(nn.Conv2d(1, 2, 1), nn.BatchNorm2d(2, track_running_stats=False), nn.Flatten(), nn.BatchNorm1d(8))
+    assert list(norm_layers(model)) == ["3"]
+
+
+def test_statistics_of_flat_features_are_taken_over_the_batch() -> None:
+    model, rows = nn.Sequential(nn.Flatten(), nn.BatchNorm1d(4)).eval(), torch.rand(6, 1, 2, 2)
+    with Probe(model, bn=True) as look:
+        (stat,) = look(rows).bn
+    torch.testing.assert_close(stat.mean, rows.flatten(1).mean(dim=0))
+    torch.testing.assert_close(stat.var, rows.flatten(1).var(dim=0, correction=0))
+
+
+class Recurrent(nn.Module):
+    """Its inner module returns a tuple."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.cell = nn.LSTM(6, 5, batch_first=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        said: Tensor = self.cell(x[:, 0])[0][:, -1]
+        return said
+
+
+def test_a_tap_of_a_module_that_returns_a_tuple_is_refused_and_leaves_no_hook() -> None:
+    network = Network(Recurrent(), GREY)
+    with pytest.raises(InputError, match="tap 'cell': this module returns a tuple"), Probe(network, taps=("cell",)) as look:
+        look(torch.rand(2, 1, 6, 6))
+    assert hooks(network) == 0
+
+
+def test_members_of_an_ensemble_can_be_tapped_and_give_all_their_statistics() -> None:
+    together = Ensemble.of([Network(BNNet().eval(), GREY) for _ in range(2)])
+    with Probe(together, taps=("networks.1.model.conv1",), bn=True) as look:
+        signals = look(torch.rand(2, 1, 6, 6))
+    assert signals.features["networks.1.model.conv1"].shape == (2, 4, 6, 6)
+    assert len(signals.bn) == 4
