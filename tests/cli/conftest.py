@@ -13,18 +13,20 @@ import pytest
 Tacit = Callable[..., subprocess.CompletedProcess[str]]
 
 
+@pytest.fixture
 def environment() -> dict[str, str]:
+    """One thread, and the models of `usermodels.py` within reach."""
     return {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parent)}
 
 
 @pytest.fixture
-def tacit(tmp_path: Path) -> Tacit:
+def tacit(tmp_path: Path, environment: dict[str, str]) -> Tacit:
     """Run ``tacit WORDS`` in `tmp_path`."""
 
     def run(*words: str | Path, code: int = 0) -> subprocess.CompletedProcess[str]:
         done = subprocess.run(
             [sys.executable, "-m", "tacit.cli", *map(str, words)],
-            cwd=tmp_path, env=environment(), capture_output=True, text=True, timeout=240, check=False,
+            cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=240, check=False,
         )  # fmt: skip
         assert done.returncode == code, f"exit {done.returncode}\n{done.stdout}\n{done.stderr}"
         return done

@@ -98,7 +98,18 @@ def test_other_failures_exit_with_one_and_debug_shows_where(command: Command, mo
 
 def test_a_runs_config_repeats_the_run_bit_by_bit(command: Command, tmp_path: Path, teacher_folder: Path) -> None:
     student = ("--student", "tacit.zoo:resnet", "--student.kwargs", '{"channels": 1, "width": 2}')
-    method = ("--method", "GenerativeInversion", "--method.steps", "3", "--method.batch", "32", "--method.every", "4", "--method.width", "4")
+    method = (
+        "--method",
+        "GenerativeInversion",
+        "--method.steps",
+        "3",
+        "--method.batch",
+        "32",
+        "--method.every",
+        "4",
+        "--method.width",
+        "4",
+    )
     words = ("--teacher", str(teacher_folder), *student, *method, "--training.steps", "9", "--training.batch", "16", "--seed", "3")
     code, out, _ = command("distill", *words, "--out", "one", "--json")
     assert code == 0

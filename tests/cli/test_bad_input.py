@@ -14,6 +14,8 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from tacit.core.models import import_object
+
 Command = Callable[..., tuple[int, str, str]]
 USER = ("--teacher", "usermodels:Answering", "--teacher.shape", "[3, 48, 40]", "--teacher.classes", "5", "--teacher.output", "out")
 
@@ -99,11 +101,9 @@ def test_unknown_keys_of_a_config_are_refused_with_the_nearest_name(command: Com
 
 
 def weights(folder: Path) -> Path:
-    import usermodels
-
     torch.manual_seed(0)
     path = folder / "weights.safetensors"
-    save_file(usermodels.Answering().state_dict(), path)
+    save_file(import_object("usermodels:Answering")().state_dict(), path)
     return path
 
 
@@ -171,29 +171,22 @@ runpy.run_module("tacit.cli", run_name="__main__")
 """
 
 
-def test_a_full_disk_is_one_line_and_the_last_good_checkpoint_survives(tmp_path: Path, command: Command) -> None:
-    def run(limit: int) -> subprocess.CompletedProcess[str]:
-        words = ("synthesize", *USER, "--method", "Gaussian", "--method.batch", "8", "--images", "64", "--checkpoint-seconds", "0", "--out", "run")
-        resume = ("--resume",) if (tmp_path / "run").exists() else ()
-        return subprocess.run(
-            [sys.executable, "-c", LIMITED, str(limit), *words, *resume], cwd=tmp_path, capture_output=True, text=True, timeout=200, check=False,
-            env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parent)},
-        )  # fmt: skip
+def test_a_full_disk_is_one_line_and_the_last_good_checkpoint_survives(
+    tmp_path: Path, command: Command, environment: dict[str, str]
+) -> None:
+    def limited(size: int, *words: str) -> subprocess.CompletedProcess[str]:
+        arguments = [sys.executable, "-c", LIMITED, str(size), *words]
+        return subprocess.run(arguments, cwd=tmp_path, capture_output=True, text=True, timeout=200, check=False, env=environment)
 
-    full = run(1500)
+    noise = ("synthesize", *USER, "--method", "Gaussian", "--method.batch", "8", "--checkpoint-seconds", "0")
+    full = limited(1500, *noise, "--images", "64", "--out", "run")
     assert full.returncode == 2, full.stderr
     assert len(full.stderr.strip().splitlines()) == 1
     assert "can't write" in full.stderr
-    whole = command("synthesize", *USER, "--method", "Gaussian", "--method.batch", "8", "--images", "24", "--out", "part")
-    assert whole[0] == 0
+    assert command(*noise, "--images", "24", "--out", "part")[0] == 0
     checkpoint = tmp_path / "part" / "checkpoint" / "state.pt"
     before = checkpoint.read_bytes()
-    again = subprocess.run(
-        [sys.executable, "-c", LIMITED, str(len(before) - 100), "synthesize", *USER, "--method", "Gaussian", "--method.batch", "8",
-         "--images", "24", "--out", "part", "--resume"],
-        cwd=tmp_path, capture_output=True, text=True, timeout=200, check=False,
-        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parent)},
-    )  # fmt: skip
+    again = limited(len(before) - 100, *noise, "--images", "24", "--out", "part", "--resume")
     assert again.returncode == 2, again.stderr
     assert "can't write" in again.stderr
     assert checkpoint.read_bytes() == before

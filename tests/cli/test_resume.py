@@ -12,7 +12,6 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import environment  # type: ignore[import-not-found, unused-ignore]
 
 SMALL = ("--method.batch", "32", "--method.steps", "4", "--method.width", "4", "--method.latent", "8")
 STUDENT = ("--student", "tacit.zoo:resnet", "--student.kwargs", '{"channels": 1, "width": 2}')
@@ -25,11 +24,25 @@ def words(verb: str, teacher: Path, out: Path) -> list[str]:
     training = ["--training.steps", "160", "--training.batch", "16", "--log-every", "5"]
     if verb == "live":
         return ["distill", *shared, *STUDENT, "--method", "DFAD", *SMALL[:2], *SMALL[4:], *training]
-    return ["distill", *shared, *STUDENT, "--method", "GenerativeInversion", "--method.every", "10", *SMALL, *training, "--max-images", "120"]
+    return [
+        "distill",
+        *shared,
+        *STUDENT,
+        "--method",
+        "GenerativeInversion",
+        "--method.every",
+        "10",
+        *SMALL,
+        *training,
+        "--max-images",
+        "120",
+    ]
 
 
-def start(arguments: list[str]) -> subprocess.Popen[bytes]:
-    return subprocess.Popen([sys.executable, "-m", "tacit.cli", *arguments], env=environment(), stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+def start(arguments: list[str], environment: dict[str, str]) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "tacit.cli", *arguments], env=environment, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL
+    )
 
 
 def contents(out: Path, verb: str) -> dict[str, bytes]:
@@ -45,13 +58,13 @@ def contents(out: Path, verb: str) -> dict[str, bytes]:
 
 
 @pytest.mark.parametrize("verb", ["synthesize", "distill", "live"])
-def test_three_kills_change_nothing(verb: str, tmp_path: Path, teacher_folder: Path) -> None:
+def test_three_kills_change_nothing(verb: str, tmp_path: Path, teacher_folder: Path, environment: dict[str, str]) -> None:
     whole, broken = tmp_path / "whole", tmp_path / "broken"
-    assert start(words(verb, teacher_folder, whole)).wait(timeout=200) == 0
+    assert start(words(verb, teacher_folder, whole), environment).wait(timeout=200) == 0
     draw, kills = random.Random(verb), 0
     checkpoint = broken / "checkpoint" / "state.pt"
     while kills < int(os.environ.get("TACIT_TEST_KILLS", "3")):
-        process = start([*words(verb, teacher_folder, broken), "--resume"])
+        process = start([*words(verb, teacher_folder, broken), "--resume"], environment)
         before = checkpoint.stat().st_mtime_ns if checkpoint.exists() else 0
         deadline = time.monotonic() + 100
         while process.poll() is None and time.monotonic() < deadline:
@@ -67,5 +80,5 @@ def test_three_kills_change_nothing(verb: str, tmp_path: Path, teacher_folder: P
         assert checkpoint.exists()
         assert not (broken / "result.json").exists()
     assert kills >= 3, f"the run ended after {kills} kills: it is too short for this test"
-    assert start([*words(verb, teacher_folder, broken), "--resume"]).wait(timeout=200) == 0
+    assert start([*words(verb, teacher_folder, broken), "--resume"], environment).wait(timeout=200) == 0
     assert contents(whole, verb) == contents(broken, verb)

@@ -8,14 +8,23 @@ from pathlib import Path
 
 import pytest
 import torch
-import usermodels
 
 import tacit
-from tacit.core.models import save
+from tacit.core.models import import_object, save
+from tacit.core.network import Origin
 
 Command = Callable[..., tuple[int, str, str]]
 GREY = ("--teacher", "usermodels:grey_groupnorm", "--teacher.shape", "[1, 28, 28]", "--teacher.classes", "7")
-COLOUR = ("--teacher.shape", "[3, 48, 40]", "--teacher.classes", "5", "--teacher.mean", "[0.5, 0.4, 0.4]", "--teacher.std", "[0.2, 0.2, 0.3]")
+COLOUR = (
+    "--teacher.shape",
+    "[3, 48, 40]",
+    "--teacher.classes",
+    "5",
+    "--teacher.mean",
+    "[0.5, 0.4, 0.4]",
+    "--teacher.std",
+    "[0.2, 0.2, 0.3]",
+)
 QUICK = ("--training.steps", "6", "--training.batch", "8")
 
 
@@ -58,8 +67,28 @@ def test_dfad_distils_a_groupnorm_model(command: Command, tmp_path: Path) -> Non
 @pytest.mark.parametrize(("form", "output"), [("dict", "out"), ("tuple", "1")])
 def test_a_model_that_is_not_square_and_answers_with_a_dict_or_tuple(command: Command, tmp_path: Path, form: str, output: str) -> None:
     teacher = ("--teacher", "usermodels:Answering", "--teacher.kwargs.form", form, "--teacher.output", output, *COLOUR)
-    student = ("--student", "usermodels:Answering", "--student.kwargs.form", form, "--student.kwargs.width", "4", "--student.output", output)
-    method = ("--method", "GenerativeInversion", "--method.steps", "2", "--method.batch", "16", "--method.width", "4", "--method.every", "3")
+    student = (
+        "--student",
+        "usermodels:Answering",
+        "--student.kwargs.form",
+        form,
+        "--student.kwargs.width",
+        "4",
+        "--student.output",
+        output,
+    )
+    method = (
+        "--method",
+        "GenerativeInversion",
+        "--method.steps",
+        "2",
+        "--method.batch",
+        "16",
+        "--method.width",
+        "4",
+        "--method.every",
+        "3",
+    )
     ok(command("distill", *teacher, *student, *method, *QUICK, "--data", "usermodels:blocks", "--out", "run"))
     result = json.loads((tmp_path / "run" / "result.json").read_text())
     assert 0 <= result["metrics"]["student_accuracy"] <= 1
@@ -81,15 +110,16 @@ def test_several_teachers_make_an_ensemble(command: Command, tmp_path: Path) -> 
     spec = tacit.Spec(shape=(1, 28, 28), classes=7)
     for number in (0, 1):
         torch.manual_seed(number)
-        origin = tacit.core.network.Origin(factory="usermodels:grey_groupnorm", kwargs={})
-        save(tacit.Network(usermodels.grey_groupnorm(), spec, origin=origin), tmp_path / f"t{number}")
+        origin = Origin(factory="usermodels:grey_groupnorm", kwargs={})
+        save(tacit.Network(import_object("usermodels:grey_groupnorm")(), spec, origin=origin), tmp_path / f"t{number}")
     found = json.loads(ok(command("inspect", "--teacher", "t0", "--teacher", "t1", "--steps", "2", "--json")))
-    assert found["parameters"] == 2 * sum(p.numel() for p in usermodels.grey_groupnorm().parameters())
+    assert found["parameters"] == 2 * sum(p.numel() for p in import_object("usermodels:grey_groupnorm")().parameters())
 
 
 def test_a_live_network_is_distilled_in_python_and_the_teacher_is_untouched(tmp_path: Path) -> None:
     spec = tacit.Spec(shape=(3, 48, 40), classes=5, output="out")
-    teacher, student = usermodels.Answering(), usermodels.Answering(width=4)
+    answering = import_object("usermodels:Answering")
+    teacher, student = answering(), answering(width=4)
     before = {key: value.clone() for key, value in teacher.state_dict().items()}
     start = {key: value.clone() for key, value in student.state_dict().items()}
     outcome = tacit.distill(

@@ -8,11 +8,11 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from toy import BNNet, DictNet, GroupNet, NamedNet, ObjectNet, TupleNet
 from torch import Tensor, nn
 
 from tacit.core.errors import InputError
 from tacit.core.network import Ensemble, Network, Spec, Teacher, count_parameters, work_per_image
+from toy import BNNet, DictNet, GroupNet, NamedNet, ObjectNet, TupleNet
 
 GREY = Spec(shape=(1, 6, 6), classes=5)
 

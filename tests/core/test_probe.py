@@ -6,12 +6,12 @@ import dataclasses
 
 import pytest
 import torch
-from toy import BNNet, GroupNet
 from torch import Tensor, nn
 
 from tacit.core.errors import InputError
 from tacit.core.network import Ensemble, Network, Spec
 from tacit.core.probe import Probe, norm_layers
+from toy import BNNet, GroupNet
 
 GREY = Spec(shape=(1, 6, 6), classes=5)
 

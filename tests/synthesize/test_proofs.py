@@ -121,7 +121,8 @@ class HalvesApart(Loss):
 
     def forward(self, view: View) -> Tensor:
         (x1, x2), (p1, p2) = view.images.chunk(2), view.teacher.logits.softmax(dim=1).chunk(2)
-        return 1 / ((x2 - x1).norm() / ((p2 - p1).norm() + 1e-20) + 1e-20)
+        loss: Tensor = 1 / ((x2 - x1).norm() / ((p2 - p1).norm() + 1e-20) + 1e-20)
+        return loss
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -146,9 +147,8 @@ class RDSKD(Method):
 
 def test_rdskd_refreshes_its_reference_once_an_epoch_and_freezes_the_generator(teacher: Teacher, runtime: Runtime) -> None:
     synthesizer = Synthesizer(teacher, RDSKD(), runtime=runtime, generator=runtime.generator(0))
-    source, references = Synthetic(synthesizer, size=8, clock=Clock()), []
-    for _ in source.prepare():
-        references.append(float(synthesizer.objective.get_buffer("losses.oh.reference")))
+    source = Synthetic(synthesizer, size=8, clock=Clock())
+    references = [float(synthesizer.objective.get_buffer("losses.oh.reference")) for _ in source.prepare()]
     assert references[0] == 0
     assert references[1] == references[2] == references[3] != 0
     assert references[4] == references[5] == references[6] != references[3]
@@ -158,7 +158,7 @@ def test_rdskd_refreshes_its_reference_once_an_epoch_and_freezes_the_generator(t
     assert torch.equal(before, synthesizer.canvas.state_dict()["net.project.weight"])
 
 
-# ---------------------------------------------------------------- NAYER: classifier rows as embeddings, a generator of k rounds, balanced targets
+# ---------------------------------------------------------------- NAYER: classifier rows, a generator of k rounds, balanced targets
 
 
 class NoisyLayer(Canvas):

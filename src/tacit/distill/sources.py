@@ -236,4 +236,3 @@ class Synthetic:
         self.generator.set_state(state["generator"])
         self.drawn = state["drawn"]
         self._shown = Batch(state["shown"]) if state["shown"] is not None else None
-

@@ -1,0 +1,58 @@
+# Everything runs in .venv, which is made on first use, with every version pinned by constraints.txt.
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+
+.PHONY: help demo test lint format docs bench clean
+
+help:
+	@echo "make demo    the whole story on embedded data: a teacher, samples of it, a student, a report"
+	@echo "make test    the test suite"
+	@echo "make lint    ruff and mypy --strict"
+	@echo "make format  format the code"
+	@echo "make docs    build the guide into site/"
+	@echo "make bench   list the benchmark suites"
+
+$(BIN)/tacit: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt torch==2.13.0
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e .
+	touch $@
+
+# Each stamp adds the packages that its commands need.
+$(VENV)/.test: $(BIN)/tacit
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[data,quantize,test]'
+	touch $@
+
+$(VENV)/.dev: $(VENV)/.test
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	touch $@
+
+$(VENV)/.docs: $(BIN)/tacit
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[docs]'
+	touch $@
+
+demo: $(BIN)/tacit
+	$(BIN)/tacit demo --out demo --overwrite
+
+# Two single-thread processes use two cores best: torch's own threads only get in each other's way on small models.
+test: $(VENV)/.test
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile -q
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(VENV)/.dev
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+docs: $(VENV)/.docs
+	$(BIN)/mkdocs build --strict
+
+bench: $(VENV)/.test
+	$(BIN)/python -m benchmarks
+
+clean:
+	rm -rf $(VENV) site demo runs

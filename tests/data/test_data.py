@@ -1,0 +1,348 @@
+"""Data: the embedded digits, folders, parquet, sets by import path, and what is refused."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from sklearn.datasets import load_digits
+from toy import Squares
+from torch import Tensor
+
+from tacit.core.errors import InputError
+from tacit.core.network import Spec
+from tacit.data import Augmentation, ImageSet, StreamedSet, augment, digits, load_data
+from tacit.data.load import as_image
+
+
+def seeded(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def in_memory(found: Any) -> ImageSet:
+    assert isinstance(found, ImageSet)
+    return found
+
+
+def picture(value: int, size: tuple[int, int] = (6, 4), mode: str = "L") -> Image.Image:
+    return Image.new(mode, size, value if mode == "L" else (value, 0, 255 - value))
+
+
+def folder_of_images(root: Path, *, suffix: str = "png", **save: Any) -> Path:
+    """Two classes; in `train` three of each, in `test` one; the grey value is 10 * class + number."""
+    for split, count in (("train", 3), ("test", 1)):
+        for label, name in enumerate(("cat", "dog")):
+            (root / split / name).mkdir(parents=True)
+            for number in range(count):
+                picture(10 * label + number).save(root / split / name / f"{number}.{suffix}", **save)
+    return root
+
+
+def test_the_digits_are_split_once_and_for_all() -> None:
+    train, test = digits("train"), digits("test")
+    assert (len(train), len(test)) == (1257, 540)
+    together = torch.cat([train.images, test.images]).flatten(1)
+    source = torch.from_numpy(np.round(load_digits().data * 255 / 16).astype(np.uint8))
+    assert sorted(map(tuple, together.tolist())) == sorted(map(tuple, source.tolist()))
+    again = digits("test")
+    assert torch.equal(again.images, test.images)
+    assert test.names == tuple("0123456789")
+
+
+def test_no_digit_is_in_both_splits() -> None:
+    everything = {tuple(row): number for number, row in enumerate(load_digits().data.round().astype(int).tolist())}
+    assert len(everything) == 1797
+    rows = [{tuple((row.float() * 16 / 255).round().int().tolist()) for row in digits(split).images.flatten(1)} for split in ("train", "test")]
+    assert rows[0] | rows[1] == set(everything)
+    assert not rows[0] & rows[1]
+
+
+def test_digits_are_stratified_and_labelled_as_scikit_learn_does() -> None:
+    train, test = digits("train"), digits("test")
+    labels = {tuple(row): int(label) for row, label in zip(load_digits().data.astype(int).tolist(), load_digits().target, strict=True)}
+    for part in (train, test):
+        said = [labels[tuple((row.float() * 16 / 255).round().int().tolist())] for row in part.images.flatten(1)]
+        assert said == part.labels.tolist()
+    shares = [torch.bincount(part.labels, minlength=10) / len(part) for part in (train, test)]
+    assert float((shares[0] - shares[1]).abs().max()) < 0.002
+
+
+def test_digits_have_no_other_split() -> None:
+    with pytest.raises(InputError, match="digits has 'train' and 'test', got 'validation'"):
+        digits("validation")
+
+
+def test_an_image_set_gives_floats_in_zero_to_one_and_goes_through_all_in_order() -> None:
+    found = ImageSet(torch.arange(0, 250, 50, dtype=torch.uint8).view(5, 1, 1, 1), torch.arange(5))
+    batches = list(found.batches(2))
+    assert [len(batch.images) for batch in batches] == [2, 2, 1]
+    assert torch.cat([batch.images for batch in batches]).flatten().mul(255).round().tolist() == [0, 50, 100, 150, 200]
+    picked = found.batch(torch.tensor([3, 1]))
+    assert picked.targets is not None
+    assert picked.targets.tolist() == [3, 1]
+    assert picked.index is not None
+    assert picked.index.tolist() == [3, 1]
+
+
+def shifted(image: np.ndarray, down: int, across: int, mirror: bool) -> np.ndarray:
+    """Return `image` moved by (down, across), zeros coming in; mirrored first or not."""
+    channels, height, width = image.shape
+    out = np.zeros_like(image)
+    for c in range(channels):
+        for y in range(height):
+            for x in range(width):
+                if 0 <= y - down < height and 0 <= x - across < width:
+                    out[c, y, x] = image[c, y - down, width - 1 - (x - across) if mirror else x - across]
+    return out
+
+
+@pytest.mark.parametrize("kind", ["shift", "shift-flip"])
+@pytest.mark.parametrize("shape", [(2, 8, 8), (1, 17, 9), (3, 3, 5)])
+def test_every_augmented_image_is_a_shifted_copy_and_all_shifts_come(kind: Augmentation, shape: tuple[int, int, int]) -> None:
+    torch.manual_seed(0)
+    image = torch.rand(shape)
+    found = augment(image.expand(300, *shape), kind, seeded())
+    down, across = max(1, shape[1] // 8), max(1, shape[2] // 8)
+    copies = {
+        (dy, dx, mirror): shifted(image.numpy(), dy, dx, mirror)
+        for dy in range(-down, down + 1) for dx in range(-across, across + 1) for mirror in ((False, True) if kind == "shift-flip" else (False,))
+    }  # fmt: skip
+    seen: dict[tuple[int, int, bool], int] = dict.fromkeys(copies, 0)
+    for made in found.numpy():
+        (key,) = [key for key, copy in copies.items() if np.array_equal(copy, made)]
+        seen[key] += 1
+    assert min(seen.values()) > 0
+    if kind == "shift-flip":
+        assert 110 < sum(count for key, count in seen.items() if key[2]) < 190
+
+
+def test_augmentation_draws_from_the_generator_alone_and_none_is_the_identity() -> None:
+    images = torch.rand(8, 1, 8, 8)
+    assert augment(images, "none", seeded()) is images
+    first, again, other = (augment(images, "shift", seeded(seed)) for seed in (1, 1, 2))
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+
+
+def test_a_folder_of_images_is_read_with_its_splits_and_class_names(tmp_path: Path) -> None:
+    pytest.importorskip("datasets")
+    root = folder_of_images(tmp_path)
+    train, test = (in_memory(load_data(str(root), split)) for split in ("train", "test"))
+    assert (len(train), len(test), train.names) == (6, 2, ("cat", "dog"))
+    assert train.images.shape == (6, 1, 4, 6)
+    found = sorted(zip(train.labels.tolist(), train.images[:, 0, 0, 0].tolist(), strict=True))
+    assert found == [(0, 0), (0, 1), (0, 2), (1, 10), (1, 11), (1, 12)]
+
+
+def test_parquet_with_image_bytes_is_read(tmp_path: Path) -> None:
+    datasets = pytest.importorskip("datasets")
+    features = datasets.Features({"img": datasets.Image(), "fine_label": datasets.ClassLabel(names=["no", "yes"])})
+    rows = {"img": [picture(value) for value in (5, 6, 7)], "fine_label": [0, 1, 1]}
+    (tmp_path / "data").mkdir()
+    datasets.Dataset.from_dict(rows, features=features).to_parquet(str(tmp_path / "data" / "train-00000.parquet"))
+    found = in_memory(load_data(str(tmp_path), "train"))
+    assert found.images[:, 0, 0, 0].tolist() == [5, 6, 7]
+    assert (found.labels.tolist(), found.names) == ([0, 1, 1], ("no", "yes"))
+
+
+def test_pictures_take_the_channels_and_the_size_of_the_model(tmp_path: Path) -> None:
+    pytest.importorskip("datasets")
+    found = in_memory(load_data(str(folder_of_images(tmp_path)), "train", Spec(shape=(3, 8, 8), classes=2)))
+    assert found.images.shape == (6, 3, 8, 8)
+    assert found.images.flatten(1).unique(dim=1).shape == (6, 1)
+
+
+def test_an_unknown_split_and_an_empty_folder_are_refused(tmp_path: Path) -> None:
+    pytest.importorskip("datasets")
+    with pytest.raises(InputError, match="split 'nosuch'"):
+        load_data(str(folder_of_images(tmp_path / "full")), "nosuch")
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "empty" / "notes.txt").write_text("later")
+    with pytest.raises(InputError, match="empty holds no images .* and no parquet file"):
+        load_data(str(tmp_path / "empty"), "train")
+
+
+def test_a_damaged_picture_is_refused(tmp_path: Path) -> None:
+    pytest.importorskip("datasets")
+    root = folder_of_images(tmp_path)
+    (root / "train" / "cat" / "0.png").write_bytes(b"no picture")
+    with pytest.raises(InputError):
+        load_data(str(root), "train")
+
+
+def test_labels_beyond_the_models_classes_are_refused(tmp_path: Path) -> None:
+    pytest.importorskip("datasets")
+    found = ImageSet(torch.zeros(3, 1, 4, 4, dtype=torch.uint8), torch.tensor([0, 5, 1]))
+    with pytest.raises(InputError, match=r"labels run from 0 to 5, the model has 5 classes \(0 to 4\)"):
+        load_data(found, "train", Spec(shape=(1, 4, 4), classes=5))
+    with pytest.raises(InputError, match="labels run from -1"):
+        ImageSet(found.images, found.labels - 1).check(Spec(shape=(1, 4, 4), classes=5))
+    for name in ("a", "b", "c"):
+        (tmp_path / name).mkdir()
+        picture(1).save(tmp_path / name / "0.png")
+    with pytest.raises(InputError, match="labels run from 0 to 2, the model has 2"):
+        load_data(str(tmp_path), "train", Spec(shape=(1, 4, 6), classes=2))
+
+
+def test_images_of_another_shape_and_no_images_are_refused() -> None:
+    images = torch.zeros(2, 1, 4, 4, dtype=torch.uint8)
+    with pytest.raises(InputError, match=r"the images have shape \[1, 4, 4\], the model expects \[3, 4, 4\]"):
+        load_data(ImageSet(images, torch.tensor([0, 1])), "train", Spec(shape=(3, 4, 4), classes=2))
+    with pytest.raises(InputError, match="the data hold no images"):
+        ImageSet(images[:0], torch.zeros(0, dtype=torch.long)).check(Spec(shape=(1, 4, 4), classes=2))
+
+
+@pytest.mark.parametrize("split", ["train", "test"])
+def test_a_torch_dataset_is_found_by_import_path_and_told_the_split(split: str) -> None:
+    found = in_memory(load_data("toy:Squares", split, Spec(shape=(1, 4, 4), classes=5)))
+    assert found.labels.tolist() == [0, 1, 2, 3, 4] * 2
+    assert found.images.flatten(1).gt(0).sum(dim=1).tolist() == found.labels.tolist()
+    assert found.images.max() == 255
+
+
+def test_a_torch_dataset_can_be_given_itself() -> None:
+    assert len(load_data(Squares(), "train")) == 10
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("toy:NUMBER", "toy:NUMBER gave a int, expected a torch Dataset with a length"),
+        ("toy:Squarez", "did you mean 'Squares'"),
+        ("nowhere:data", "can't import 'nowhere'"),
+    ],
+)
+def test_an_import_path_that_gives_no_data_is_refused(name: str, words: str) -> None:
+    with pytest.raises(InputError, match=words):
+        load_data(name, "train")
+
+
+@pytest.mark.parametrize(
+    ("image", "words"),
+    [
+        (torch.tensor([[[-0.5, 1.0]]]), r"float images must be in \[0, 1\], got -0.5 to 1"),
+        (torch.tensor([[[0.0, 255.0]]]), r"float images must be in \[0, 1\], got 0 to 255"),
+        (torch.full((1, 2, 2), float("nan")), r"must be in \[0, 1\]"),
+        (torch.zeros(1, 2, 2, dtype=torch.int32), "expected uint8 or float images"),
+        (np.zeros((2, 2, 2, 2), dtype=np.uint8), r"expected uint8 or float images of shape \(C, H, W\)"),
+    ],
+)
+def test_arrays_that_are_no_images_are_refused(image: Any, words: str) -> None:
+    with pytest.raises(InputError, match=words):
+        as_image(image, None)
+
+
+def test_arrays_become_8_bit_images() -> None:
+    assert as_image(torch.tensor([[0.0, 0.5], [1.0, 0.2]]), None).tolist() == [[[0, 128], [255, 51]]]
+    assert as_image(np.array([[[7, 8]]], dtype=np.uint8), None).tolist() == [[[7, 8]]]
+
+
+@pytest.mark.parametrize(("mode", "shape"), [("L", (1, 4, 6)), ("RGB", (3, 4, 6)), ("P", (3, 4, 6)), ("1", (3, 4, 6)), ("RGBA", (4, 4, 6))])
+def test_pictures_of_any_mode_are_read(mode: str, shape: tuple[int, int, int]) -> None:
+    assert tuple(as_image(picture(9).convert(mode), None).shape) == shape
+    assert tuple(as_image(picture(9).convert(mode), Spec(shape=(1, 4, 6), classes=2)).shape) == (1, 4, 6)
+
+
+def test_a_grey_picture_of_16_bits_keeps_its_greys() -> None:
+    values = np.array([[0, 257 * 64, 257 * 128, 65535]], dtype=np.uint16)
+    found = as_image(Image.fromarray(values), Spec(shape=(1, 1, 4), classes=2))
+    assert found.flatten().tolist() == pytest.approx([0, 64, 128, 255], abs=1)
+
+
+@pytest.mark.parametrize(("size", "kept"), [((16, 8), "middle"), ((8, 16), "middle"), ((4, 4), "all"), ((8, 8), "all"), ((9, 7), "middle")])
+def test_a_picture_is_scaled_by_its_shorter_side_and_cut_in_the_middle(size: tuple[int, int], kept: str) -> None:
+    width, height = size
+    ramp = np.tile(np.linspace(0, 255, width)[None], (height, 1)) if width >= height else np.tile(np.linspace(0, 255, height)[:, None], (1, width))
+    found = as_image(Image.fromarray(ramp.astype(np.uint8)), Spec(shape=(1, 8, 8), classes=2))[0].double()
+    line = found.mean(dim=0) if width >= height else found.mean(dim=1)
+    assert tuple(found.shape) == (8, 8)
+    assert bool((line.diff() > 0).all())
+    assert float(line.mean()) == pytest.approx(127.5, abs=4)
+    long, short = max(size), min(size)
+    assert float(line[-1] - line[0]) == pytest.approx(255 * 7 / 8 * short / (long - 1 if kept == "middle" else long - 1), rel=0.16)
+
+
+def both(source: Callable[[], Any], spec: Spec | None, monkeypatch: pytest.MonkeyPatch) -> tuple[ImageSet, StreamedSet]:
+    stored = in_memory(load_data(source(), "train", spec))
+    with monkeypatch.context() as patch:
+        patch.setattr("tacit.data.load.IN_MEMORY_BYTES", 10)
+        streamed = load_data(source(), "train", spec)
+    assert isinstance(streamed, StreamedSet)
+    return stored, streamed
+
+
+def whole(found: ImageSet | StreamedSet) -> tuple[Tensor, Tensor]:
+    batches = list(found.batches(4))
+    return torch.cat([batch.images for batch in batches]), torch.cat([batch.targets for batch in batches if batch.targets is not None])
+
+
+@pytest.mark.parametrize("kind", ["torch", "folder"])
+def test_a_streamed_set_gives_what_a_set_in_memory_gives(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    if kind == "folder":
+        pytest.importorskip("datasets")
+        folder_of_images(tmp_path)
+    spec = Spec(shape=(1, 4, 4), classes=5)
+    stored, streamed = both(lambda: str(tmp_path) if kind == "folder" else Squares(), spec, monkeypatch)
+    assert len(streamed) == len(stored)
+    for ours, theirs in zip(whole(streamed), whole(stored), strict=True):
+        assert torch.equal(ours, theirs)
+    index = torch.tensor([3, 0, 5])
+    ours, theirs = streamed.batch(index), stored.batch(index)
+    assert torch.equal(ours.images, theirs.images)
+    assert ours.targets is not None
+    assert theirs.targets is not None
+    assert torch.equal(ours.targets, theirs.targets)
+
+
+def test_a_streamed_set_with_more_classes_than_the_model_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("datasets")
+    for name in ("a", "b", "c"):
+        (tmp_path / name).mkdir()
+        picture(1).save(tmp_path / name / "0.png")
+    monkeypatch.setattr("tacit.data.load.IN_MEMORY_BYTES", 10)
+    with pytest.raises(InputError, match="the data have 3 classes, the model 2"):
+        load_data(str(tmp_path), "train", Spec(shape=(1, 4, 4), classes=2))
+
+
+def test_a_streamed_label_beyond_the_models_classes_is_refused_when_it_comes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tacit.data.load.IN_MEMORY_BYTES", 10)
+    streamed = load_data(Squares(), "train", Spec(shape=(1, 4, 4), classes=3))
+    with pytest.raises(InputError, match="label"):
+        list(streamed.batches(4))
+
+
+def test_streamed_arrays_of_another_shape_than_the_models_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tacit.data.load.IN_MEMORY_BYTES", 10)
+    with pytest.raises(InputError, match=r"shape \[1, 4, 4\], the model expects \[1, 5, 5\]"):
+        load_data(Squares(), "train", Spec(shape=(1, 5, 5), classes=5))
+
+
+class Mixed(Squares):
+    """The third picture is larger."""
+
+    def __getitem__(self, number: int) -> tuple[Tensor, int]:
+        return (torch.zeros(1, 5, 5), 0) if number == 2 else super().__getitem__(number)
+
+
+class Worded(Squares):
+    """Labels are words."""
+
+    def __getitem__(self, number: int) -> Any:
+        return super().__getitem__(number)[0], "cat"
+
+
+def test_pictures_of_different_sizes_and_labels_in_words_are_refused() -> None:
+    with pytest.raises(InputError, match=r"image 2 has shape \[1, 5, 5\], image 0 has \[1, 4, 4\]"):
+        load_data(Mixed(), "train")
+    with pytest.raises(InputError, match="expected class numbers as labels, got 'cat'"):
+        load_data(Worded(), "train")
+
+
+def test_an_empty_set_is_refused() -> None:
+    with pytest.raises(InputError, match="the data hold no images"):
+        load_data(Squares(images=0), "train")

@@ -1,0 +1,231 @@
+"""Canvases and generators: bounds, shapes, and that every draw comes from the passed generator."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from tacit.core.network import Spec
+from tacit.core.state import frozen_as_critic, load_state
+from tacit.synthesize.canvas import Canvas, Generator, GeneratorAndLatents, Noise, Pixels, Round
+from tacit.synthesize.generators import ConvGenerator, initialise
+
+SPEC = Spec(shape=(2, 5, 7), classes=3, mean=(0.3, 0.6), std=(0.1, 0.2))
+
+
+def seeded(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def net(whiten: bool = False) -> ConvGenerator:
+    made = ConvGenerator(6, SPEC.shape, 4, whiten=whiten)
+    initialise(made, seeded())
+    return made
+
+
+CANVASES: dict[str, Callable[[], Canvas]] = {
+    "pixels": lambda: Pixels(SPEC),
+    "noise": lambda: Noise(SPEC),
+    "generator": lambda: Generator(net(), 6),
+    "latents": lambda: GeneratorAndLatents(net(), 6),
+}
+
+
+def begun(name: str, seed: int, images: int = 3) -> Canvas:
+    canvas = CANVASES[name]()
+    canvas.begin(Round(0, images, None, seeded(seed)))
+    return canvas
+
+
+@pytest.mark.parametrize("name", CANVASES)
+def test_every_canvas_shows_images_in_zero_to_one(name: str) -> None:
+    images = begun(name, 0)()
+    assert images.shape == (3, 2, 5, 7)
+    assert 0 <= float(images.min()) < float(images.max()) <= 1
+
+
+@pytest.mark.parametrize("name", CANVASES)
+def test_what_a_canvas_shows_depends_on_the_generator_alone(name: str) -> None:
+    shown = []
+    for number, seed in enumerate((5, 5, 6)):
+        torch.manual_seed(number)
+        shown.append(begun(name, seed)().detach())
+    assert torch.equal(shown[0], shown[1])
+    assert not torch.equal(shown[0], shown[2])
+
+
+@pytest.mark.parametrize("name", CANVASES)
+def test_no_draw_touches_the_global_generator(name: str) -> None:
+    canvas, before = CANVASES[name](), torch.get_rng_state()
+    canvas.begin(Round(0, 3, None, seeded()))
+    canvas()
+    canvas.project()
+    canvas.finish()
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+@pytest.mark.parametrize("name", ["pixels", "generator", "latents"])
+def test_a_gradient_reaches_every_parameter(name: str) -> None:
+    canvas = begun(name, 0)
+    gradients = torch.autograd.grad((canvas() ** 2).sum(), list(canvas.parameters()))
+    assert all(bool(torch.isfinite(gradient).all()) and float(gradient.abs().sum()) > 0 for gradient in gradients)
+
+
+def test_pixels_are_brought_back_to_zero_to_one_after_a_step() -> None:
+    canvas = begun("pixels", 0)
+    with torch.no_grad():
+        canvas.get_parameter("pixels").mul_(9).sub_(4)
+    canvas.project()
+    images = canvas()
+    assert (float(images.detach().min()), float(images.detach().max())) == (0.0, 1.0)
+
+
+@pytest.mark.parametrize("name", ["pixels", "latents"])
+def test_a_fresh_canvas_has_new_parameters_in_each_round_and_an_old_one_keeps_them(name: str) -> None:
+    canvas = begun(name, 0)
+    assert canvas.fresh
+    before = {id(parameter) for parameter in canvas.parameters()}
+    canvas.begin(Round(1, 3, None, seeded(1)))
+    assert {id(parameter) for parameter in canvas.parameters()} != before
+    kept = begun("generator", 0)
+    assert not kept.fresh
+    before = {id(parameter) for parameter in kept.parameters()}
+    kept.begin(Round(1, 3, None, seeded(1)))
+    assert {id(parameter) for parameter in kept.parameters()} == before
+
+
+@pytest.mark.parametrize("name", CANVASES)
+def test_a_state_is_loaded_though_the_batch_had_another_size(name: str) -> None:
+    canvas, other = begun(name, 0, images=3), begun(name, 1, images=5)
+    load_state(other, canvas.state_dict())
+    assert all(torch.equal(value, canvas.state_dict()[key]) for key, value in other.state_dict().items())
+    fresh = CANVASES[name]()
+    load_state(fresh, canvas.state_dict())
+    assert fresh.state_dict().keys() == canvas.state_dict().keys()
+    assert all(isinstance(parameter, nn.Parameter) and parameter.requires_grad for parameter in fresh.parameters())
+
+
+def test_a_loaded_state_is_a_copy_and_buffers_take_the_shape_of_the_checkpoint() -> None:
+    module, source = nn.Module(), nn.Module()
+    for owner, length in ((module, 0), (source, 4)):
+        owner.register_buffer("bank", torch.arange(float(length)))
+    load_state(module, source.state_dict())
+    source.get_buffer("bank").zero_()
+    assert module.get_buffer("bank").tolist() == [0.0, 1.0, 2.0, 3.0]
+    assert list(module.state_dict()) == ["bank"]
+
+
+def test_noise_has_the_moments_of_the_spec_clamped_to_zero_to_one() -> None:
+    images = Noise(SPEC).sample(Round(0, 4000, None, seeded()))
+    for channel, (mean, std) in enumerate(((0.3, 0.1), (0.6, 0.2))):
+        values = images[:, channel].double()
+        low, high = (0 - mean) / std, (1 - mean) / std
+
+        def below(z: float) -> float:
+            return 0.5 * (1 + math.erf(z / math.sqrt(2)))
+
+        def density(z: float) -> float:
+            return math.exp(-z * z / 2) / math.sqrt(2 * math.pi)
+
+        inside = below(high) - below(low)
+        first = mean * inside + std * (density(low) - density(high)) + (1 - below(high))
+        second = (mean**2 + std**2) * inside + 2 * mean * std * (density(low) - density(high))
+        second += std**2 * (low * density(low) - high * density(high)) + (1 - below(high))
+        assert float(values.mean()) == pytest.approx(first, abs=0.002)
+        assert float(values.std()) == pytest.approx(math.sqrt(second - first**2), abs=0.002)
+        assert float((values == 1).double().mean()) == pytest.approx(1 - below(high), abs=0.002)
+
+
+def test_noise_pixels_do_not_depend_on_each_other() -> None:
+    images = Noise(SPEC).sample(Round(0, 4000, None, seeded())).flatten(1).T
+    off = torch.corrcoef(images) - torch.eye(len(images))
+    assert float(off.abs().max()) < 0.08
+
+
+def test_a_live_generator_shows_fresh_images_at_each_look_and_remembers_its_latents() -> None:
+    canvas = begun("generator", 0)
+    first = canvas()
+    latent = canvas.latent
+    assert not torch.equal(first, canvas())
+    assert latent is not None
+    assert latent.shape == (3, 6)
+    assert latent is not canvas.latent
+
+
+def test_a_generator_must_begin_before_it_paints() -> None:
+    with pytest.raises(RuntimeError, match="call `begin` first"):
+        CANVASES["generator"]()()
+
+
+@pytest.mark.parametrize("name", ["pixels", "latents"])
+def test_a_canvas_of_one_batch_has_no_others_to_show(name: str) -> None:
+    with pytest.raises(TypeError, match="paints one batch a round"):
+        begun(name, 0).sample(Round(0, 3, None, seeded()))
+
+
+@pytest.mark.parametrize("shape", [(1, 28, 28), (3, 48, 40), (2, 7, 9), (3, 32, 32), (1, 1, 1)])
+@pytest.mark.parametrize("whiten", [False, True])
+def test_a_generator_paints_images_of_any_shape(shape: tuple[int, int, int], whiten: bool) -> None:
+    made = ConvGenerator(8, shape, 4, whiten=whiten)
+    images = made(torch.randn(5, 8, generator=seeded()))
+    assert images.shape == (5, *shape)
+    assert 0 <= float(images.min()) < float(images.max()) <= 1
+
+
+def test_whitened_images_use_the_whole_range_from_the_first_step() -> None:
+    latents = torch.randn(64, 6, generator=seeded())
+    plain, white = (net(whiten)(latents).detach() for whiten in (False, True))
+    assert float(plain.std()) < 0.05
+    assert float(white.logit().std()) == pytest.approx(1.0, abs=0.02)
+
+
+def test_a_generator_has_the_layers_of_cmi() -> None:
+    made = ConvGenerator(256, (3, 32, 32), 64)
+    convolutions = [(m.in_channels, m.out_channels, m.bias is not None) for m in made.modules() if isinstance(m, nn.Conv2d)]
+    assert convolutions == [(128, 128, False), (128, 64, False), (64, 3, True)]
+    assert made.project.out_features == 128 * 8 * 8
+
+
+def test_weights_are_drawn_from_the_passed_generator_alone_and_running_statistics_start_again() -> None:
+    def drawn(seed: int) -> dict[str, Tensor]:
+        made = ConvGenerator(6, SPEC.shape, 16, whiten=True)
+        made(torch.randn(4, 6))
+        initialise(made, seeded(seed))
+        return made.state_dict()
+
+    first, again, other = drawn(3), drawn(3), drawn(4)
+    assert all(torch.equal(first[key], again[key]) for key in first)
+    assert not torch.equal(first["project.weight"], other["project.weight"])
+    assert not torch.equal(first["project.bias"], other["project.bias"])
+    assert float(first["blocks.2.weight"].std()) == pytest.approx(0.02, rel=0.1)
+    assert float(first["blocks.3.running_mean"].abs().sum()) == 0
+
+
+class Student(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm = nn.BatchNorm2d(2)
+        self.frozen = nn.Parameter(torch.ones(1), requires_grad=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.norm(x) * self.frozen
+        return out
+
+
+@pytest.mark.parametrize(("mode", "move", "moved"), [("train", True, True), ("train", False, False), ("eval", False, False)])
+def test_a_student_is_held_still_while_images_are_painted_against_it(mode: str, move: bool, moved: bool) -> None:
+    student = Student().train()
+    before = {key: value.clone() for key, value in student.state_dict().items()}
+    with pytest.raises(KeyError), frozen_as_critic(student, mode, buffers_move=move):  # type: ignore[arg-type]
+        assert student.norm.training == (mode == "train")
+        assert not any(parameter.requires_grad for parameter in student.parameters())
+        student(torch.rand(8, 2, 3, 3) + 1)
+        raise KeyError
+    assert student.training
+    assert [parameter.requires_grad for parameter in student.parameters()] == [False, True, True]
+    same = all(torch.equal(value, before[key]) for key, value in student.state_dict().items())
+    assert same != moved
