@@ -45,7 +45,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except Exception as error:  # whatever it is, a user sees one line, and `--debug` shows all
         line = str(error).strip().splitlines()[0] if str(error).strip() else ""
         return _failed(f"{type(error).__name__}: {line} (`--debug` shows where)", 1, debug)
-    print(json.dumps(outcome.result, indent=2) if as_json else _table(outcome))
+    if os.environ.get("LOCAL_RANK", "0") == "0":  # of several processes, the first speaks
+        print(json.dumps(outcome.result, indent=2) if as_json else _table(outcome))
     return 0
 
 

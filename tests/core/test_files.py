@@ -44,8 +44,17 @@ def test_an_error_in_the_middle_leaves_the_old_file_and_no_rest(place: str, tmp_
 def test_the_file_is_flushed_before_it_takes_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     order: list[str] = []
     flush, rename = os.fsync, Path.replace
-    monkeypatch.setattr(os, "fsync", lambda number: (order.append("fsync"), flush(number)))
-    monkeypatch.setattr(Path, "replace", lambda self, target: (order.append("rename"), rename(self, target))[1])
+
+    def flushing(number: int) -> None:
+        order.append("fsync")
+        flush(number)
+
+    def renaming(self: Path, target: Path) -> Path:
+        order.append("rename")
+        return rename(self, target)
+
+    monkeypatch.setattr(os, "fsync", flushing)
+    monkeypatch.setattr(Path, "replace", renaming)
     write_file(tmp_path / "x", b"1")
     assert order == ["fsync", "rename"]
 

@@ -153,7 +153,7 @@ def test_modes_are_put_back_when_check_refuses() -> None:
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
 def test_a_scripted_module_is_refused_with_a_clear_word() -> None:
-    with pytest.raises(InputError, match="TorchScript module: .* give the nn.Module it was scripted from"):
+    with pytest.raises(InputError, match=r"TorchScript module: .* give the nn\.Module it was scripted from"):
         Network(torch.jit.trace(BNNet().eval(), torch.rand(1, 1, 6, 6)), GREY)  # type: ignore[no-untyped-call]
 
 

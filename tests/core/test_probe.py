@@ -87,7 +87,7 @@ def test_an_unknown_tap_offers_the_nearest_name(tap: str, offered: str) -> None:
 
 
 def test_a_tap_that_is_like_none_lists_some() -> None:
-    with pytest.raises(InputError, match="no module is called 'zzzzzzzz'; known: .*conv1"):
+    with pytest.raises(InputError, match=r"no module is called 'zzzzzzzz'; known: .*conv1"):
         Probe(Network(BNNet(), GREY), taps=("zzzzzzzz",))
 
 
@@ -97,7 +97,7 @@ def test_the_empty_name_is_no_tap() -> None:
 
 
 def test_statistics_of_a_group_norm_network_are_refused_and_dfad_is_named() -> None:
-    with pytest.raises(InputError, match="no batch-norm layer with running statistics.*use DFAD"):
+    with pytest.raises(InputError, match=r"no batch-norm layer with running statistics.*use DFAD"):
         Probe(Network(GroupNet(), Spec(shape=(1, 28, 28), classes=7)), bn=True)
 
 

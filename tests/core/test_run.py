@@ -207,13 +207,13 @@ def test_the_checkpoint_before_stays_when_a_write_fails(tmp_path: Path, monkeypa
 
 
 def test_numbers_are_also_written_for_tensorboard(tmp_path: Path) -> None:
-    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator  # type: ignore[import-untyped]
 
     run, _ = opened(tmp_path)
     for step in (1, 2):
         run.log(step, {"loss": 1.0 / step, "note": "words"}, kind="train")
     run.close()
-    events = EventAccumulator(str(tmp_path / "tensorboard")).Reload()  # type: ignore[no-untyped-call]
+    events = EventAccumulator(str(tmp_path / "tensorboard")).Reload()
     assert [(event.step, event.value) for event in events.Scalars("train/loss")] == [(1, 1.0), (2, 0.5)]
     assert events.Tags()["scalars"] == ["train/loss"]
 

@@ -11,13 +11,13 @@ import pytest
 import torch
 from PIL import Image
 from sklearn.datasets import load_digits
-from toy import Squares
 from torch import Tensor
 
 from tacit.core.errors import InputError
 from tacit.core.network import Spec
 from tacit.data import Augmentation, ImageSet, StreamedSet, augment, digits, load_data
 from tacit.data.load import as_image
+from toy import Squares
 
 
 def seeded(seed: int = 0) -> torch.Generator:
@@ -57,7 +57,9 @@ def test_the_digits_are_split_once_and_for_all() -> None:
 def test_no_digit_is_in_both_splits() -> None:
     everything = {tuple(row): number for number, row in enumerate(load_digits().data.round().astype(int).tolist())}
     assert len(everything) == 1797
-    rows = [{tuple((row.float() * 16 / 255).round().int().tolist()) for row in digits(split).images.flatten(1)} for split in ("train", "test")]
+    rows = [
+        {tuple((row.float() * 16 / 255).round().int().tolist()) for row in digits(split).images.flatten(1)} for split in ("train", "test")
+    ]
     assert rows[0] | rows[1] == set(everything)
     assert not rows[0] & rows[1]
 
@@ -110,8 +112,10 @@ def test_every_augmented_image_is_a_shifted_copy_and_all_shifts_come(kind: Augme
     down, across = max(1, shape[1] // 8), max(1, shape[2] // 8)
     copies = {
         (dy, dx, mirror): shifted(image.numpy(), dy, dx, mirror)
-        for dy in range(-down, down + 1) for dx in range(-across, across + 1) for mirror in ((False, True) if kind == "shift-flip" else (False,))
-    }  # fmt: skip
+        for dy in range(-down, down + 1)
+        for dx in range(-across, across + 1)
+        for mirror in {False, kind == "shift-flip"}
+    }
     seen: dict[tuple[int, int, bool], int] = dict.fromkeys(copies, 0)
     for made in found.numpy():
         (key,) = [key for key, copy in copies.items() if np.array_equal(copy, made)]
@@ -154,7 +158,7 @@ def test_pictures_take_the_channels_and_the_size_of_the_model(tmp_path: Path) ->
     pytest.importorskip("datasets")
     found = in_memory(load_data(str(folder_of_images(tmp_path)), "train", Spec(shape=(3, 8, 8), classes=2)))
     assert found.images.shape == (6, 3, 8, 8)
-    assert found.images.flatten(1).unique(dim=1).shape == (6, 1)
+    assert torch.equal(found.images.amin(dim=(1, 2, 3)), found.images.amax(dim=(1, 2, 3)))
 
 
 def test_an_unknown_split_and_an_empty_folder_are_refused(tmp_path: Path) -> None:
@@ -163,7 +167,7 @@ def test_an_unknown_split_and_an_empty_folder_are_refused(tmp_path: Path) -> Non
         load_data(str(folder_of_images(tmp_path / "full")), "nosuch")
     (tmp_path / "empty").mkdir()
     (tmp_path / "empty" / "notes.txt").write_text("later")
-    with pytest.raises(InputError, match="empty holds no images .* and no parquet file"):
+    with pytest.raises(InputError, match=r"empty holds no images .* and no parquet file"):
         load_data(str(tmp_path / "empty"), "train")
 
 
@@ -254,17 +258,21 @@ def test_a_grey_picture_of_16_bits_keeps_its_greys() -> None:
     assert found.flatten().tolist() == pytest.approx([0, 64, 128, 255], abs=1)
 
 
-@pytest.mark.parametrize(("size", "kept"), [((16, 8), "middle"), ((8, 16), "middle"), ((4, 4), "all"), ((8, 8), "all"), ((9, 7), "middle")])
-def test_a_picture_is_scaled_by_its_shorter_side_and_cut_in_the_middle(size: tuple[int, int], kept: str) -> None:
+@pytest.mark.parametrize("size", [(16, 8), (8, 16), (4, 4), (8, 8), (9, 7)])
+def test_a_picture_is_scaled_by_its_shorter_side_and_cut_in_the_middle(size: tuple[int, int]) -> None:
     width, height = size
-    ramp = np.tile(np.linspace(0, 255, width)[None], (height, 1)) if width >= height else np.tile(np.linspace(0, 255, height)[:, None], (1, width))
+    ramp = (
+        np.tile(np.linspace(0, 255, width)[None], (height, 1))
+        if width >= height
+        else np.tile(np.linspace(0, 255, height)[:, None], (1, width))
+    )
     found = as_image(Image.fromarray(ramp.astype(np.uint8)), Spec(shape=(1, 8, 8), classes=2))[0].double()
     line = found.mean(dim=0) if width >= height else found.mean(dim=1)
     assert tuple(found.shape) == (8, 8)
     assert bool((line.diff() > 0).all())
     assert float(line.mean()) == pytest.approx(127.5, abs=4)
     long, short = max(size), min(size)
-    assert float(line[-1] - line[0]) == pytest.approx(255 * 7 / 8 * short / (long - 1 if kept == "middle" else long - 1), rel=0.16)
+    assert float(line[-1] - line[0]) == pytest.approx(255 * 7 / 8 * short / (long - 1), rel=0.16)
 
 
 def both(source: Callable[[], Any], spec: Spec | None, monkeypatch: pytest.MonkeyPatch) -> tuple[ImageSet, StreamedSet]:
@@ -292,11 +300,11 @@ def test_a_streamed_set_gives_what_a_set_in_memory_gives(kind: str, tmp_path: Pa
     for ours, theirs in zip(whole(streamed), whole(stored), strict=True):
         assert torch.equal(ours, theirs)
     index = torch.tensor([3, 0, 5])
-    ours, theirs = streamed.batch(index), stored.batch(index)
-    assert torch.equal(ours.images, theirs.images)
-    assert ours.targets is not None
-    assert theirs.targets is not None
-    assert torch.equal(ours.targets, theirs.targets)
+    left, right = streamed.batch(index), stored.batch(index)
+    assert torch.equal(left.images, right.images)
+    assert left.targets is not None
+    assert right.targets is not None
+    assert torch.equal(left.targets, right.targets)
 
 
 def test_a_streamed_set_with_more_classes_than_the_model_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,7 +8,6 @@ from typing import ClassVar
 
 import pytest
 import torch
-from toy import Squares
 from torch import Tensor
 
 from tacit.core.batch import Batch
@@ -20,6 +19,7 @@ from tacit.data.load import load_data
 from tacit.distill import Stored, Synthetic
 from tacit.distill.sources import Streamed
 from tacit.synthesize import DFAD, Gaussian, Method, Pool, Synthesizer
+from toy import Squares
 
 CPU = torch.device("cpu")
 

@@ -15,9 +15,20 @@ from torch.distributions import Categorical, kl_divergence
 from tacit.core.loss import Loss, View
 from tacit.core.network import Network, Spec, Teacher
 from tacit.core.probe import BNStat, Probe, Signals
-from tacit.losses import KD, L1, BNAlignment, ClassPrior, CrossEntropy, DecisionAdversarial, Disagreement, PixelNorm, TotalVariation
+from tacit.losses import (
+    KD,
+    L1,
+    BNAlignment,
+    ClassPrior,
+    Competition,
+    CrossEntropy,
+    DecisionAdversarial,
+    Disagreement,
+    PixelNorm,
+    TotalVariation,
+)
 from tacit.losses.bn_alignment import bn_distance
-from tacit.losses.disagreement import decision_adversarial
+from tacit.losses.disagreement import competition, decision_adversarial
 from tacit.losses.logits import kd_divergence
 from tacit.losses.pixels import total_variation
 from toy import BNNet
@@ -248,8 +259,22 @@ def test_decision_adversarial_counts_only_images_on_which_both_name_the_same_cla
     assert float(DecisionAdversarial()(seen(student, teacher))) == float(decision_adversarial(student, teacher))
 
 
+@settings(max_examples=15, deadline=None)
+@given(st.integers(1, 5), st.integers(2, 5), st.sampled_from([1.0, 3.0]), st.floats(0.1, 30.0), st.integers(0, 99))
+def test_competition_is_one_minus_the_clamped_divergence_from_the_mixture(n: int, classes: int, t: float, scale: float, seed: int) -> None:
+    student, teacher = draw(n, classes, seed=seed, scale=scale), draw(n, classes, seed=seed + 100, scale=scale)
+    total = 0.0
+    for ours, theirs in zip((student.double() / t).tolist(), (teacher.double() / t).tolist(), strict=True):
+        for a, b in zip(slow_softmax(ours), slow_softmax(theirs), strict=True):
+            p, q, mixed = (min(max(value, 0.01), 0.99) for value in (a, b, (a + b) / 2))
+            total += 0.5 * mixed * math.log(mixed / p) + 0.5 * mixed * math.log(mixed / q)
+    assert float(competition(student, teacher, t)) == pytest.approx(1 - min(max(total / n, 0.0), 1.0), abs=1e-4)
+    assert float(competition(student, student, t)) == pytest.approx(1.0, abs=1e-6)
+
+
 def losses() -> list[Loss]:
-    return [KD(), L1(), CrossEntropy(), ClassPrior(), Disagreement(), DecisionAdversarial(), TotalVariation(), PixelNorm(), BNAlignment()]
+    taught = [KD(), L1(), CrossEntropy(), ClassPrior()]
+    return [*taught, Disagreement(), DecisionAdversarial(), Competition(), TotalVariation(), PixelNorm(), BNAlignment()]
 
 
 @pytest.mark.parametrize("loss", losses(), ids=lambda loss: type(loss).__name__)

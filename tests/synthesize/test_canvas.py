@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from tacit.core.network import Spec
 from tacit.core.state import frozen_as_critic, load_state
 from tacit.synthesize.canvas import Canvas, Generator, GeneratorAndLatents, Noise, Pixels, Round
-from tacit.synthesize.generators import ConvGenerator, initialise
+from tacit.synthesize.generators import ConvGenerator, initialise, sigmoid_moments
 
 SPEC = Spec(shape=(2, 5, 7), classes=3, mean=(0.3, 0.6), std=(0.1, 0.2))
 
@@ -21,8 +21,8 @@ def seeded(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-def net(whiten: bool = False) -> ConvGenerator:
-    made = ConvGenerator(6, SPEC.shape, 4, whiten=whiten)
+def net(spec: Spec | None = None) -> ConvGenerator:
+    made = ConvGenerator(6, SPEC.shape, 4, spec=spec)
     initialise(made, seeded())
     return made
 
@@ -168,19 +168,47 @@ def test_a_canvas_of_one_batch_has_no_others_to_show(name: str) -> None:
 
 
 @pytest.mark.parametrize("shape", [(1, 28, 28), (3, 48, 40), (2, 7, 9), (3, 32, 32), (1, 1, 1)])
-@pytest.mark.parametrize("whiten", [False, True])
-def test_a_generator_paints_images_of_any_shape(shape: tuple[int, int, int], whiten: bool) -> None:
-    made = ConvGenerator(8, shape, 4, whiten=whiten)
+@pytest.mark.parametrize("moments", [False, True])
+def test_a_generator_paints_images_of_any_shape(shape: tuple[int, int, int], moments: bool) -> None:
+    made = ConvGenerator(8, shape, 4, spec=Spec(shape=shape, classes=2) if moments else None)
     images = made(torch.randn(5, 8, generator=seeded()))
     assert images.shape == (5, *shape)
     assert 0 <= float(images.min()) < float(images.max()) <= 1
 
 
-def test_whitened_images_use_the_whole_range_from_the_first_step() -> None:
-    latents = torch.randn(64, 6, generator=seeded())
-    plain, white = (net(whiten)(latents).detach() for whiten in (False, True))
-    assert float(plain.std()) < 0.05
-    assert float(white.logit().std()) == pytest.approx(1.0, abs=0.02)
+def test_images_have_the_moments_of_a_spec_from_the_first_step_where_one_is_given() -> None:
+    latents = torch.randn(256, 6, generator=seeded())
+    assert float(net()(latents).detach().std()) < 0.05
+    images = net(SPEC)(latents).detach()
+    assert images.mean(dim=(0, 2, 3)).tolist() == pytest.approx(SPEC.mean, abs=0.02)
+    assert images.std(dim=(0, 2, 3)).tolist() == pytest.approx(SPEC.std, abs=0.02)
+
+
+def test_a_spec_without_constants_counts_as_grey() -> None:
+    images = net(Spec(shape=SPEC.shape, classes=3))(torch.randn(256, 6, generator=seeded())).detach()
+    assert float(images.mean()) == pytest.approx(0.5, abs=0.02)
+    assert float(images.std()) == pytest.approx(0.25, abs=0.03)
+
+
+@pytest.mark.parametrize(("mean", "std"), [(0.305, 0.376), (0.5, 0.25), (0.48, 0.05), (0.9, 0.1)])
+def test_slope_and_shift_give_a_standard_normal_the_wanted_moments(mean: float, std: float) -> None:
+    slope, shift = sigmoid_moments(mean, std)
+    step = 0.001
+    grid = [-8 + step * number for number in range(int(16 / step))]
+    weights = [math.exp(-z * z / 2) * step / math.sqrt(2 * math.pi) for z in grid]
+    values = [1 / (1 + math.exp(-(slope * z + shift))) for z in grid]
+    first = sum(w * v for w, v in zip(weights, values, strict=True))
+    second = sum(w * v * v for w, v in zip(weights, values, strict=True))
+    assert first == pytest.approx(mean, abs=2e-3)
+    assert math.sqrt(second - first**2) == pytest.approx(std, abs=2e-3)
+
+
+def test_moments_that_no_bounded_slope_gives_are_met_as_nearly_as_can_be() -> None:
+    slope, shift = sigmoid_moments(0.1307, 0.3081)
+    values = torch.sigmoid(slope * torch.randn(200_000, generator=seeded()) + shift)
+    assert slope == pytest.approx(8.0, abs=1e-3)
+    assert float(values.mean()) == pytest.approx(0.1307, abs=5e-3)
+    assert 0.28 < float(values.std()) < 0.3081
 
 
 def test_a_generator_has_the_layers_of_cmi() -> None:
@@ -192,7 +220,7 @@ def test_a_generator_has_the_layers_of_cmi() -> None:
 
 def test_weights_are_drawn_from_the_passed_generator_alone_and_running_statistics_start_again() -> None:
     def drawn(seed: int) -> dict[str, Tensor]:
-        made = ConvGenerator(6, SPEC.shape, 16, whiten=True)
+        made = ConvGenerator(6, SPEC.shape, 16, spec=SPEC)
         made(torch.randn(4, 6))
         initialise(made, seeded(seed))
         return made.state_dict()
@@ -220,12 +248,19 @@ class Student(nn.Module):
 def test_a_student_is_held_still_while_images_are_painted_against_it(mode: str, move: bool, moved: bool) -> None:
     student = Student().train()
     before = {key: value.clone() for key, value in student.state_dict().items()}
-    with pytest.raises(KeyError), frozen_as_critic(student, mode, buffers_move=move):  # type: ignore[arg-type]
+    with frozen_as_critic(student, mode, buffers_move=move):  # type: ignore[arg-type]
         assert student.norm.training == (mode == "train")
         assert not any(parameter.requires_grad for parameter in student.parameters())
         student(torch.rand(8, 2, 3, 3) + 1)
-        raise KeyError
     assert student.training
     assert [parameter.requires_grad for parameter in student.parameters()] == [False, True, True]
     same = all(torch.equal(value, before[key]) for key, value in student.state_dict().items())
     assert same != moved
+
+
+def test_a_student_is_let_go_after_an_exception() -> None:
+    student = Student().train()
+    with pytest.raises(KeyError), frozen_as_critic(student, "eval", buffers_move=False):
+        raise KeyError
+    assert student.norm.training
+    assert student.norm.weight.requires_grad

@@ -214,7 +214,7 @@ def test_a_tampered_shard_is_refused(tmp_path: Path) -> None:
 def test_a_missing_shard_is_refused(tmp_path: Path) -> None:
     grown(tmp_path)
     (tmp_path / files(tmp_path)[0]).unlink()
-    with pytest.raises(InputError, match="no weights at|missing"):
+    with pytest.raises(InputError, match=r"no weights at .*00000000-00000004"):
         Pool.load(tmp_path)
 
 

@@ -71,7 +71,7 @@ class ZSKT(Method):
     student_mode: ClassVar[Literal["train", "eval"]] = "train"
 
     def canvas(self, teacher: Teacher, generator: torch.Generator) -> Canvas:
-        net = ConvGenerator(16, teacher.spec.shape, 4, whiten=True)
+        net = ConvGenerator(16, teacher.spec.shape, 4, spec=teacher.spec)
         initialise(net, generator)
         return Generator(net, 16)
 

@@ -138,11 +138,21 @@ class Runtime:
         return torch.Generator(self.device).manual_seed(seed * 1_000_003 + self.fabric.global_rank)
 
     def average_gradients(self, parameters: list[nn.Parameter]) -> None:
-        """Average gradients over all processes; nothing to do for one."""
-        if self.fabric.world_size > 1:
-            for parameter in parameters:
-                if parameter.grad is not None:
-                    parameter.grad = self.fabric.all_reduce(parameter.grad, reduce_op="mean")  # type: ignore[assignment]
+        """Average gradients over all processes, in one message; nothing to do for one process.
+
+        This takes the place of a DDP wrapper, so that probes, copies and state dicts see plain modules.
+        """
+        gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+        if self.fabric.world_size == 1 or not gradients:
+            return
+        mean = self.fabric.all_reduce(torch.cat([gradient.flatten() for gradient in gradients]), reduce_op="mean")
+        assert isinstance(mean, Tensor)
+        for gradient, part in zip(gradients, mean.split([gradient.numel() for gradient in gradients]), strict=True):
+            gradient.copy_(part.view_as(gradient))
+
+    def agreed(self, value: float) -> float:
+        """Return the first process's value in all of them, so that clocks can't part their ways."""
+        return value if self.fabric.world_size == 1 else self.fabric.broadcast(value)
 
     def guard(self, parts: Mapping[str, Tensor], where: str, step: int) -> None:
         """Stop at a NaN or infinite loss: at every step on a CPU; every 25 steps on a GPU, so that no step waits for the device."""

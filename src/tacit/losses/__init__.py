@@ -2,7 +2,7 @@
 
 from tacit.losses.bn_alignment import BNAlignment
 from tacit.losses.class_prior import ClassPrior
-from tacit.losses.disagreement import DecisionAdversarial, Disagreement
+from tacit.losses.disagreement import Competition, DecisionAdversarial, Disagreement
 from tacit.losses.logits import KD, L1, CrossEntropy
 from tacit.losses.pixels import PixelNorm, TotalVariation
 
@@ -11,6 +11,7 @@ __all__ = [
     "L1",
     "BNAlignment",
     "ClassPrior",
+    "Competition",
     "CrossEntropy",
     "DecisionAdversarial",
     "Disagreement",

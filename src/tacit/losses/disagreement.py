@@ -1,5 +1,7 @@
 """Disagreement: what an adversarial synthesizer minimises, so that student and teacher differ on its images.
 
+`Competition`: "Dreaming to Distill: Data-free Knowledge Transfer via DeepInversion", Yin et al., 2020,
+https://arxiv.org/abs/1912.08795, eqs. 6-7 (Adaptive DeepInversion).
 `Disagreement`: "Data-Free Adversarial Distillation", Fang et al., 2019, https://arxiv.org/abs/1912.11006, eq. 6.
 `DecisionAdversarial`: "Contrastive Model Inversion for Data-Free Knowledge Distillation", Fang et al., 2021,
 https://arxiv.org/abs/2105.08584, eq. 4.
@@ -12,7 +14,7 @@ from torch import Tensor
 
 from tacit.core.loss import Loss, Needs, View
 
-__all__ = ["DecisionAdversarial", "Disagreement", "decision_adversarial"]
+__all__ = ["Competition", "DecisionAdversarial", "Disagreement", "competition", "decision_adversarial"]
 
 
 class Disagreement(Loss):
@@ -44,3 +46,33 @@ class DecisionAdversarial(Loss):
 
     def forward(self, view: View) -> Tensor:
         return decision_adversarial(view.student.logits, view.teacher.logits)
+
+
+def competition(student: Tensor, teacher: Tensor, temperature: float = 3.0) -> Tensor:
+    """Return ``1 - JS``, of shape (): small where student and teacher differ.
+
+    As in the authors' code, which is not quite the divergence of Jensen and Shannon: ``JS = KL(M || P) / 2 + KL(M || Q) / 2`` with the
+    mixture M first, all three clamped to [0.01, 0.99], summed over classes, mean over the batch, and itself clamped to [0, 1].
+
+    Args:
+        student: Logits of shape (N, classes).
+        teacher: Logits of shape (N, classes).
+        temperature: Divides both.
+    """
+    p, q = (logits.div(temperature).softmax(dim=1) for logits in (student, teacher))
+    mixture = ((p + q) / 2).clamp(0.01, 0.99)
+    divergences = [(mixture * (mixture.log() - side.clamp(0.01, 0.99).log())).sum(dim=1).mean() for side in (p, q)]
+    return 1 - (0.5 * divergences[0] + 0.5 * divergences[1]).clamp(0.0, 1.0)
+
+
+class Competition(Loss):
+    """Draws images to where student and teacher differ; see `competition`."""
+
+    needs = Needs(student=True)
+
+    def __init__(self, temperature: float = 3.0) -> None:
+        super().__init__()
+        self.temperature = temperature
+
+    def forward(self, view: View) -> Tensor:
+        return competition(view.student.logits, view.teacher.logits, self.temperature)

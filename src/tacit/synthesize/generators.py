@@ -7,7 +7,9 @@ import math
 import torch
 from torch import Tensor, nn
 
-__all__ = ["ConvGenerator", "initialise"]
+from tacit.core.network import Spec
+
+__all__ = ["ConvGenerator", "initialise", "sigmoid_moments"]
 
 
 @torch.no_grad()
@@ -30,6 +32,47 @@ def initialise(net: nn.Module, generator: torch.Generator) -> None:
             module.reset_parameters()
 
 
+def sigmoid_moments(mean: float, std: float) -> tuple[float, float]:
+    """Return slope and shift for which ``sigmoid(slope * z + shift)`` of a standard normal z has these moments, as nearly as can be.
+
+    Args:
+        mean: In (0, 1).
+        std: In (0, sqrt(mean (1 - mean))); the slope is at most 8.
+    """
+    z = torch.special.ndtri(torch.linspace(0.5, 511.5, 512, dtype=torch.float64) / 512)
+
+    def shift_for(slope: float) -> float:
+        low, high = -40.0, 40.0
+        for _ in range(50):
+            middle = (low + high) / 2
+            low, high = (middle, high) if float(torch.sigmoid(slope * z + middle).mean()) < mean else (low, middle)
+        return (low + high) / 2
+
+    low, high = 0.01, 8.0
+    for _ in range(40):
+        middle = (low + high) / 2
+        low, high = (middle, high) if float(torch.sigmoid(middle * z + shift_for(middle)).std()) < std else (low, middle)
+    return low, shift_for(low)
+
+
+class _Moments(nn.Module):
+    """Batch norm without scale, then a sigmoid that gives the moments of `spec`; a `spec` without constants counts as grey of deviation 0.25."""
+
+    slope: Tensor
+    shift: Tensor
+
+    def __init__(self, spec: Spec) -> None:
+        super().__init__()
+        known = [(m, s) if 0 < m < 1 and 0 < s < 0.6 else (0.5, 0.25) for m, s in zip(spec.mean, spec.std, strict=True)]
+        slopes, shifts = zip(*(sigmoid_moments(m, s) for m, s in known), strict=True)
+        self.norm = nn.BatchNorm2d(len(known), affine=False)
+        self.register_buffer("slope", torch.tensor(slopes).view(-1, 1, 1))
+        self.register_buffer("shift", torch.tensor(shifts).view(-1, 1, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.sigmoid(self.norm(x) * self.slope + self.shift)
+
+
 class ConvGenerator(nn.Module):
     """Linear, then twice (upsample, convolution, BN, leaky ReLU), then a convolution to the image and a sigmoid.
 
@@ -40,10 +83,11 @@ class ConvGenerator(nn.Module):
         latent: Length of a latent.
         shape: Channels, height and width of an image.
         width: Number of maps of the last hidden layer; the first two have twice as many. 64 in the papers.
-        whiten: Whether a batch norm stands before the sigmoid, so that images use the whole range from the first step (DAFL, DFAD).
+        spec: Where given, the images always have the mean and deviation of the preprocessing, as those of DAFL and DFAD do, whose generators
+            end in batch norm without scale: batch norm, then a sigmoid of the slope and shift that give these moments.
     """
 
-    def __init__(self, latent: int, shape: tuple[int, int, int], width: int = 64, *, whiten: bool = False) -> None:
+    def __init__(self, latent: int, shape: tuple[int, int, int], width: int = 64, *, spec: Spec | None = None) -> None:
         super().__init__()
         channels, self.height, self.width = shape
         self.rows, self.columns = math.ceil(self.height / 4), math.ceil(self.width / 4)
@@ -61,7 +105,7 @@ class ConvGenerator(nn.Module):
             nn.LeakyReLU(0.2, inplace=True),
             nn.Conv2d(width, channels, 3, padding=1),
         )
-        self.squash = nn.Sequential(nn.BatchNorm2d(channels, affine=False), nn.Sigmoid()) if whiten else nn.Sigmoid()
+        self.squash = nn.Sigmoid() if spec is None else _Moments(spec)
 
     def forward(self, latent: Tensor) -> Tensor:
         """Return images of shape (N, C, H, W) in [0, 1] for latents of shape (N, latent)."""

@@ -112,20 +112,22 @@ class Pool:
         try:
             pool = cls(Spec(**described["spec"]), device=device, cap=cap)
             first, made = (state or described)["first"], (state or described)["made"]
-            shards = [shard for shard in described["shards"] if shard["end"] > first and shard["begin"] < made]
+            known = [(s["begin"], s["end"], s["file"], s["sha256"]) for s in described["shards"]]
         except (KeyError, TypeError) as error:
             raise InputError(f"{folder / 'pool.json'} was not written by tacit, or by another version") from error
         parts: list[dict[str, Tensor]] = []
-        for shard in shards:
-            tensors = read_tensors(folder / shard["file"])
-            if hash_tensors(tensors) != shard["sha256"]:
-                raise InputError(f"{folder / shard['file']} is not what was written: its sha256 differs")
-            low, high = max(first - shard["begin"], 0), min(made, shard["end"]) - shard["begin"]
+        for begin, end, file, sha256 in known:
+            if end <= first or begin >= made:
+                continue
+            tensors = read_tensors(folder / file)
+            if hash_tensors(tensors) != sha256:
+                raise InputError(f"{folder / file} is not what was written: its sha256 differs")
+            low, high = max(first - begin, 0), min(made, end) - begin
             parts.append({name: value[low:high] for name, value in tensors.items()})
         for name in parts[0] if parts else ():
             pool.columns[name] = torch.cat([part[name] for part in parts]).to(pool.device)
         pool.made = made
-        pool._shards = [shard for shard in described["shards"] if shard["end"] <= made]
+        pool._shards = [{**shard, "stale": False} for shard in described["shards"] if shard["end"] <= made]
         if len(pool) != made - first:
             raise InputError(f"{folder} holds {len(pool)} of the {made - first} images that it should: shards are missing")
         return pool

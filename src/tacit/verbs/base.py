@@ -135,6 +135,17 @@ class RunVerb(Verb):
         Run.check(folder, resume=self.resume, overwrite=self.overwrite)
         return Run(folder, self.name, self.config())
 
+    def open_run(self, run: Run, runtime: Runtime) -> dict[str, Any] | None:
+        """Make the run folder; return the checkpoint where a run is resumed. Other processes than the first keep theirs in ``rank1/`` ..."""
+        rank = runtime.fabric.global_rank
+        if rank:
+            runtime.fabric.barrier()
+            run.folder = run.folder / f"rank{rank}"
+        state = run.open(resume=self.resume, overwrite=self.overwrite)
+        if not rank:
+            runtime.fabric.barrier()
+        return state
+
     def result(
         self, runtime: Runtime, clock: Clock, metrics: Mapping[str, Any], *, images: int | None, selection: str | None
     ) -> dict[str, Any]:

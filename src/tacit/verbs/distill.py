@@ -59,7 +59,7 @@ class Distill(LearningVerb):
         learner = Learner(
             student, source, objective, self.training, runtime=runtime, generator=runtime.generator(self.seed + 7), teacher=teacher
         )
-        state = run.open(resume=self.resume, overwrite=self.overwrite)
+        state = self.open_run(run, runtime)
 
         def evaluate() -> dict[str, float]:
             assert held is not None

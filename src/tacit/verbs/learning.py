@@ -93,7 +93,7 @@ class LearningVerb(RunVerb):
             run.checkpoint(learner.done, {"learner": learner.state_dict(), "seconds": clock.seconds})
 
         def share() -> float:
-            return max(learner.done / steps, clock.budgeted / self.max_seconds if self.max_seconds else 0.0)
+            return learner.runtime.agreed(max(learner.done / steps, clock.budgeted / self.max_seconds if self.max_seconds else 0.0))
 
         for _ in learner.source.prepare():
             if time.monotonic() - saved >= self.checkpoint_seconds:
@@ -103,9 +103,9 @@ class LearningVerb(RunVerb):
             checkpoint()
         with Progress(title, steps, "steps") as progress:
             notes: dict[str, float] = {}
-            while share() < 1.0:
+            while (done := share()) < 1.0:
                 with clock("training"):
-                    learner.step(share())
+                    learner.step(done)
                 if learner.done % self.log_every == 0 or learner.done == steps:
                     parts = {name: float(part.detach()) for name, part in learner.parts.items()}
                     logged = {"seconds": clock.budgeted, "loss": float(learner.loss.detach()), "lr": learner.lr}

@@ -54,7 +54,7 @@ class Synthesize(RunVerb):
         synthesizer = Synthesizer(teacher, method, runtime=runtime, generator=runtime.generator(self.seed), student=student)
         clock, pool = Clock(), Pool(teacher.spec, device=runtime.device)
         provenance = {"teacher_sha256": model_hash(teacher), "method": method.config(), "seed": self.seed}
-        state = run.open(resume=self.resume, overwrite=self.overwrite)
+        state = self.open_run(run, runtime)
         if state is not None:
             synthesizer.load_state_dict(state["synthesizer"])
             pool = Pool.load(run.folder / "pool", device=runtime.device, state=state["pool"])

@@ -39,7 +39,7 @@ class Train(LearningVerb):
             held = load_data(self.data, self.eval_split, network.spec).to(runtime.device)
         clock = Clock()
         learner = Learner(network, source, build_objective("ce"), self.training, runtime=runtime, generator=runtime.generator(self.seed))
-        state = run.open(resume=self.resume, overwrite=self.overwrite)
+        state = self.open_run(run, runtime)
 
         def evaluate() -> dict[str, float]:
             assert held is not None
