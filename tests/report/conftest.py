@@ -19,8 +19,27 @@ from sklearn.datasets import load_digits
 
 __all__ = ["Browser"]
 
-REQUIRED = ["teacher_accuracy", "student_accuracy", "student_accuracy_ema", "agreement", "agreement_synthetic", "params_teacher", "params_student"]
-FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync", "--hide-scrollbars", "--virtual-time-budget=2000"]
+REQUIRED = [
+    "teacher_accuracy",
+    "student_accuracy",
+    "student_accuracy_ema",
+    "agreement",
+    "agreement_synthetic",
+    "params_teacher",
+    "params_student",
+]
+FLAGS = [
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--hide-scrollbars",
+    "--virtual-time-budget=2000",
+]
 
 
 @dataclass(frozen=True)

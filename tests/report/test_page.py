@@ -48,9 +48,9 @@ def test_demo_says_every_number(demo: Path) -> None:
     assert path == demo / "report.html"
     page = Page(path.read_text(encoding="utf-8"))
     for expected in (
-        "A student with 12.7× fewer parameters than its teacher learned from 2,048 images made from the teacher alone by CMI",
-        "12.7× fewer 77,754 → 6,106",
-        "11.7× smaller 319.4 kB → 27.2 kB",
+        "A student with 12.7x fewer parameters than its teacher learned from 2,048 images made from the teacher alone by CMI",
+        "12.7x fewer 77,754 → 6,106",
+        "11.7x smaller 319.4 kB → 27.2 kB",
         "Student accuracy 96.3% last step",
         "Teacher accuracy 98.2%",
         "Agreement 97.2%",

@@ -25,7 +25,7 @@ class Batch:
     logits: Tensor | None = None
     index: Tensor | None = None
 
-    def cut(self, part: slice) -> Batch:
-        """Return the samples in `part`."""
+    def at(self, part: slice | Tensor) -> Batch:
+        """Return the samples in `part`: a slice, numbers, or a mask of shape (N,)."""
         columns = (self.targets, self.logits, self.index)
         return Batch(self.images[part], *(column[part] if column is not None else None for column in columns))

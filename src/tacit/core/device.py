@@ -147,7 +147,7 @@ class Runtime:
             return
         mean = self.fabric.all_reduce(torch.cat([gradient.flatten() for gradient in gradients]), reduce_op="mean")
         assert isinstance(mean, Tensor)
-        for gradient, part in zip(gradients, mean.split([gradient.numel() for gradient in gradients]), strict=True):
+        for gradient, part in zip(gradients, torch.split_with_sizes(mean, [gradient.numel() for gradient in gradients]), strict=True):
             gradient.copy_(part.view_as(gradient))
 
     def agreed(self, value: float) -> float:

@@ -6,15 +6,15 @@ import contextlib
 import hashlib
 import json
 import os
+import pickle
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
-from torch import Tensor, nn
+from torch import Tensor
 
 from tacit.core.errors import InputError
 
@@ -66,20 +66,19 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         if path.suffix == ".safetensors":
             return load_tensors(path.read_bytes())
         loaded = torch.load(path, map_location="cpu", weights_only=True)
-    except (SafetensorError, EOFError, OSError, RuntimeError) as error:
-        raise InputError(f"{path} is truncated or no weights file: {str(error).splitlines()[0]}") from error
-    except Exception as error:
-        if type(error).__name__ != "UnpicklingError":
-            raise
+    except pickle.UnpicklingError as error:
         raise InputError(
             f"{path} holds more than tensors (a pickled module or code), and tacit never unpickles that: "
             "save the state_dict, `torch.save(model.state_dict(), path)`, or safetensors"
         ) from error
+    except Exception as error:  # a broken file can raise anything
+        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
+        raise InputError(f"{path} is truncated or no weights file: {reason}") from error
     for key in ("state_dict", "model", "model_state_dict"):
         if isinstance(loaded, Mapping) and isinstance(loaded.get(key), Mapping):
             loaded = loaded[key]
             break
-    if isinstance(loaded, nn.Module) or not isinstance(loaded, Mapping) or not all(isinstance(v, Tensor) for v in loaded.values()):
+    if not isinstance(loaded, Mapping) or not all(isinstance(k, str) and isinstance(v, Tensor) for k, v in loaded.items()):
         raise InputError(f"{path} holds no state_dict: expected a mapping from names to tensors, got a {type(loaded).__name__}")
     return dict(loaded)
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
+from tacit.core.errors import InputError
 from tacit.core.probe import Signals
 
-__all__ = ["Loss", "Needs", "NonFiniteLossError", "Objective", "View", "Weight", "check_finite"]
+__all__ = ["Loss", "Needs", "NonFiniteLossError", "Objective", "View", "Weight", "check_finite", "positive_temperature"]
 
 
 @dataclass(frozen=True)
@@ -154,3 +156,10 @@ def check_finite(parts: Mapping[str, Tensor], where: str) -> None:
     if not bool(torch.isfinite(values).all()):
         bad = ", ".join(f"{name} = {float(part.detach()):g}" for name, part in parts.items() if not bool(torch.isfinite(part)))
         raise NonFiniteLossError(f"{where}: the loss became {bad}; try a smaller learning rate, or `--precision 32-true`")
+
+
+def positive_temperature(temperature: float) -> float:
+    """Return `temperature`; `InputError` where it is not a positive number."""
+    if not (temperature > 0 and math.isfinite(temperature)):
+        raise InputError(f"temperature: expected a positive number, got {temperature}")
+    return temperature

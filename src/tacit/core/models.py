@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import json
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, fields
@@ -68,6 +69,8 @@ class ModelRef:
             raise InputError(f"{path}: say what the model expects: {' and '.join(missing)} (as `--teacher.shape '[3, 32, 32]'`)")
         spec = Spec(**known)
         factory = import_object(path)
+        if not _is_plain(self.kwargs):
+            raise InputError(f"kwargs of {path}: expected plain values (numbers, words, lists), got {dict(self.kwargs)}")
         if not callable(factory):
             raise InputError(f"{path} is a {type(factory).__name__}, and no callable that makes a model")
         if seed is not None:
@@ -85,6 +88,15 @@ class ModelRef:
         return network
 
 
+def _is_plain(kwargs: Mapping[str, Any]) -> bool:
+    """Whether model.json can hold these arguments."""
+    try:
+        json.dumps(dict(kwargs))
+    except TypeError:
+        return False
+    return True
+
+
 def import_object(path: str) -> Any:
     """Return what ``package.module:name`` names; the working directory is searched too. `InputError` where there is no such thing."""
     module_name, _, name = path.partition(":")
@@ -92,7 +104,7 @@ def import_object(path: str) -> Any:
         sys.path.insert(0, str(Path.cwd()))
     try:
         found: Any = importlib.import_module(module_name)
-    except ImportError as error:
+    except (ImportError, SyntaxError, ValueError, TypeError) as error:
         raise InputError(f"can't import {module_name!r}: {error}") from error
     for part in name.split("."):
         if not hasattr(found, part):
@@ -160,7 +172,7 @@ def save(network: Network, folder: str | Path) -> None:
     """Write ``model.json`` and ``weights.safetensors`` into `folder`, from which `load` builds the network again."""
     folder, weights = Path(folder), network.model.state_dict()
     write_tensors(folder / "weights.safetensors", weights)
-    origin = network.origin
+    origin = network.origin if network.origin is not None and _is_plain(network.origin.kwargs) else None
     described = {
         "format": 1,
         "factory": origin.factory if origin else None,

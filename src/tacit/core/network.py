@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, get_args
 
 import torch
 from torch import Tensor, nn
@@ -49,6 +49,8 @@ class Spec:
             if len(values) != channels:
                 raise InputError(f"{name}: expected {channels} values, one a channel, got {len(values)}: {list(values)}")
             object.__setattr__(self, name, tuple(float(v) for v in values))
+        if self.task not in get_args(Task):
+            raise InputError(f"task: expected {' or '.join(get_args(Task))}, got {self.task!r}")
         if min(self.std) <= 0:
             raise InputError(f"std: expected positive values, got {list(self.std)}")
         if self.names and len(self.names) != self.classes:
@@ -164,8 +166,8 @@ class Network(nn.Module):
             logits = self(images)
         except InputError:
             raise
-        except (RuntimeError, ValueError, TypeError, IndexError) as error:
-            reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        except Exception as error:  # a model may raise anything at images that it was not made for
+            reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
             raise InputError(f"{type(self.model).__name__} can't take images of shape {list(spec.shape)}: {reason}") from error
         finally:
             for module, training in modes.items():

@@ -91,7 +91,8 @@ class Probe:
     def __call__(self, images: Tensor) -> Signals:
         self._features, self._bn = {}, []
         logits = self.model(images)
-        return Signals(logits.float(), self._features, tuple(self._bn))
+        features, self._features = self._features, {}  # what the module is asked later must not change what was said
+        return Signals(logits.float(), features, tuple(self._bn))
 
     def _tap(self, name: str) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], None]:
         def hook(_: nn.Module, __: tuple[Tensor, ...], output: Tensor) -> None:

@@ -143,7 +143,7 @@ class Run:
     def _cut(self, size: int) -> None:
         path = self.folder / "metrics.jsonl"
         with path.open("ab") as file:
-            file.truncate(size)
+            file.truncate(min(size, file.tell()))
 
     def log(self, step: int, values: Mapping[str, Any], *, kind: str) -> None:
         """Append one object to metrics.jsonl, and its numbers to TensorBoard under `kind`.

@@ -31,15 +31,21 @@ IN_MEMORY_BYTES = 2 * 2**30
 class StreamedSet(Dataset[tuple[Tensor, int]]):
     """A large set: images are decoded, fitted to the model's shape, and batched by a `DataLoader`."""
 
-    def __init__(self, rows: Any, spec: Spec, names: tuple[str, ...] = (), *, image: str | int = 0, label: str | int = 1) -> None:
+    def __init__(
+        self, rows: Any, spec: Spec | None = None, names: tuple[str, ...] = (), *, image: str | int = 0, label: str | int = 1
+    ) -> None:
         self.rows, self.spec, self.names, self.image, self.label = rows, spec, names, image, label
 
     def __len__(self) -> int:
         return len(self.rows)
 
     def __getitem__(self, number: int) -> tuple[Tensor, int]:
-        row = self.rows[int(number)]
-        return as_image(row[self.image], self.spec), _as_label(row[self.label])
+        image, label = _read(self.rows, int(number), self.image, self.label, self.spec)
+        if self.spec is not None and tuple(image.shape) != self.spec.shape:
+            raise InputError(f"image {number} has shape {list(image.shape)}, the model expects {list(self.spec.shape)}")
+        if self.spec is not None and not 0 <= label < self.spec.classes:
+            raise InputError(f"image {number} has label {label}, the model has classes 0 to {self.spec.classes - 1}")
+        return image, label
 
     def loader(self, order: Sequence[list[int]] | None = None, size: int = 256, workers: int = 0) -> DataLoader[tuple[Tensor, Tensor]]:
         """Return a loader of the batches in `order`, or of the whole set in its own order."""
@@ -62,11 +68,13 @@ class StreamedSet(Dataset[tuple[Tensor, int]]):
         )
 
     def check(self, spec: Spec) -> None:
-        """Raise `InputError` where the set is empty or has more classes than the model; labels are checked as they come."""
+        """Raise `InputError` where the set is empty or does not fit `spec`; images but the first are checked as they come."""
         if not len(self):
             raise InputError("the data hold no images")
         if len(self.names) > spec.classes:
             raise InputError(f"the data have {len(self.names)} classes, the model {spec.classes}")
+        self.spec = spec
+        self[0]
 
     def to(self, device: torch.device) -> StreamedSet:
         """Return itself: streamed images stay where they are."""
@@ -94,7 +102,7 @@ def load_data(data: str | Data | Dataset[Any], split: str, spec: Spec | None = N
     """Load labelled images.
 
     Args:
-        data: ``digits``; a Hugging Face id, or a local folder of images (one sub-folder a class), parquet or CSV files;
+        data: ``digits``; a Hugging Face id, or a local folder of images (one sub-folder a class) or of parquet files;
             ``package.module:callable`` that gives a torch `Dataset` of (image, label), and is passed ``split`` where it takes that;
             or such a set itself.
         split: ``train``, ``test``, ... as the set names them.
@@ -136,7 +144,9 @@ def _from_hub(data: str, split: str, spec: Spec | None) -> Data:
     folder = Path(data)
     try:
         found: HubDataset = (
-            datasets.load_dataset(*_builder(folder), split=split) if folder.is_dir() else datasets.load_dataset(data, split=split)
+            datasets.load_dataset(_builder(folder), data_dir=str(folder), split=split)
+            if folder.is_dir()
+            else datasets.load_dataset(data, split=split)
         )
     except InputError:
         raise
@@ -148,12 +158,12 @@ def _from_hub(data: str, split: str, spec: Spec | None) -> Data:
     return _collect(found, spec, names, image=image, label=label)
 
 
-def _builder(folder: Path) -> tuple[str, str]:
+def _builder(folder: Path) -> str:
     suffixes = {path.suffix.lower() for path in folder.rglob("*") if path.is_file()}
     if ".parquet" in suffixes:
-        return "parquet", str(folder)
+        return "parquet"
     if suffixes & {".png", ".jpg", ".jpeg", ".bmp", ".webp", ".gif", ".tif", ".tiff", ".avif"}:
-        return "imagefolder", str(folder)
+        return "imagefolder"
     raise InputError(f"{folder} holds no images (PNG, JPEG, ...) and no parquet file")
 
 
@@ -172,20 +182,30 @@ def _collect(rows: Any, spec: Spec | None, names: tuple[str, ...] = (), *, image
     count = len(cast("Sized", rows))
     if count == 0:
         raise InputError("the data hold no images")
-    first = as_image(rows[0][image], spec)
+    first, _ = _read(rows, 0, image, label, spec)
     if count * first.numel() > IN_MEMORY_BYTES:
-        known = spec or Spec(shape=cast("tuple[int, int, int]", tuple(first.shape)), classes=max(2, len(names)))
-        return StreamedSet(rows, known, names, image=image, label=label)
+        return StreamedSet(rows, spec, names, image=image, label=label)
     images, labels = torch.empty((count, *first.shape), dtype=torch.uint8), torch.empty(count, dtype=torch.long)
     for number in range(count):
-        row = rows[number]
-        pixels = as_image(row[image], spec)
+        pixels, known_label = _read(rows, number, image, label, spec)
         if pixels.shape != first.shape:
             raise InputError(
                 f"image {number} has shape {list(pixels.shape)}, image 0 has {list(first.shape)}: give a model, or resize them"
             )
-        images[number], labels[number] = pixels, _as_label(row[label])
+        images[number], labels[number] = pixels, known_label
     return ImageSet(images, labels, names)
+
+
+def _read(rows: Any, number: int, image: str | int, label: str | int, spec: Spec | None) -> tuple[Tensor, int]:
+    """Return one sample as uint8 (C, H, W) and a class number; `InputError` with its number where it can't be read."""
+    try:
+        row = rows[number]
+    except InputError:
+        raise
+    except Exception as error:  # a data set may raise anything here, and all of it means: this sample can't be read
+        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
+        raise InputError(f"image {number} can't be read: {reason}") from error
+    return as_image(row[image], spec), _as_label(row[label])
 
 
 def _as_label(label: Any) -> int:
@@ -198,6 +218,8 @@ def _as_label(label: Any) -> int:
 def as_image(image: Any, spec: Spec | None) -> Tensor:
     """Return a picture (PIL, uint8 array or tensor, or floats in [0, 1]) as uint8 of shape (C, H, W), fitted to `spec` where given."""
     if isinstance(image, Image.Image):
+        if image.mode.startswith("I"):  # 16-bit grey: Pillow's own conversion would saturate
+            image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
         mode = image.mode if spec is None else {1: "L", 3: "RGB", 4: "RGBA"}.get(spec.shape[0], image.mode)
         picture = image.convert(mode if mode in ("L", "RGB", "RGBA") else "RGB")
         pixels = torch.from_numpy(np.array(_fitted(picture, spec)))
@@ -205,7 +227,7 @@ def as_image(image: Any, spec: Spec | None) -> Tensor:
     pixels = torch.as_tensor(image)
     pixels = pixels[None] if pixels.ndim == 2 else pixels
     if pixels.is_floating_point():
-        if float(pixels.min()) < -1e-3 or float(pixels.max()) > 1 + 1e-3:
+        if not (float(pixels.min()) >= -1e-3 and float(pixels.max()) <= 1 + 1e-3):
             raise InputError(
                 f"float images must be in [0, 1], got {float(pixels.min()):.3g} to {float(pixels.max()):.3g}: "
                 "leave normalising to the model's Spec"

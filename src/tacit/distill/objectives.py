@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -36,7 +37,7 @@ def build_objective(terms: Terms) -> Objective:
     built: dict[str, tuple[float, Loss]] = {}
     for entry in entries:
         name, weight = str(entry.pop("loss", "")), entry.pop("weight", 1.0)
-        if not isinstance(weight, int | float):
+        if not isinstance(weight, int | float) or not math.isfinite(weight):
             raise InputError(f"objective: the weight of {name} must be a number, got {weight!r}")
         key = name.rpartition(":")[2].replace(".", "_")
         if key in built:
@@ -66,5 +67,8 @@ def _make(name: str, arguments: Mapping[str, Any]) -> Loss:
     for argument in arguments:
         if argument not in known:
             raise InputError(f"objective: {name} has no option {argument!r}{nearest(argument, known)}")
-    made: Loss = found(**arguments)
+    try:
+        made: Loss = found(**arguments)
+    except TypeError as error:
+        raise InputError(f"objective: {name} can't be made with {dict(arguments)}: {error}") from error
     return made

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sized
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -10,6 +10,7 @@ import torch
 
 from tacit.core.batch import Batch
 from tacit.core.device import Clock
+from tacit.core.errors import InputError
 from tacit.data.images import Augmentation, augment
 from tacit.data.load import StreamedSet
 from tacit.synthesize.loop import Synthesizer
@@ -46,6 +47,13 @@ class Indexed(Protocol):
         """Return the samples at `index`."""
 
 
+def _filled(samples: Sized) -> int:
+    """Return the number of samples; `InputError` where there are none."""
+    if not len(samples):
+        raise InputError("there are no images to learn from: the set is empty")
+    return len(samples)
+
+
 class Stored:
     """A set that does not grow, shuffled anew each epoch; real data, or a pool made before.
 
@@ -60,7 +68,7 @@ class Stored:
     """
 
     def __init__(self, samples: Indexed, *, size: int, seed: int, device: torch.device, augmentation: Augmentation = "none") -> None:
-        self.samples, self.size, self.augmentation = samples, min(size, len(samples)), augmentation
+        self.samples, self.size, self.augmentation = samples, min(size, _filled(samples)), augmentation
         self.seed, self.generator = seed, torch.Generator(device)
         self._epoch = -1
         self._order = torch.empty(0, dtype=torch.long)
@@ -96,7 +104,7 @@ class Streamed:
     def __init__(
         self, samples: StreamedSet, *, size: int, seed: int, device: torch.device, augmentation: Augmentation = "none", workers: int = 2
     ) -> None:
-        self.samples, self.size, self.augmentation, self.workers = samples, min(size, len(samples)), augmentation, workers
+        self.samples, self.size, self.augmentation, self.workers = samples, min(size, _filled(samples)), augmentation, workers
         self.seed, self.generator = seed, torch.Generator(device)
         self._epoch = -1
         self._batches: Iterator[tuple[torch.Tensor, torch.Tensor]] = iter(())
@@ -184,10 +192,11 @@ class Synthetic:
             painted = self.synthesizer.round()
         self._shown = None
         if self.method.pooled:
-            out = len(painted.images) // 16
-            for pool, part in ((self.held_out, slice(0, out)), (self.pool, slice(out, None))):
-                if painted.images[part].numel():
-                    pool.add(painted.cut(part))
+            number = torch.arange(len(painted.images), device=painted.images.device)
+            out = number % 16 == 15
+            for pool, part in ((self.held_out, out), (self.pool, ~out)):
+                if bool(part.any()):
+                    pool.add(painted.at(part))
         self.on_round()
 
     def _from_pool(self) -> Batch:

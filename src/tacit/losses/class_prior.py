@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor
 
-from tacit.core.loss import Loss, View
+from tacit.core.loss import Loss, View, positive_temperature
 
 __all__ = ["ClassPrior"]
 
@@ -25,7 +25,7 @@ class ClassPrior(Loss):
 
     def __init__(self, temperature: float = 1.0) -> None:
         super().__init__()
-        self.temperature = temperature
+        self.temperature = positive_temperature(temperature)
 
     def forward(self, view: View) -> Tensor:
         logits = view.teacher.logits

@@ -12,7 +12,7 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor
 
-from tacit.core.loss import Loss, Needs, View
+from tacit.core.loss import Loss, Needs, View, positive_temperature
 
 __all__ = ["Competition", "DecisionAdversarial", "Disagreement", "competition", "decision_adversarial"]
 
@@ -72,7 +72,7 @@ class Competition(Loss):
 
     def __init__(self, temperature: float = 3.0) -> None:
         super().__init__()
-        self.temperature = temperature
+        self.temperature = positive_temperature(temperature)
 
     def forward(self, view: View) -> Tensor:
         return competition(view.student.logits, view.teacher.logits, self.temperature)

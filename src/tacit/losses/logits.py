@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor
 
-from tacit.core.loss import Loss, Needs, View
+from tacit.core.loss import Loss, Needs, View, positive_temperature
 
 __all__ = ["KD", "L1", "CrossEntropy", "kd_divergence"]
 
@@ -34,7 +34,7 @@ class KD(Loss):
 
     def __init__(self, temperature: float = 4.0) -> None:
         super().__init__()
-        self.temperature = temperature
+        self.temperature = positive_temperature(temperature)
 
     def forward(self, view: View) -> Tensor:
         return kd_divergence(view.student.logits, view.teacher.logits, self.temperature)

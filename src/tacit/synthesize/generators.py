@@ -56,7 +56,7 @@ def sigmoid_moments(mean: float, std: float) -> tuple[float, float]:
 
 
 class _Moments(nn.Module):
-    """Batch norm without scale, then a sigmoid that gives the moments of `spec`; a `spec` without constants counts as grey of deviation 0.25."""
+    """Batch norm without scale, then a sigmoid that gives the moments of `spec`; one without constants counts as grey, deviation 0.25."""
 
     slope: Tensor
     shift: Tensor
@@ -83,8 +83,8 @@ class ConvGenerator(nn.Module):
         latent: Length of a latent.
         shape: Channels, height and width of an image.
         width: Number of maps of the last hidden layer; the first two have twice as many. 64 in the papers.
-        spec: Where given, the images always have the mean and deviation of the preprocessing, as those of DAFL and DFAD do, whose generators
-            end in batch norm without scale: batch norm, then a sigmoid of the slope and shift that give these moments.
+        spec: Where given, the images always have the mean and deviation of the preprocessing, as those of DAFL and DFAD do, whose
+            generators end in batch norm without scale: batch norm, then a sigmoid of the slope and shift that give these moments.
     """
 
     def __init__(self, latent: int, shape: tuple[int, int, int], width: int = 64, *, spec: Spec | None = None) -> None:

@@ -136,7 +136,7 @@ class RunVerb(Verb):
         return Run(folder, self.name, self.config())
 
     def open_run(self, run: Run, runtime: Runtime) -> dict[str, Any] | None:
-        """Make the run folder; return the checkpoint where a run is resumed. Other processes than the first keep theirs in ``rank1/`` ..."""
+        """Make the run folder; return the checkpoint where a run is resumed. Processes after the first keep theirs in ``rank1/`` ..."""
         rank = runtime.fabric.global_rank
         if rank:
             runtime.fabric.barrier()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import shutil
 import warnings
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import Any, ClassVar, Literal
 import torch
 
 from tacit.core.errors import InputError, MissingExtraError
-from tacit.core.files import write_file, write_json
+from tacit.core.files import read_json, write_file, write_json
 from tacit.core.models import model_hash
 from tacit.core.network import Network, Spec, Teacher
 from tacit.core.run import versions
@@ -50,12 +51,17 @@ class Export(Verb):
         out = Path(self.out)
         if out.exists() and not self.overwrite and (out.is_file() or any(out.iterdir())):
             raise InputError(f"out: {out} exists already: replace it with `--overwrite`, or choose another")
+        if out.is_dir() and any(out.iterdir()) and not (out / "provenance.json").is_file():
+            raise InputError(f"out: {out} is a folder that tacit did not write: choose another")
         if self.to == "imagefolder":
             if self.source is None:
                 raise InputError("source: an image folder is made of a pool; give a run or pool folder")
             source = Path(self.source)
-            pool = Pool.load(source / "pool" if (source / "pool" / "pool.json").is_file() else source)
-            to_imagefolder(pool, out, json.loads(_manifest(source).read_text())["provenance"])
+            inside = source / "pool" if (source / "pool" / "pool.json").is_file() else source
+            pool = Pool.load(inside)
+            if out.is_dir():
+                shutil.rmtree(out)
+            to_imagefolder(pool, out, read_json(inside / "pool.json")["provenance"])
             rows = [("images", f"{len(pool):,}"), ("folder", str(out)), ("note", PRIVACY)]
         else:
             if self.model is None:
@@ -68,10 +74,6 @@ class Export(Verb):
 
 def _input(spec: Spec) -> str:
     return f"float32 (N, {', '.join(map(str, spec.shape))}) in [0, 1]"
-
-
-def _manifest(source: Path) -> Path:
-    return source / "pool" / "pool.json" if (source / "pool" / "pool.json").is_file() else source / "pool.json"
 
 
 def to_imagefolder(pool: Pool, out: Path, provenance: dict[str, Any]) -> None:

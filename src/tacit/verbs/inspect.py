@@ -113,23 +113,27 @@ def _input_range(teacher: Teacher) -> dict[str, Any]:
 
 def reach(teacher: Teacher, runtime: Runtime, *, steps: int, seed: int, each: int = 4) -> dict[str, Any]:
     """Return how many classes the teacher sees in noise, and in noise turned towards each of them by `steps` steps of gradient descent."""
-    spec: Spec = teacher.spec
-    generator = runtime.generator(seed)
+    spec, generator = teacher.spec, runtime.generator(seed)
+
+    def ask(images: Tensor) -> Tensor:
+        logits: Tensor = teacher(images)
+        return logits.flatten(2).mean(dim=2) if logits.ndim > 2 else logits  # dense answers count by their mean
+
     classes = min(spec.classes, 50)
     with torch.no_grad():
-        plain = teacher(torch.rand(256, *spec.shape, generator=generator, device=runtime.device)).softmax(dim=1)
+        plain = ask(torch.rand(256, *spec.shape, generator=generator, device=runtime.device)).softmax(dim=1)
     wanted = torch.arange(classes, device=runtime.device).repeat(each)
     pixels = torch.rand(len(wanted), *spec.shape, generator=generator, device=runtime.device).requires_grad_()
     optimizer = torch.optim.Adam([pixels], lr=0.05)
     for _ in range(steps):
-        loss = nn.functional.cross_entropy(teacher(pixels), wanted)
+        loss = nn.functional.cross_entropy(ask(pixels), wanted)
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         with torch.no_grad():
             pixels.clamp_(0.0, 1.0)
     with torch.no_grad():
-        turned = teacher(pixels).softmax(dim=1)
+        turned = ask(pixels).softmax(dim=1)
     hit = turned.argmax(dim=1) == wanted
     return {
         "classes_in_noise": len(set(plain.argmax(dim=1).tolist())),

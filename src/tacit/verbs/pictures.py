@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from tacit.core.files import write_json
+from tacit.core.files import write_file, write_json
 from tacit.synthesize import Pool
 
 __all__ = ["pool_metrics", "save_picture", "save_samples"]
@@ -20,9 +21,9 @@ def save_picture(path: Path, image: Tensor) -> None:
     image = image.cpu()
     if image.shape[0] not in (1, 3, 4):
         image = image.float().mean(dim=0, keepdim=True).to(torch.uint8)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    pixels = image[0] if image.shape[0] == 1 else image.permute(1, 2, 0)
-    Image.fromarray(pixels.contiguous().numpy()).save(path)
+    pixels, buffer = image[0] if image.shape[0] == 1 else image.permute(1, 2, 0), io.BytesIO()
+    Image.fromarray(pixels.contiguous().numpy()).save(buffer, "PNG")
+    write_file(path, buffer.getvalue())
 
 
 def save_samples(folder: Path, pool: Pool, *, classes: int = 20, each: int = 8) -> None:

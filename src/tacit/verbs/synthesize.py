@@ -69,7 +69,7 @@ class Synthesize(RunVerb):
         with Progress(f"synthesize {method.name}", self.images, "images") as progress:
             while pool.made < self.images and (self.max_seconds is None or clock.budgeted < self.max_seconds):
                 with clock("synthesis"):
-                    pool.add(synthesizer.round().cut(slice(0, self.images - pool.made)))
+                    pool.add(synthesizer.round().at(slice(0, self.images - pool.made)))
                 parts = {name: float(part) for name, part in synthesizer.parts.items()}
                 run.log(synthesizer.rounds, {"seconds": clock.budgeted, **{f"loss/{k}": v for k, v in parts.items()}}, kind="synthesis")
                 progress.update(pool.made, parts)
