@@ -9,8 +9,9 @@ from tacit.synthesize import DFAD, METHODS, DeepInversion, Gaussian, GenerativeI
 
 __all__ = ["PREFERRED", "choose_method", "method_named", "obstacle"]
 
-PREFERRED: tuple[type[Method], ...] = (GenerativeInversion, DeepInversion, DFAD, Gaussian)
-"""Recommended first to last; the first that can be used is chosen."""
+PREFERRED: tuple[type[Method], ...] = (DeepInversion, GenerativeInversion, DFAD, Gaussian)
+"""Recommended first to last; the first that can be used is chosen. On 8x8 digits, in equal time, DeepInversion's students came out a
+point or two above GenerativeInversion's, and DFAD's far below; larger images have not been measured yet."""
 
 
 def obstacle(method: Method, teacher: Teacher, student: Network | None) -> str | None:
