@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Self
 
-import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.hooks import RemovableHandle
 
 from tacit.core.errors import InputError, nearest
+from tacit.core.moments import batch_moments
 
 __all__ = ["BNStat", "Probe", "Signals", "norm_layers"]
 
@@ -104,8 +104,7 @@ class Probe:
 
     def _stat(self, name: str) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
         def hook(norm: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-            x = inputs[0].float()
-            var, mean = torch.var_mean(x, dim=[d for d in range(x.ndim) if d != 1], correction=0)
+            mean, var = batch_moments(inputs[0])
             self._bn.append(BNStat(name, mean, var, norm.get_buffer("running_mean"), norm.get_buffer("running_var")))
 
         return hook
