@@ -143,3 +143,12 @@ def test_every_verb_that_shares_its_name_with_a_folder_is_both(name: str) -> Non
 
 def test_the_package_says_that_it_is_typed() -> None:
     assert (ROOT / "py.typed").is_file()
+
+
+def test_the_readme_names_every_method_and_verb() -> None:
+    from tacit.synthesize import METHODS
+    from tacit.verbs import VERBS
+
+    readme = (Path(__file__).parents[1] / "README.md").read_text()
+    for name in [*(kind.__name__ for kind in METHODS), *VERBS]:
+        assert f"| `{name}` |" in readme, f"{name} is missing from the tables of the README"

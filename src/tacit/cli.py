@@ -41,7 +41,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except InputError as error:
         return _failed(str(error), 2, debug)
     except KeyboardInterrupt:
-        return _failed("stopped; `--resume` goes on from the last checkpoint", 130, debug)
+        return _failed("stopped; a run goes on from its last checkpoint with `--resume`", 1, debug)
     except Exception as error:  # whatever it is, a user sees one line, and `--debug` shows all
         line = str(error).strip().splitlines()[0] if str(error).strip() else ""
         return _failed(f"{type(error).__name__}: {line} (`--debug` shows where)", 1, debug)

@@ -121,7 +121,8 @@ def _arranged(words: list[str], models: list[str], flags: list[str], positional:
     method = next((value for name, value in reversed(pairs) if name == "--method"), None)
     arranged: list[str] = []
     for config in configs:
-        arranged += ["--config", json.dumps(_read_config(config, method, models))]
+        given = {model: [value for name, value in pairs if name == f"--{model}"] for model in models}
+        arranged += ["--config", json.dumps(_read_config(config, method, given))]
     if method is not None:
         arranged += ["--method", method]
     for model in models:
@@ -167,7 +168,7 @@ def _pairs(words: list[str], flags: list[str], positional: str | None) -> tuple[
     return pairs, configs
 
 
-def _read_config(path: str, method: str | None, models: list[str]) -> dict[str, Any]:
+def _read_config(path: str, method: str | None, models: dict[str, list[str | None]]) -> dict[str, Any]:
     try:
         loaded = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
@@ -176,9 +177,11 @@ def _read_config(path: str, method: str | None, models: list[str]) -> dict[str, 
         raise InputError(f"config: {path} is not YAML: {' '.join(str(error).split())}") from error
     if not isinstance(loaded, dict):
         raise InputError(f"config: {path} holds no options: expected a mapping from names to values")
-    for model in models:
+    for model, paths in models.items():
         if isinstance(loaded.get(model), str | list):
             loaded[model] = {"path": loaded[model]}
+        if paths and isinstance(loaded.get(model), dict) and loaded[model].get("path") not in (paths[0], paths):
+            loaded.pop(model)  # another model: its weights and arguments must not leak into the one that was given
         if isinstance(loaded.get(model), dict) and loaded[model].get("path", "") is None:
             raise InputError(
                 f"config: {path} was made from Python with a live {model}: give --{model} here, and take `{model}` out of the file"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import resource
 import time
@@ -14,14 +15,14 @@ import torch
 from torch import Tensor, nn
 
 from tacit.core.errors import InputError
-from tacit.core.loss import check_finite
+from tacit.core.loss import NonFiniteLossError, check_finite
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
-__all__ = ["Clock", "Precision", "Runtime", "choose_threads", "peak_memory_mb"]
+__all__ = ["Clock", "Precision", "Runtime", "choose_threads", "derived_seed", "peak_memory_mb"]
 
-Precision = Literal["auto", "32-true", "bf16-mixed", "16-mixed"]
+Precision = Literal["auto", "32-true", "bf16-mixed"]
 
 
 SMALL = 4_000_000
@@ -66,7 +67,7 @@ class Runtime:
 
     Args:
         device: ``auto``, ``cpu``, ``cuda``, ``mps`` ... as Fabric's accelerator.
-        precision: ``32-true``, ``bf16-mixed``, ``16-mixed`` or ``auto``: bf16 on GPUs that have it, and on CPUs that
+        precision: ``32-true``, ``bf16-mixed`` or ``auto``: bf16 on GPUs that have it, and on CPUs that
             compute in it (AVX512-BF16, AMX) where the model is not small; else fp32.
         work: Multiply-adds an image of the largest model (`work_per_image`).
         devices: How many devices, or ``auto``.
@@ -95,12 +96,13 @@ class Runtime:
             raise InputError(f"precision: expected one of {', '.join(get_args(Precision))}, got {precision!r}")
         if device.startswith("cuda") and not torch.cuda.is_available():
             raise InputError("device: cuda was asked for, and torch finds no CUDA device here; use `--device cpu`")
-        chosen: Literal["32-true", "bf16-mixed", "16-mixed"] = _best_precision(device, work) if precision == "auto" else precision
+        chosen: Literal["32-true", "bf16-mixed"] = _best_precision(device, work) if precision == "auto" else precision
         try:
             self.fabric: Fabric = Fabric(accelerator=device, devices=devices, num_nodes=num_nodes, strategy=strategy, precision=chosen)
         except (ValueError, RuntimeError) as error:
             raise InputError(f"device: {str(error).splitlines()[0]}") from error
         self.precision: str = chosen
+        self._sound: Tensor | None = None
         if self.fabric.device.type == "cpu":
             torch.set_num_threads(choose_threads(work))
         self.fabric.launch()
@@ -133,9 +135,9 @@ class Runtime:
         if any(p.ndim == 4 for p in module.parameters()):
             module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
-    def generator(self, seed: int) -> torch.Generator:
-        """Return a generator on the device; each rank of a launch draws its own stream."""
-        return torch.Generator(self.device).manual_seed(seed * 1_000_003 + self.fabric.global_rank)
+    def generator(self, seed: int, role: str = "") -> torch.Generator:
+        """Return a generator on the device; each role, and each rank of a launch, draws a stream of its own."""
+        return torch.Generator(self.device).manual_seed(derived_seed(seed, role, self.fabric.global_rank))
 
     def average_gradients(self, parameters: list[nn.Parameter]) -> None:
         """Average gradients over all processes, in one message; nothing to do for one process.
@@ -150,14 +152,32 @@ class Runtime:
         for gradient, part in zip(gradients, torch.split_with_sizes(mean, [gradient.numel() for gradient in gradients]), strict=True):
             gradient.copy_(part.view_as(gradient))
 
+    def share(self, module: nn.Module) -> None:
+        """Give all processes the first one's parameters and buffers; nothing to do for one process."""
+        if self.fabric.world_size > 1:
+            for tensor in [*module.parameters(), *module.buffers()]:
+                tensor.data.copy_(self.fabric.broadcast(tensor.data))
+
     def agreed(self, value: float) -> float:
         """Return the first process's value in all of them, so that clocks can't part their ways."""
         return value if self.fabric.world_size == 1 else self.fabric.broadcast(value)
 
     def guard(self, parts: Mapping[str, Tensor], where: str, step: int) -> None:
-        """Stop at a NaN or infinite loss: at every step on a CPU; every 25 steps on a GPU, so that no step waits for the device."""
+        """Stop at a NaN or infinite loss: at every step on a CPU; on a GPU, so that no step waits for the device, every 25 steps.
+
+        What went wrong between is remembered on the device, and `settle` stops before it is stored.
+        """
         if self.device.type == "cpu" or step % 25 == 0:
             check_finite(parts, where)
+        elif parts:
+            sound = torch.isfinite(torch.stack([part.detach() for part in parts.values()])).all()
+            self._sound = sound if self._sound is None else self._sound & sound
+
+    def settle(self, where: str) -> None:
+        """Raise `NonFiniteLossError` where a loss was NaN or infinite since the last look; called before anything is stored."""
+        if self._sound is not None and not bool(self._sound):
+            raise NonFiniteLossError(f"{where}: the loss became NaN or infinite; try a smaller learning rate, or `--precision 32-true`")
+        self._sound = None
 
 
 def _best_precision(device: str, work: int | None) -> Literal["32-true", "bf16-mixed"]:
@@ -166,6 +186,16 @@ def _best_precision(device: str, work: int | None) -> Literal["32-true", "bf16-m
     on_cpu = device == "cpu" or (device == "auto" and not torch.backends.mps.is_available())
     fast = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
     return "bf16-mixed" if on_cpu and fast and work is not None and work >= SMALL else "32-true"
+
+
+def _wait(kind: str) -> None:
+    if kind != "training" and torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+        torch.cuda.synchronize()
+
+
+def derived_seed(*parts: object) -> int:
+    """Return a seed of 63 bits that depends on all parts: streams of other roles, epochs or ranks have nothing in common."""
+    return int.from_bytes(hashlib.sha256(repr(parts).encode()).digest()[:8], "big") >> 1
 
 
 class Clock:
@@ -179,12 +209,14 @@ class Clock:
 
     @contextmanager
     def __call__(self, kind: str) -> Iterator[None]:
-        """Count the time spent inside to `kind`, and not to the kind around it."""
+        """Count the time spent inside to `kind`, and not to the kind around it; a GPU is waited for around all but training steps."""
+        _wait(kind)
         start = time.perf_counter()
         self._running.append(kind)
         try:
             yield
         finally:
+            _wait(kind)
             spent = time.perf_counter() - start
             self._running.pop()
             self.seconds[kind] += spent

@@ -21,6 +21,7 @@ class Needs:
 
     teacher: bool = True
     student: bool = False
+    targets: bool = False
     bn: bool = False
     teacher_taps: tuple[str, ...] = ()
     student_taps: tuple[str, ...] = ()
@@ -29,6 +30,7 @@ class Needs:
         return Needs(
             self.teacher or other.teacher,
             self.student or other.student,
+            self.targets or other.targets,
             self.bn or other.bn,
             tuple(dict.fromkeys(self.teacher_taps + other.teacher_taps)),
             tuple(dict.fromkeys(self.student_taps + other.student_taps)),

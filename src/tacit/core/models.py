@@ -6,7 +6,7 @@ import importlib
 import inspect
 import json
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -59,6 +59,10 @@ class ModelRef:
     def _load_one(self, path: str, default: Spec | None, seed: int | None) -> Network:
         given = {f.name: getattr(self, f.name) for f in fields(Spec) if getattr(self, f.name) is not None}
         if ":" not in path or Path(path).exists():
+            if self.weights is not None or self.kwargs:
+                raise InputError(
+                    f"{path} is a model folder, which brings weights and arguments of its own: leave out `weights` and `kwargs`"
+                )
             return _load_folder(Path(path), given)
         inherited = {} if default is None else {key: value for key, value in asdict(default).items() if key != "output"}
         if "shape" in given or "classes" in given:
@@ -68,24 +72,32 @@ class ModelRef:
         if missing:
             raise InputError(f"{path}: say what the model expects: {' and '.join(missing)} (as `--teacher.shape '[3, 32, 32]'`)")
         spec = Spec(**known)
-        factory = import_object(path)
         if not _is_plain(self.kwargs):
             raise InputError(f"kwargs of {path}: expected plain values (numbers, words, lists), got {dict(self.kwargs)}")
-        if not callable(factory):
-            raise InputError(f"{path} is a {type(factory).__name__}, and no callable that makes a model")
         if seed is not None:
             torch.manual_seed(seed)
-        try:
-            inspect.signature(factory).bind(**self.kwargs)
-        except TypeError as error:
-            raise InputError(f"{path} can't be called with {self.kwargs}: {error}") from error
-        model = factory(**self.kwargs)
-        if not isinstance(model, nn.Module):
-            raise InputError(f"{path} made a {type(model).__name__}, expected an nn.Module")
+        model = _build(path, self.kwargs)
         network = Network(model, spec, origin=Origin(factory=path, kwargs=self.kwargs))
         if self.weights is not None:
             _load_weights(network.model, read_tensors(self.weights), str(self.weights))
         return network
+
+
+def _build(path: str, kwargs: Mapping[str, Any]) -> nn.Module:
+    """Call what `path` names: an `nn.Module` class, or a function that makes one. Python's own functions are refused."""
+    factory = import_object(path)
+    made_here = isinstance(factory, type) and issubclass(factory, nn.Module)
+    home = str(getattr(factory, "__module__", "")).partition(".")[0]
+    if not (made_here or inspect.isfunction(factory)) or home in sys.stdlib_module_names:
+        raise InputError(f"{path} is a {type(factory).__name__}, expected an nn.Module class or a function that makes a model")
+    try:
+        inspect.signature(factory).bind(**kwargs)
+    except TypeError as error:
+        raise InputError(f"{path} can't be called with {dict(kwargs)}: {error}") from error
+    model = factory(**kwargs)
+    if not isinstance(model, nn.Module):
+        raise InputError(f"{path} made a {type(model).__name__}, expected an nn.Module")
+    return model
 
 
 def _is_plain(kwargs: Mapping[str, Any]) -> bool:
@@ -129,8 +141,7 @@ def _load_folder(folder: Path, given: Mapping[str, Any]) -> Network:
             f"{inside} was saved from a live object: give the code that builds it and the weights, "
             f"as `package.module:callable` with `.weights {inside / 'weights.safetensors'}`"
         )
-    build: Callable[..., nn.Module] = import_object(factory)
-    model = build(**kwargs)
+    model = _build(factory, kwargs)
     _load_weights(model, read_tensors(inside / "weights.safetensors"), str(inside / "weights.safetensors"))
     return Network(model, spec, origin=Origin(factory=factory, kwargs=kwargs))
 

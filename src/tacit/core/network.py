@@ -126,8 +126,9 @@ class Network(nn.Module):
         self.spec = spec
         self.origin = origin
         self.normalise = normalise
-        self.register_buffer("mean", torch.tensor(spec.mean).view(-1, 1, 1), persistent=False)
-        self.register_buffer("std", torch.tensor(spec.std).view(-1, 1, 1), persistent=False)
+        device = next((p.device for p in model.parameters()), torch.device("cpu"))
+        self.register_buffer("mean", torch.tensor(spec.mean, device=device).view(-1, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(spec.std, device=device).view(-1, 1, 1), persistent=False)
 
     def forward(self, images: Tensor) -> Tensor:
         """Return logits of shape (N, classes) for images of shape (N, C, H, W) in [0, 1]; for segmentation (N, classes, H, W)."""

@@ -34,6 +34,8 @@ METRICS = (
     "params_teacher",
     "params_student",
 )
+FREE = ("max_seconds", "checkpoint_seconds", "evaluations", "log_every")
+"""Options that may change when a run is resumed: they don't touch what is learned."""
 _MARK = "# tacit run:"
 
 
@@ -97,6 +99,8 @@ class Run:
         parent = folder
         while not parent.exists():
             parent = parent.parent
+        if not parent.is_dir():
+            raise InputError(f"out: {parent} is a file, expected a folder")
         if not os.access(parent, os.W_OK | os.X_OK):
             raise InputError(f"out: {parent} is not writable")
 
@@ -117,13 +121,14 @@ class Run:
         state = self._restore() if resume and self.is_run(self.folder) else None
         text = yaml.safe_dump(self.config, sort_keys=False, allow_unicode=True)
         write_file(self.folder / "config.yaml", f"{_MARK} {self.verb}\n{text}")
+        (self.folder / "result.json").unlink(missing_ok=True)  # it is not finished any more
         if state is None:
             self._cut(0)
         return state
 
     def _restore(self) -> dict[str, Any] | None:
         before = read_config(self.folder)
-        changed = [key for key in self.config if before.get(key) != _plain(self.config[key]) and key not in ("max_seconds", "max_images")]
+        changed = [key for key in self.config if key not in FREE and _identity(before.get(key)) != _identity(_plain(self.config[key]))]
         if changed:
             raise InputError(f"resume: {self.folder} was made with another {', '.join(changed)}: give the same, or a new `--out`")
         path = self.folder / "checkpoint" / "state.pt"
@@ -197,3 +202,10 @@ class Run:
 def _plain(value: Any) -> Any:
     """Return `value` as it comes back from a YAML file."""
     return yaml.safe_load(yaml.safe_dump(value))
+
+
+def _identity(value: Any) -> Any:
+    """Return an option as it is compared on resume: a live model by its class and size, since its weights are in the checkpoint."""
+    if isinstance(value, dict) and "sha256" in value and value.get("path", "") is None:
+        return {key: item for key, item in value.items() if key != "sha256"}
+    return value

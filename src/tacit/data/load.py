@@ -22,7 +22,7 @@ from tacit.data.images import ImageSet
 if TYPE_CHECKING:
     from datasets import Dataset as HubDataset
 
-__all__ = ["Data", "StreamedSet", "digits", "load_data"]
+__all__ = ["Data", "StreamedSet", "digits", "has_splits", "load_data"]
 
 IN_MEMORY_BYTES = 2 * 2**30
 """Sets whose 8-bit images take more than this are streamed from disk."""
@@ -50,8 +50,12 @@ class StreamedSet(Dataset[tuple[Tensor, int]]):
     def loader(self, order: Sequence[list[int]] | None = None, size: int = 256, workers: int = 0) -> DataLoader[tuple[Tensor, Tensor]]:
         """Return a loader of the batches in `order`, or of the whole set in its own order."""
         if order is not None:
-            return cast("DataLoader[tuple[Tensor, Tensor]]", DataLoader(self, batch_sampler=order, num_workers=workers))
-        return cast("DataLoader[tuple[Tensor, Tensor]]", DataLoader(self, batch_size=size, num_workers=workers))
+            return cast(
+                "DataLoader[tuple[Tensor, Tensor]]", DataLoader(self, batch_sampler=order, num_workers=workers, generator=torch.Generator())
+            )
+        return cast(
+            "DataLoader[tuple[Tensor, Tensor]]", DataLoader(self, batch_size=size, num_workers=workers, generator=torch.Generator())
+        )
 
     def batches(self, size: int) -> Iterator[Batch]:
         """Yield the whole set in order, `size` images at a time."""
@@ -120,6 +124,16 @@ def load_data(data: str | Data | Dataset[Any], split: str, spec: Spec | None = N
     if spec is not None:
         loaded.check(spec)
     return loaded
+
+
+def has_splits(data: str | Data | Dataset[Any]) -> bool:
+    """Whether `load_data` can tell splits of `data` apart: not for a set given as such, nor for a callable that takes no ``split``."""
+    if not isinstance(data, str):
+        return False
+    if ":" not in data or Path(data).exists():
+        return True
+    made = import_object(data)
+    return callable(made) and "split" in inspect.signature(made).parameters
 
 
 def _by_name(data: str, split: str, spec: Spec | None) -> Data:

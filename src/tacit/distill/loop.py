@@ -90,9 +90,11 @@ class Learner:
         self.needs = objective.needs
         if self.needs.teacher and teacher is None:
             raise InputError("this objective asks a teacher, and none was given; learning from labels alone is `ce=1`")
+        if self.needs.targets and not source.gives_targets:
+            raise InputError("the objective learns from labels (`ce`), and this source gives none: use `kd` or `l1`")
         Probe(student, taps=self.needs.student_taps)
         if teacher is not None:
-            Probe(teacher, taps=self.needs.teacher_taps)
+            Probe(teacher, taps=self.needs.teacher_taps, bn=self.needs.bn)
         runtime.place(objective)
         self.parameters = [*student.parameters(), *objective.parameters()]
         self.optimizer = training.build(self.parameters)
@@ -108,11 +110,11 @@ class Learner:
         self.student.train()
         with (
             self.runtime.autocast(),
-            Probe(self.teacher or self.student, taps=self.needs.teacher_taps if self.teacher else ()) as ask,
+            Probe(self.teacher or self.student, taps=self.needs.teacher_taps if self.teacher else (), bn=self.needs.bn) as ask,
             Probe(self.student, taps=self.needs.student_taps) as look,
         ):
             taught: Signals | None = None
-            if self.needs.teacher and batch.logits is not None and not self.needs.teacher_taps:
+            if self.needs.teacher and batch.logits is not None and not (self.needs.teacher_taps or self.needs.bn):
                 taught = Signals(batch.logits.to(self.runtime.device))
             elif self.needs.teacher:
                 with torch.no_grad():
@@ -145,6 +147,7 @@ class Learner:
             "optimizer": self.optimizer.state_dict(),
             "generator": self.generator.get_state(),
             "global_rng": torch.get_rng_state(),
+            "cuda_rng": torch.cuda.get_rng_state(self.runtime.device) if self.runtime.device.type == "cuda" else None,
             "source": self.source.state_dict(),
         }
 
@@ -156,4 +159,6 @@ class Learner:
         self.optimizer.load_state_dict(state["optimizer"])
         self.generator.set_state(state["generator"])
         torch.set_rng_state(state["global_rng"])
+        if state["cuda_rng"] is not None:
+            torch.cuda.set_rng_state(state["cuda_rng"], self.runtime.device)
         self.source.load_state_dict(state["source"], folder)

@@ -43,6 +43,8 @@ def build_objective(terms: Terms) -> Objective:
         if key in built:
             raise InputError(f"objective: {key} is given twice")
         built[key] = (float(weight), _make(name, entry))
+    if not any(weight for weight, _ in built.values()):
+        raise InputError("objective: all weights are zero, so that nothing would be learned")
     return Objective(**built)
 
 

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import torch
 
 from tacit.core.batch import Batch
-from tacit.core.device import Clock
+from tacit.core.device import Clock, derived_seed
 from tacit.core.errors import InputError
 from tacit.data.images import Augmentation, augment
 from tacit.data.load import StreamedSet
@@ -21,6 +21,11 @@ __all__ = ["Indexed", "Source", "Stored", "Streamed", "Synthetic"]
 
 class Source(Protocol):
     """Gives the batch of a student step, and can be put back to where it was."""
+
+    gives_targets: bool
+    """Whether batches come with targets."""
+    pieces: int
+    """How many pieces of work `prepare` has."""
 
     def prepare(self) -> Iterator[None]:
         """Do what must be done before the student's first step; a checkpoint may be taken after each piece."""
@@ -65,24 +70,36 @@ class Stored:
         seed: Of order and augmentation.
         device: Where the draws are made.
         augmentation: What is done to each image; the teacher's stored logits are not used then.
+        part: Number of this process and number of all: each learns from every so-manieth image of the common order.
     """
 
-    def __init__(self, samples: Indexed, *, size: int, seed: int, device: torch.device, augmentation: Augmentation = "none") -> None:
-        self.samples, self.size, self.augmentation = samples, min(size, _filled(samples)), augmentation
-        self.seed, self.generator = seed, torch.Generator(device)
+    def __init__(
+        self,
+        samples: Indexed,
+        *,
+        size: int,
+        seed: int,
+        device: torch.device,
+        augmentation: Augmentation = "none",
+        part: tuple[int, int] = (0, 1),
+    ) -> None:
+        self.samples, self.size, self.augmentation = samples, min(size, max(1, _filled(samples) // part[1])), augmentation
+        self.seed, self.part, self.generator = seed, part, torch.Generator(device)
         self._epoch = -1
         self._order = torch.empty(0, dtype=torch.long)
+        self.gives_targets, self.pieces = samples.batch(torch.zeros(1, dtype=torch.long, device=device)).targets is not None, 0
 
     def batch(self, step: int) -> Batch:
-        epoch, place = divmod(step, len(self.samples) // self.size)
+        first, ranks = self.part
+        epoch, place = divmod(step, max(1, len(self.samples) // ranks // self.size))
         if epoch != self._epoch:
             self._epoch = epoch
-            self.generator.manual_seed(self.seed * 1_000_003 + 2 * epoch)
-            self._order = torch.randperm(len(self.samples), generator=self.generator, device=self.generator.device)
+            self.generator.manual_seed(derived_seed(self.seed, "order", epoch))
+            self._order = torch.randperm(len(self.samples), generator=self.generator, device=self.generator.device)[first::ranks]
         found = self.samples.batch(self._order[place * self.size : (place + 1) * self.size])
         if self.augmentation == "none":
             return found
-        self.generator.manual_seed((self.seed * 1_000_003 + 2 * epoch + 1) * 1_000_003 + place)
+        self.generator.manual_seed(derived_seed(self.seed, "augmentation", epoch, place, first))
         return Batch(augment(found.images, self.augmentation, self.generator), found.targets, index=found.index)
 
     def prepare(self) -> Iterator[None]:
@@ -102,27 +119,38 @@ class Streamed:
     """A large set on disk, shuffled anew each epoch and decoded by worker processes; otherwise as `Stored`."""
 
     def __init__(
-        self, samples: StreamedSet, *, size: int, seed: int, device: torch.device, augmentation: Augmentation = "none", workers: int = 2
+        self,
+        samples: StreamedSet,
+        *,
+        size: int,
+        seed: int,
+        device: torch.device,
+        augmentation: Augmentation = "none",
+        part: tuple[int, int] = (0, 1),
+        workers: int = 2,
     ) -> None:
-        self.samples, self.size, self.augmentation, self.workers = samples, min(size, _filled(samples)), augmentation, workers
-        self.seed, self.generator = seed, torch.Generator(device)
+        self.samples, self.size, self.augmentation = samples, min(size, max(1, _filled(samples) // part[1])), augmentation
+        self.seed, self.part, self.generator, self.workers = seed, part, torch.Generator(device), workers
         self._epoch = -1
+        self.gives_targets, self.pieces = True, 0
         self._batches: Iterator[tuple[torch.Tensor, torch.Tensor]] = iter(())
 
     def prepare(self) -> Iterator[None]:
         yield from ()
 
     def batch(self, step: int) -> Batch:
-        batches = len(self.samples) // self.size
+        first, ranks = self.part
+        batches = max(1, len(self.samples) // ranks // self.size)
         epoch, place = divmod(step, batches)
         if epoch != self._epoch:
             self._epoch = epoch
-            order = torch.randperm(len(self.samples), generator=torch.Generator().manual_seed(self.seed * 1_000_003 + 2 * epoch))
+            draw = torch.Generator().manual_seed(derived_seed(self.seed, "order", epoch))
+            order = torch.randperm(len(self.samples), generator=draw)[first::ranks]
             rows = [order[number * self.size : (number + 1) * self.size].tolist() for number in range(place, batches)]
             self._batches = iter(self.samples.loader(rows, workers=self.workers))
         images, labels = next(self._batches)
         device = self.generator.device
-        self.generator.manual_seed((self.seed * 1_000_003 + 2 * epoch + 1) * 1_000_003 + place)
+        self.generator.manual_seed(derived_seed(self.seed, "augmentation", epoch, place, first))
         return Batch(augment(images.to(device).float().div(255), self.augmentation, self.generator), labels.to(device))
 
     def save(self, folder: Path) -> None:
@@ -167,7 +195,8 @@ class Synthetic:
         self.provenance, self.on_round = dict(provenance or {}), on_round
         spec, device = synthesizer.teacher.spec, synthesizer.runtime.device
         self.pool, self.held_out = Pool(spec, device=device, cap=cap), Pool(spec, device=device, cap=1024)
-        self.generator = synthesizer.runtime.generator(synthesizer.generator.initial_seed() + 1)
+        self.generator = synthesizer.runtime.generator(synthesizer.generator.initial_seed(), "draws from the pool")
+        self.gives_targets, self.pieces = synthesizer.gives_targets, self.method.warmup
         self.drawn = 0
         self._shown: Batch | None = None
 
@@ -190,12 +219,12 @@ class Synthetic:
     def _round(self) -> None:
         with self.clock("synthesis"):
             painted = self.synthesizer.round()
-        self._shown = None
+        self._shown = None if self.method.redraw else painted
         if self.method.pooled:
-            number = torch.arange(len(painted.images), device=painted.images.device)
-            out = number % 16 == 15
-            for pool, part in ((self.held_out, out), (self.pool, ~out)):
-                if bool(part.any()):
+            count = len(painted.images)
+            order = torch.randperm(count, generator=self.generator, device=self.generator.device)
+            for pool, part in ((self.held_out, order[: count // 16]), (self.pool, order[count // 16 :])):
+                if len(part):
                     pool.add(painted.at(part))
         self.on_round()
 
@@ -212,7 +241,7 @@ class Synthetic:
         if self._shown is None or self.method.redraw:
             with self.clock("synthesis"):
                 self._shown = self.synthesizer.sample(self.size)
-            self.drawn += self.size
+        self.drawn += len(self._shown.images)
         return self._shown
 
     def unseen(self, images: int = 512) -> Batch:

@@ -52,7 +52,7 @@ class L1(Loss):
 class CrossEntropy(Loss):
     """Cross-entropy of the student's answer to the targets: learning from labels, no teacher needed."""
 
-    needs = Needs(teacher=False, student=True)
+    needs = Needs(teacher=False, student=True, targets=True)
 
     def forward(self, view: View) -> Tensor:
         if view.targets is None:

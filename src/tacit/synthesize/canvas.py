@@ -61,6 +61,11 @@ class Canvas(nn.Module):
     def finish(self) -> None:
         """Learn from the whole round (a meta-generator's step goes here)."""
 
+    def again(self) -> Tensor:
+        """Return the batch last shown as it is now, from the same latents."""
+        images: Tensor = self()
+        return images
+
     def sample(self, round: Round) -> Tensor:
         """Return images that were not painted in a round, for a student that follows a live generator."""
         raise TypeError(f"{type(self).__name__} paints one batch a round and has no others to show")
@@ -128,6 +133,10 @@ class Generator(Canvas):
         if self._round is None:
             raise RuntimeError("nothing is painted yet: call `begin` first")
         return self.sample(self._round)
+
+    def again(self) -> Tensor:
+        images: Tensor = self.net(self.latent)
+        return images
 
     def sample(self, round: Round) -> Tensor:
         self.latent = torch.randn(round.images, self.width, generator=round.generator, device=round.device)

@@ -2,8 +2,9 @@
 
 "Dreaming to Distill: Data-free Knowledge Transfer via DeepInversion", Yin et al., 2020, https://arxiv.org/abs/1912.08795, eqs. 1-4.
 Pixels start as uniform noise and are optimised by Adam; the teacher sees them rolled by up to 1/16 of their size and, by option, flipped.
-The authors' settings for CIFAR-10: 2,000 steps, batch 256, lr 0.05, bn 10, tv 2.5e-5, l2 0. The defaults here are for short runs on
-small images.
+The authors' settings for CIFAR-10: 2,000 steps, batch 256, lr 0.05, bn 10, tv 2.5e-5, l2 0, on
+pixels after normalisation. Here they are in [0, 1]: a learning rate, and the weights of tv and l2, act as if 1 / std times as large. The
+defaults are for short runs on small images.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from tacit.core.loss import Objective
+from tacit.core.loss import Loss, Objective, Weight
 from tacit.core.network import Teacher
 from tacit.losses import BNAlignment, ClassPrior, PixelNorm, TotalVariation
 from tacit.synthesize.canvas import Canvas, Pixels
@@ -25,10 +26,10 @@ __all__ = ["DeepInversion", "roll"]
 
 def roll(images: Tensor, most: tuple[int, int], flip: bool, generator: torch.Generator) -> Tensor:
     """Return `images` rolled by at most `most` pixels down and across, and flipped half of the time (the whole batch alike)."""
-    down, across, turn = (int(torch.randint(low, high + 1, (1,), generator=generator, device=generator.device)) for low, high in
-                          ((-most[0], most[0]), (-most[1], most[1]), (0, 1)))  # fmt: skip
+    draws = torch.rand(3, generator=generator, device=generator.device).tolist()
+    down, across = (int(share * (2 * limit + 1)) - limit for share, limit in zip(draws, most, strict=False))
     images = images.roll((down, across), dims=(-2, -1))
-    return images.flip(-1) if flip and turn else images
+    return images.flip(-1) if flip and draws[2] < 0.5 else images
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,7 +57,16 @@ class DeepInversion(Method):
         return Pixels(teacher.spec)
 
     def objective(self, teacher: Teacher) -> Objective:
-        return Objective(ce=(self.ce, ClassPrior()), bn=(self.bn, BNAlignment()), tv=(self.tv, TotalVariation()), l2=(self.l2, PixelNorm()))
+        return Objective(**self.terms())
+
+    def terms(self) -> dict[str, tuple[Weight, Loss]]:
+        """Return the weighted losses, for methods that add one."""
+        return {
+            "ce": (self.ce, ClassPrior()),
+            "bn": (self.bn, BNAlignment()),
+            "tv": (self.tv, TotalVariation()),
+            "l2": (self.l2, PixelNorm()),
+        }
 
     def augment(self, images: Tensor, generator: torch.Generator) -> Tensor:
         height, width = images.shape[-2:]

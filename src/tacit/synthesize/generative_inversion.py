@@ -15,23 +15,15 @@ from typing import ClassVar, Literal
 import torch
 from torch.optim import Optimizer
 
-from tacit.core.loss import Objective, View, Weight
+from tacit.core.loss import Objective
 from tacit.core.network import Teacher
 from tacit.losses import BNAlignment, ClassPrior, DecisionAdversarial
 from tacit.synthesize.canvas import Canvas, GeneratorAndLatents
 from tacit.synthesize.generators import ConvGenerator, initialise
 from tacit.synthesize.method import Method
+from tacit.synthesize.schedules import after
 
-__all__ = ["GenerativeInversion", "after"]
-
-
-def after(rounds: int, weight: float) -> Weight:
-    """Return a weight that is zero in the first `rounds` rounds, while the student knows nothing yet."""
-
-    def schedule(view: View) -> float:
-        return weight if view.round >= rounds else 0.0
-
-    return schedule if weight and rounds else weight
+__all__ = ["GenerativeInversion"]
 
 
 @dataclass(frozen=True, kw_only=True)

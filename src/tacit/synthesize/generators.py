@@ -16,8 +16,9 @@ __all__ = ["ConvGenerator", "initialise", "sigmoid_moments"]
 def initialise(net: nn.Module, generator: torch.Generator) -> None:
     """Draw all weights of `net` anew from `generator`: N(0, 0.02) for convolutions, PyTorch's uniform for linear layers, BN at (1, 0).
 
-    Running statistics of batch-norm layers start again too.
+    Running statistics of batch-norm layers start again too. The net moves to the generator's device.
     """
+    net.to(generator.device)
     for module in net.modules():
         if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
             module.weight.normal_(0.0, 0.02, generator=generator)

@@ -46,26 +46,22 @@ class Synthesizer:
             raise InputError(f"{method.name} paints against a student: give `student`, or use `tacit distill --method {method.name}`")
         try:
             Probe(teacher, taps=self.needs.teacher_taps, bn=self.needs.bn)
+            Probe(student or teacher, taps=self.needs.student_taps if student is not None else ())
         except InputError as error:
             raise InputError(f"{method.name}: {error}") from error
         runtime.place(self.objective)
-        self.canvas = method.canvas(teacher, generator)
-        runtime.place(self.canvas)
+        self.gives_targets = method.targets(2, teacher, runtime.generator(0, "a look at the targets"), 0) is not None
+        self._new_canvas()
         self.loss_optimizer = method.loss_optimizer(self.objective)
-        self.canvas_optimizer: Optimizer | None = None
-        if not self.canvas.fresh:
-            self._remake_optimizer()
         self.rounds = 0
         self.parts: dict[str, Tensor] = {}
 
     def round(self) -> Batch:
-        """Paint one batch, learn from it, and return it as 8-bit images with the teacher's logits."""
+        """Paint one batch, learn from it, and return it: for a pool, as 8-bit images with the teacher's logits; else as it stands."""
         method = self.method
         targets = method.targets(method.batch, self.teacher, self.generator, self.rounds)
         if self.rounds and method.renew(self.rounds):
-            self.canvas = method.canvas(self.teacher, self.generator)
-            self.runtime.place(self.canvas)
-            self._remake_optimizer()
+            self._new_canvas()
         self.canvas.begin(Round(self.rounds, method.batch, targets, self.generator))
         if self.canvas.fresh:
             self._remake_optimizer()
@@ -89,14 +85,26 @@ class Synthesizer:
                     best = shown.clone() if best is None else torch.where(better, shown, best)
                 self._step(loss)
             self.canvas.finish()
+            self.runtime.settle(f"{method.name}, round {self.rounds}")
             with torch.no_grad(), self.runtime.autocast():
-                images = (self.canvas() if best is None else best).float().mul(255).round().div(255)
-                said = look(images)
-        with torch.no_grad():
-            self.objective.remember(View(images, targets, teacher=said, round=self.rounds, generator=self.generator))
+                batch = self._kept(best, look, targets) if method.pooled else Batch(self.canvas.again().float(), targets)
         self.parts = {name: part.detach() for name, part in self.parts.items()}
         self.rounds += 1
-        return Batch(images.detach(), targets, said.logits.detach())
+        return batch
+
+    def _kept(self, best: Tensor | None, look: Probe, targets: Tensor | None) -> Batch:
+        images = (self.canvas() if best is None else best).float().clamp(0, 1).mul(255).round().div(255)
+        said = look(images)
+        self.objective.remember(View(images, targets, teacher=said, round=self.rounds, generator=self.generator))
+        return Batch(images, targets, said.logits)
+
+    def _new_canvas(self) -> None:
+        self.canvas = self.method.canvas(self.teacher, self.generator)
+        self.runtime.place(self.canvas)
+        self.canvas_optimizer: Optimizer | None = None
+        if not self.canvas.fresh:
+            self.runtime.share(self.canvas)  # gradients are averaged over processes, so that all must start alike
+            self._remake_optimizer()
 
     @torch.no_grad()
     def sample(self, images: int | None = None) -> Batch:

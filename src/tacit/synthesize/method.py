@@ -46,13 +46,12 @@ class Method:
     keep: ClassVar[Literal["last", "best"]] = "last"
     """Which iterate of a round is kept: the last, or the one of least total loss (the whole batch)."""
     minimum: ClassVar[dict[str, float]] = {"batch": 1, "steps": 0, "lr": 0.0, "warmup": 0, "every": 0}
-    """Smallest allowed value of fields."""
+    """Smallest allowed value of the fields that have one."""
 
     def __post_init__(self) -> None:
-        for field in fields(self):
-            value, least = getattr(self, field.name), self.minimum.get(field.name, 0.0)
-            if isinstance(value, int | float) and not isinstance(value, bool) and not value >= least:
-                raise InputError(f"{type(self).__name__}.{field.name}: expected at least {least:g}, got {value}")
+        for name, least in self.minimum.items():
+            if not getattr(self, name) >= least:
+                raise InputError(f"{type(self).__name__}.{name}: expected at least {least:g}, got {getattr(self, name)}")
         if not (self.warmup or self.every):
             raise InputError(f"{type(self).__name__}: warmup and every are both 0, so that no image would ever be made")
 

@@ -45,7 +45,7 @@ class Pool:
 
     def add(self, batch: Batch) -> None:
         """Append a batch; images are rounded to 8 bits."""
-        new = {"images": batch.images.mul(255).round().to(torch.uint8), "targets": batch.targets, "logits": batch.logits}
+        new = {"images": batch.images.clamp(0, 1).mul(255).round().to(torch.uint8), "targets": batch.targets, "logits": batch.logits}
         given = {name: value.detach().to(self.device) for name, value in new.items() if value is not None}
         if self.columns and set(given) != set(self.columns):
             raise ValueError(f"this pool holds {sorted(self.columns)}, the new batch {sorted(given)}")

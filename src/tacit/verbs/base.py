@@ -16,15 +16,27 @@ import torch
 from tacit.core.device import Clock, Precision, Runtime, peak_memory_mb
 from tacit.core.errors import InputError
 from tacit.core.models import ModelRef, model_hash
-from tacit.core.network import Network, Spec, count_parameters, work_per_image
+from tacit.core.network import Ensemble, Network, Spec, count_parameters, work_per_image
 from tacit.core.run import METRICS, Run, free_folder, versions
 from tacit.data import Data, ImageSet, StreamedSet
 from tacit.synthesize import Method
 
-__all__ = ["DataLike", "ModelLike", "Outcome", "RunVerb", "Verb", "as_function", "data_option", "find_model", "model_option"]
+__all__ = [
+    "DataLike",
+    "LaunchVerb",
+    "ModelLike",
+    "Outcome",
+    "RunVerb",
+    "Verb",
+    "as_function",
+    "check_pair",
+    "data_option",
+    "find_model",
+    "model_option",
+]
 
-ModelLike = Network | ModelRef | str | Path | Sequence[str]
-"""A network, a `ModelRef`, a folder or import path, or several of those as an ensemble."""
+ModelLike = Network | ModelRef | str | Path | Sequence[Network | ModelRef | str | Path]
+"""A network, a `ModelRef`, a folder or import path; or several of those, which make an ensemble."""
 DataLike = str | Data
 """``digits``, a Hugging Face id or folder, ``package.module:callable``, or a set in memory."""
 
@@ -45,11 +57,21 @@ def find_model(model: ModelLike, default: Spec | None = None, *, seed: int | Non
     """Return the network that `model` names, checked; a network itself is checked and returned."""
     if isinstance(model, Network):
         return model.check()
+    if isinstance(model, list | tuple) and not all(isinstance(member, str | Path) for member in model):
+        return Ensemble.of([find_model(member, default, seed=seed) for member in model]).check()
     if isinstance(model, torch.nn.Module):
         raise InputError(f"wrap your {type(model).__name__} as tacit.Network(module, tacit.Spec(shape=..., classes=...))")
     if not isinstance(model, ModelRef):
         model = ModelRef(path=str(model) if isinstance(model, str | Path) else [str(path) for path in model])
     return model.load(default, seed=seed)
+
+
+def check_pair(teacher: Spec, student: Spec) -> None:
+    """Raise `InputError` where a student does not take what its teacher takes, or say what it says."""
+    for key in ("shape", "classes", "task"):
+        theirs, ours = getattr(teacher, key), getattr(student, key)
+        if theirs != ours:
+            raise InputError(f"the student's {key} must be the teacher's: expected {theirs}, got {ours}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,25 +127,21 @@ class RunVerb(Verb):
     device: str = "auto"
     """auto, cpu, cuda, mps, ..."""
     precision: Precision = "auto"
-    """32-true, bf16-mixed, 16-mixed, or auto: bf16 where the device computes in it and the model is not small, else fp32."""
-    devices: int = 1
-    """Number of devices on each machine."""
-    num_nodes: int = 1
-    """Number of machines."""
-    strategy: str = "auto"
-    """Lightning Fabric's strategy, as ddp."""
+    """32-true, bf16-mixed, or auto: bf16 where the device computes in it and the model is not small, else fp32."""
 
     def __post_init__(self) -> None:
         if self.seed < 0:
             raise InputError(f"seed: expected 0 or more, got {self.seed}")
-        if self.devices < 1 or self.num_nodes < 1:
-            raise InputError(f"devices and num_nodes: expected at least 1, got {self.devices} and {self.num_nodes}")
+
+    def launch(self) -> dict[str, Any]:
+        """Return how many processes are started, for verbs that can use several."""
+        return {}
 
     def open_runtime(self, *networks: Network | None) -> Runtime:
         """Start the device; move the networks there, by the largest of which precision and threads are chosen."""
         present = [network for network in networks if network is not None]
         work = max((work_per_image(network) for network in present), default=None)
-        runtime = Runtime(self.device, self.precision, work=work, devices=self.devices, num_nodes=self.num_nodes, strategy=self.strategy)
+        runtime = Runtime(self.device, self.precision, work=work, **self.launch())
         for network in present:
             runtime.place(network)
         torch.manual_seed(self.seed)
@@ -164,6 +182,34 @@ class RunVerb(Verb):
             "selection": selection,
             "metrics": {**dict.fromkeys(METRICS), **metrics},
         }
+
+
+@dataclass(frozen=True, kw_only=True)
+class LaunchVerb(RunVerb):
+    """Options of the verbs that can use several devices."""
+
+    devices: int = 1
+    """Number of devices on each machine."""
+    num_nodes: int = 1
+    """Number of machines."""
+    strategy: str = "auto"
+    """Lightning Fabric's strategy, as ddp."""
+    max_seconds: float | None = None
+    """Stop after this many seconds of synthesis and training; a learning rate then falls with the time."""
+    checkpoint_seconds: float = 30.0
+    """Seconds between checkpoints."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.devices < 1 or self.num_nodes < 1:
+            raise InputError(f"devices and num_nodes: expected at least 1, got {self.devices} and {self.num_nodes}")
+        if self.max_seconds is not None and not self.max_seconds > 0:
+            raise InputError(f"max_seconds: expected more than 0, got {self.max_seconds}")
+        if not self.checkpoint_seconds >= 0:
+            raise InputError(f"checkpoint_seconds: expected 0 or more, got {self.checkpoint_seconds}")
+
+    def launch(self) -> dict[str, Any]:
+        return {"devices": self.devices, "num_nodes": self.num_nodes, "strategy": self.strategy}
 
 
 def _plain(value: Any) -> Any:

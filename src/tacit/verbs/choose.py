@@ -5,13 +5,9 @@ from __future__ import annotations
 from tacit.core.errors import InputError
 from tacit.core.network import Network, Teacher
 from tacit.core.probe import Probe
-from tacit.synthesize import DFAD, METHODS, DeepInversion, Gaussian, GenerativeInversion, Method
+from tacit.synthesize import METHODS, Method
 
-__all__ = ["PREFERRED", "choose_method", "method_named", "obstacle"]
-
-PREFERRED: tuple[type[Method], ...] = (DeepInversion, GenerativeInversion, DFAD, Gaussian)
-"""Recommended first to last; the first that can be used is chosen. On 8x8 digits, in equal time, DeepInversion's students came out a
-point or two above GenerativeInversion's, and DFAD's far below; larger images have not been measured yet."""
+__all__ = ["choose_method", "method_named", "obstacle"]
 
 
 def obstacle(method: Method, teacher: Teacher, student: Network | None) -> str | None:
@@ -26,7 +22,7 @@ def obstacle(method: Method, teacher: Teacher, student: Network | None) -> str |
 
 def choose_method(teacher: Teacher, *, student: Network | None) -> Method:
     """Return the recommended method, with its default settings."""
-    return next(method for method in (kind() for kind in PREFERRED) if obstacle(method, teacher, student) is None)
+    return next(method for method in (kind() for kind in METHODS) if obstacle(method, teacher, student) is None)
 
 
 def method_named(name: str) -> Method | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -9,18 +10,17 @@ from typing import Any, ClassVar
 from tacit.core.device import Clock, Runtime
 from tacit.core.errors import InputError, nearest
 from tacit.core.models import model_hash, save
-from tacit.core.network import Network, Spec, Teacher, count_parameters
+from tacit.core.network import Network, Teacher, count_parameters
 from tacit.core.run import Run
-from tacit.data import load_data
 from tacit.data.load import Data
 from tacit.distill import Learner, Source, Stored, Synthetic, build_objective
 from tacit.distill.objectives import Terms
 from tacit.evaluate import agreement, predict
 from tacit.synthesize import METHODS, Method, Pool, Synthesizer
-from tacit.verbs.base import ModelLike, Outcome, as_function, find_model, model_option
+from tacit.verbs.base import ModelLike, Outcome, as_function, check_pair, find_model, model_option
 from tacit.verbs.choose import choose_method, method_named
 from tacit.verbs.learning import LearningVerb
-from tacit.verbs.pictures import pool_metrics, save_samples
+from tacit.verbs.pictures import pool_metrics, pool_warnings, save_samples
 
 __all__ = ["Distill", "distill"]
 
@@ -40,7 +40,7 @@ class Distill(LearningVerb):
     objective: Terms = "kd=1"
     """What the student minimises: `kd=1,ce=0.1`, or a list of {loss, weight, ...}."""
     max_images: int | None = None
-    """Most synthetic images that the pool keeps; the oldest are forgotten."""
+    """Most synthetic images that a growing pool keeps; the oldest are forgotten."""
     eval_split: str | None = "test"
     """With `source: data`, the split on which the student is measured; null: none."""
 
@@ -51,13 +51,14 @@ class Distill(LearningVerb):
         run, clock = self.plan_run(), Clock()
         teacher = Teacher.of(find_model(self.teacher, seed=self.seed))
         student = find_model(self.student, teacher.spec, seed=self.seed)
-        _check_pair(teacher.spec, student.spec)
+        check_pair(teacher.spec, student.spec)
         objective = build_objective(self.objective)
         runtime = self.open_runtime(teacher, student)
         source = self._source(teacher, student, runtime, clock, run)
-        held = self._evaluation_data(teacher.spec, runtime)
+        real = self.source == "data"
+        held = self.held_out(self.eval_split if real else self.split or "test", "eval_split" if real else "split", teacher.spec, runtime)
         learner = Learner(
-            student, source, objective, self.training, runtime=runtime, generator=runtime.generator(self.seed + 7), teacher=teacher
+            student, source, objective, self.training, runtime=runtime, generator=runtime.generator(self.seed, "objective"), teacher=teacher
         )
         state = self.open_run(run, runtime)
 
@@ -81,11 +82,14 @@ class Distill(LearningVerb):
             if method is not None:
                 raise InputError(f"source: {self.source!r} and a method were both given; choose one")
             if self.source == "data":
-                return self.real_source(teacher.spec, runtime)[1]
-            return Stored(_stored_pool(Path(self.source), teacher.spec, runtime), seed=self.seed, device=runtime.device, **options)
+                return self.real_source(teacher.spec, runtime)
+            part = (runtime.fabric.global_rank, runtime.fabric.world_size)
+            pool = _stored_pool(Path(self.source), teacher, runtime)
+            return Stored(pool, seed=self.seed, device=runtime.device, part=part, **options)
         if named is not None and method is not None and named.name != method.name:
             raise InputError(f"source: {named.name}, and method: {method.name}; choose one")
         method = method or named or choose_method(teacher, student=student)
+        run.config = replace(self, method=method).config()  # what was chosen, so that the config repeats the run
         synthesizer = Synthesizer(teacher, method, runtime=runtime, generator=runtime.generator(self.seed), student=student)
 
         def log_round() -> None:
@@ -97,10 +101,6 @@ class Distill(LearningVerb):
         return Synthetic(
             synthesizer, clock=clock, cap=self.max_images, provenance=provenance, on_round=(lambda: None) if often else log_round, **options
         )
-
-    def _evaluation_data(self, spec: Spec, runtime: Runtime) -> Data | None:
-        split = self.eval_split if self.source == "data" else self.split or "test"
-        return load_data(self.data, split, spec).to(runtime.device) if self.data is not None and split is not None else None
 
     def _measure(
         self, teacher: Teacher, student: Network, source: Source, held: Data | None, runtime: Runtime, folder: Path
@@ -118,6 +118,7 @@ class Distill(LearningVerb):
                 metrics["agreement_synthetic"] = agreement(student, teacher, source.unseen(), runtime)
             shown = source.pool if source.method.pooled else _as_pool(source, teacher, runtime)
             metrics |= pool_metrics(shown)
+            metrics["warnings"] = pool_warnings(shown)
             save_samples(folder / "samples", shown)
         if held is not None:
             theirs, ours = (predict(network, held.batches(512), runtime) for network in (teacher, student))
@@ -132,14 +133,8 @@ class Distill(LearningVerb):
         return metrics
 
 
-def _check_pair(teacher: Spec, student: Spec) -> None:
-    for key in ("shape", "classes", "task"):
-        theirs, ours = getattr(teacher, key), getattr(student, key)
-        if theirs != ours:
-            raise InputError(f"the student's {key} must be the teacher's: expected {theirs}, got {ours}")
-
-
-def _stored_pool(folder: Path, spec: Spec, runtime: Runtime) -> Pool:
+def _stored_pool(folder: Path, teacher: Teacher, runtime: Runtime) -> Pool:
+    spec = teacher.spec
     for inside in (folder, folder / "pool"):
         if (inside / "pool.json").is_file():
             pool = Pool.load(inside, device=runtime.device)
@@ -148,6 +143,8 @@ def _stored_pool(folder: Path, spec: Spec, runtime: Runtime) -> Pool:
                 raise InputError(
                     f"{inside} was made for images {made_for[0]} of {made_for[1]} classes, the teacher has {wanted[0]} and {wanted[1]}"
                 )
+            if json.loads((inside / "pool.json").read_text())["provenance"].get("teacher_sha256") != model_hash(teacher):
+                pool.columns.pop("logits", None)  # another teacher's answers
             return pool
     known = [kind.__name__ for kind in METHODS]
     raise InputError(f"source: {folder} is no method, no pool folder, and not 'data'{nearest(str(folder), [*known, 'data'])}")

@@ -10,7 +10,7 @@ from tacit.core.errors import InputError
 from tacit.core.network import Network, count_parameters
 from tacit.data import load_data
 from tacit.evaluate import Answers, predict
-from tacit.verbs.base import DataLike, ModelLike, Outcome, RunVerb, as_function, data_option, find_model, model_option
+from tacit.verbs.base import DataLike, ModelLike, Outcome, RunVerb, as_function, check_pair, data_option, find_model, model_option
 
 __all__ = ["Evaluate", "evaluate"]
 
@@ -40,8 +40,8 @@ class Evaluate(RunVerb):
         teacher = find_model(self.teacher) if self.teacher is not None else None
         student = find_model(self.student, teacher.spec if teacher else None) if self.student is not None else None
         spec = (teacher or student or _unreachable()).spec
-        if teacher is not None and student is not None and student.spec.classes != spec.classes:
-            raise InputError(f"the student has {student.spec.classes} classes, the teacher {spec.classes}")
+        if teacher is not None and student is not None:
+            check_pair(teacher.spec, student.spec)
         runtime, clock = self.open_runtime(teacher, student), Clock()
         held = load_data(self.data, self.split, spec).to(runtime.device)
         answers: dict[str, Answers] = {}

@@ -10,11 +10,12 @@ import torch
 from torch import Tensor, nn
 
 from tacit.core.device import Runtime
+from tacit.core.errors import InputError
 from tacit.core.models import model_hash
 from tacit.core.network import Network, Spec, Teacher, count_parameters, work_per_image
 from tacit.core.probe import Probe, norm_layers
 from tacit.synthesize import METHODS
-from tacit.verbs.base import ModelLike, Outcome, Verb, as_function, find_model, model_option
+from tacit.verbs.base import ModelLike, Outcome, Verb, as_function, check_pair, find_model, model_option
 from tacit.verbs.choose import choose_method, obstacle
 
 __all__ = ["Inspect", "implied_input_mean", "inspect", "reach", "taps"]
@@ -29,19 +30,27 @@ class Inspect(Verb):
     teacher: ModelLike = model_option(required=True)
     """The model to look at; several make an ensemble."""
     student: ModelLike | None = model_option()
-    """A student for it; its shape and classes must match, and adversarial methods can be checked with it."""
+    """A student for it: its shape and classes are checked against the teacher's."""
     seed: int = 0
     """Of the noise."""
+    device: str = "auto"
+    """auto, cpu, cuda, mps, ..."""
     steps: int = 60
     """Optimisation steps in which noise is turned towards each class."""
 
     name: ClassVar[str] = "inspect"
 
+    def __post_init__(self) -> None:
+        if self.steps < 0:
+            raise InputError(f"steps: expected 0 or more, got {self.steps}")
+
     def run(self) -> Outcome:
         """Return what was found; nothing is written."""
         network = find_model(self.teacher, seed=self.seed)
-        runtime = Runtime("auto", "32-true", work=work_per_image(network))
+        runtime = Runtime(self.device, "32-true", work=work_per_image(network))
         student = find_model(self.student, network.spec, seed=self.seed) if self.student is not None else None
+        if student is not None:
+            check_pair(network.spec, student.spec)
         teacher = Teacher.of(network)
         runtime.place(teacher)
         norms = Counter(type(m).__name__ for m in teacher.modules() if isinstance(m, NORMS))

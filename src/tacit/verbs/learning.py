@@ -7,22 +7,24 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from tacit.core.device import Clock, Runtime
+import torch
+
+from tacit.core.device import Clock, Runtime, derived_seed
 from tacit.core.errors import InputError
 from tacit.core.network import Spec
 from tacit.core.progress import Progress
 from tacit.core.run import Run
-from tacit.data import Augmentation, load_data
+from tacit.data import Augmentation, has_splits, load_data
 from tacit.data.load import Data, StreamedSet
 from tacit.distill import Learner, Stored, Training
 from tacit.distill.sources import Streamed
-from tacit.verbs.base import DataLike, RunVerb, data_option
+from tacit.verbs.base import DataLike, LaunchVerb, data_option
 
 __all__ = ["LearningVerb"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class LearningVerb(RunVerb):
+class LearningVerb(LaunchVerb):
     """Options of the verbs that train a network."""
 
     data: DataLike | None = data_option()
@@ -32,25 +34,20 @@ class LearningVerb(RunVerb):
     training: Training = field(default_factory=Training)
     """How the network is optimised."""
     augmentation: Augmentation = "shift"
-    """What is done to stored images before each look: none, shift (by up to an eighth), or shift-flip."""
+    """What is done to pooled, stored and real images (not to a live generator's) before each look: none, shift by up to an eighth, or
+    shift-flip."""
     evaluations: int = 10
     """How often the network is evaluated on the way, where evaluation data are given; it never steers the training."""
     log_every: int = 20
     """Steps between two lines of metrics.jsonl."""
-    max_seconds: float | None = None
-    """Stop after this many seconds of synthesis and training; the learning rate then falls with the time."""
-    checkpoint_seconds: float = 30.0
-    """Seconds between checkpoints; one is always made before the first step and after the last."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.evaluations < 0 or self.log_every < 1 or self.checkpoint_seconds < 0:
-            raise InputError("evaluations and checkpoint_seconds: expected 0 or more; log_every: at least 1")
-        if self.max_seconds is not None and self.max_seconds <= 0:
-            raise InputError(f"max_seconds: expected more than 0, got {self.max_seconds}")
+        if self.evaluations < 0 or self.log_every < 1:
+            raise InputError("evaluations: expected 0 or more; log_every: at least 1")
 
-    def real_source(self, spec: Spec, runtime: Runtime) -> tuple[Data, Stored | Streamed]:
-        """Return the training data, and the source that shows them."""
+    def real_source(self, spec: Spec, runtime: Runtime) -> Stored | Streamed:
+        """Return the source that shows the training data."""
         if self.data is None:
             raise InputError("data: say which data to learn from, as `--data digits`")
         real = load_data(self.data, self.split or "train", spec).to(runtime.device)
@@ -58,9 +55,19 @@ class LearningVerb(RunVerb):
             "size": self.training.batch,
             "seed": self.seed,
             "device": runtime.device,
+            "part": (runtime.fabric.global_rank, runtime.fabric.world_size),
             "augmentation": self.augmentation,
         }
-        return real, (Streamed(real, **options) if isinstance(real, StreamedSet) else Stored(real, **options))
+        return Streamed(real, **options) if isinstance(real, StreamedSet) else Stored(real, **options)
+
+    def held_out(self, split: str | None, option: str, spec: Spec, runtime: Runtime) -> Data | None:
+        """Return `split` of `data` for evaluation; None where there are no data, or no split to tell them from what is learned."""
+        if self.data is None or split is None or (option == "eval_split" and not has_splits(self.data)):
+            return None
+        try:
+            return load_data(self.data, split, spec).to(runtime.device)
+        except InputError as error:
+            raise InputError(f"{error} (the option `{option}`; null: no evaluation)" if option == "eval_split" else str(error)) from error
 
     def learn(
         self,
@@ -82,43 +89,55 @@ class LearningVerb(RunVerb):
             title: For the progress bar.
             evaluate: Measures the student on real data; None where there are none.
         """
+        torch.manual_seed(derived_seed(self.seed, "learning"))  # data sets may have drawn, and evaluation data must change nothing
         if state is not None:
             learner.load_state_dict(state["learner"], run.folder)
             clock.seconds = dict(state["seconds"])
+        source, runtime = learner.source, learner.runtime
         steps, saved = self.training.steps, time.monotonic()
         stride = max(1, steps // self.evaluations) if evaluate is not None and self.evaluations else 0
 
-        def checkpoint() -> None:
-            learner.source.save(run.folder)
-            run.checkpoint(learner.done, {"learner": learner.state_dict(), "seconds": clock.seconds})
+        def checkpoint(*, due: bool) -> None:
+            nonlocal saved
+            if due or runtime.agreed(time.monotonic() - saved) >= self.checkpoint_seconds:
+                runtime.settle(f"before the checkpoint of step {learner.done}")
+                source.save(run.folder)
+                run.checkpoint(learner.done, {"learner": learner.state_dict(), "seconds": clock.seconds})
+                saved = time.monotonic()
 
         def share() -> float:
-            return learner.runtime.agreed(max(learner.done / steps, clock.budgeted / self.max_seconds if self.max_seconds else 0.0))
+            spent = runtime.agreed(clock.budgeted) / self.max_seconds if self.max_seconds else 0.0
+            return max(learner.done / steps, spent)
 
-        for _ in learner.source.prepare():
-            if time.monotonic() - saved >= self.checkpoint_seconds:
-                checkpoint()
-                saved = time.monotonic()
+        with Progress(f"{title}: first samples", source.pieces, "rounds") as progress:
+            for rounds, _ in enumerate(source.prepare(), start=1):
+                progress.update(rounds)
+                checkpoint(due=False)
+                if share() >= 1.0:
+                    break
         if learner.done == 0:
-            checkpoint()
+            checkpoint(due=True)
         with Progress(title, steps, "steps") as progress:
             notes: dict[str, float] = {}
             while (done := share()) < 1.0:
                 with clock("training"):
                     learner.step(done)
-                if learner.done % self.log_every == 0 or learner.done == steps:
-                    parts = {name: float(part.detach()) for name, part in learner.parts.items()}
-                    logged = {"seconds": clock.budgeted, "loss": float(learner.loss.detach()), "lr": learner.lr}
-                    run.log(learner.done, {**logged, **{f"loss/{name}": part for name, part in parts.items()}}, kind="train")
-                    notes = {**notes, **parts}
+                    if learner.done % self.log_every == 0 or learner.done == steps:
+                        parts = {name: float(part.detach()) for name, part in learner.parts.items()}
+                        logged = {"seconds": clock.budgeted, "loss": float(learner.loss.detach()), "lr": learner.lr}
+                        run.log(learner.done, {**logged, **{f"loss/{name}": part for name, part in parts.items()}}, kind="train")
+                        notes = {**notes, **parts}
                 if evaluate is not None and stride and learner.done % stride == 0:
-                    with clock("evaluation"):
+                    with clock("evaluation"), torch.random.fork_rng():
                         measured = evaluate()
                     run.log(learner.done, {"seconds": clock.budgeted, **measured}, kind="evaluation")
                     notes = {**notes, **measured}
                 progress.update(learner.done, notes)
-                if time.monotonic() - saved >= self.checkpoint_seconds:
-                    checkpoint()
-                    saved = time.monotonic()
+                checkpoint(due=False)
             progress.update(learner.done, notes, final=True)
-        checkpoint()
+        if learner.done == 0:
+            raise InputError(
+                f"max_seconds: {self.max_seconds:g} s went by before the student's first step; give more, or a smaller `warmup`"
+            )
+        checkpoint(due=True)
+        learner.student.eval()

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
+
+import torch
 
 from tacit.core.device import Clock
 from tacit.core.errors import InputError
@@ -13,15 +16,15 @@ from tacit.core.models import model_hash
 from tacit.core.network import Teacher, count_parameters
 from tacit.core.progress import Progress
 from tacit.synthesize import Method, Pool, Synthesizer
-from tacit.verbs.base import ModelLike, Outcome, RunVerb, as_function, find_model, model_option
+from tacit.verbs.base import LaunchVerb, ModelLike, Outcome, as_function, check_pair, find_model, model_option
 from tacit.verbs.choose import choose_method
-from tacit.verbs.pictures import pool_metrics, save_samples
+from tacit.verbs.pictures import pool_metrics, pool_warnings, save_samples
 
 __all__ = ["Synthesize", "synthesize"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Synthesize(RunVerb):
+class Synthesize(LaunchVerb):
     """Make samples from a trained network, without its training data, and store them."""
 
     teacher: ModelLike = model_option(required=True)
@@ -32,11 +35,6 @@ class Synthesize(RunVerb):
     """How samples are made; not given: what `tacit inspect` recommends."""
     images: int = 1024
     """How many samples."""
-    max_seconds: float | None = None
-    """Stop after this many seconds of work, however many samples there are."""
-    checkpoint_seconds: float = 30.0
-    """Seconds between checkpoints; one is always made after the first round."""
-
     name: ClassVar[str] = "synthesize"
 
     def __post_init__(self) -> None:
@@ -48,8 +46,11 @@ class Synthesize(RunVerb):
         """Make the samples; return the run folder with its pool."""
         run = self.plan_run()
         teacher = Teacher.of(find_model(self.teacher, seed=self.seed))
-        student = find_model(self.student, teacher.spec, seed=self.seed) if self.student is not None else None
+        student = copy.deepcopy(find_model(self.student, teacher.spec, seed=self.seed)) if self.student is not None else None
+        if student is not None:
+            check_pair(teacher.spec, student.spec)
         method = self.method or choose_method(teacher, student=student)
+        run.config = replace(self, method=method).config()  # what was chosen, so that the config repeats the run
         runtime = self.open_runtime(teacher, student)
         synthesizer = Synthesizer(teacher, method, runtime=runtime, generator=runtime.generator(self.seed), student=student)
         clock, pool = Clock(), Pool(teacher.spec, device=runtime.device)
@@ -59,10 +60,14 @@ class Synthesize(RunVerb):
             synthesizer.load_state_dict(state["synthesizer"])
             pool = Pool.load(run.folder / "pool", device=runtime.device, state=state["pool"])
             clock.seconds = dict(state["seconds"])
+            torch.set_rng_state(state["global_rng"])
+            if student is not None:
+                student.load_state_dict(state["student"])
 
         def checkpoint() -> None:
             pool.save(run.folder / "pool", provenance)
             held: dict[str, Any] = {"synthesizer": synthesizer.state_dict(), "pool": pool.state_dict(), "seconds": clock.seconds}
+            held |= {"student": student.state_dict() if student is not None else None, "global_rng": torch.get_rng_state()}
             run.checkpoint(synthesizer.rounds, held)
 
         saved = 0.0
@@ -78,7 +83,12 @@ class Synthesize(RunVerb):
                     saved = time.monotonic()
         checkpoint()
         save_samples(run.folder / "samples", pool)
-        metrics = {"params_teacher": count_parameters(teacher), "method": method.name, **pool_metrics(pool)}
+        metrics = {
+            "params_teacher": count_parameters(teacher),
+            "method": method.name,
+            **pool_metrics(pool),
+            "warnings": pool_warnings(pool),
+        }
         result = self.result(runtime, clock, metrics, images=pool.made, selection=None)
         run.finish(result)
         return Outcome(folder=run.folder, result=result, rows=_rows(pool, method, run.folder, clock))

@@ -8,7 +8,6 @@ from typing import ClassVar
 from tacit.core.device import Clock
 from tacit.core.models import save
 from tacit.core.network import count_parameters
-from tacit.data import load_data
 from tacit.distill import Learner, build_objective
 from tacit.evaluate import predict
 from tacit.verbs.base import ModelLike, Outcome, as_function, find_model, model_option
@@ -24,7 +23,7 @@ class Train(LearningVerb):
     model: ModelLike = model_option(required=True)
     """The network; a live one is trained in place."""
     eval_split: str | None = "test"
-    """Split of `data` on which the network is measured; null: none."""
+    """Split of `data` on which the network is measured; null: none. Data without splits are learned from, never measured on."""
 
     name: ClassVar[str] = "train"
 
@@ -33,10 +32,8 @@ class Train(LearningVerb):
         run = self.plan_run()
         network = find_model(self.model, seed=self.seed)
         runtime = self.open_runtime(network)
-        _, source = self.real_source(network.spec, runtime)
-        held = None
-        if self.eval_split is not None and self.data is not None:
-            held = load_data(self.data, self.eval_split, network.spec).to(runtime.device)
+        source = self.real_source(network.spec, runtime)
+        held = self.held_out(self.eval_split, "eval_split", network.spec, runtime)
         clock = Clock()
         learner = Learner(network, source, build_objective("ce"), self.training, runtime=runtime, generator=runtime.generator(self.seed))
         state = self.open_run(run, runtime)
