@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tacit.command import parse
+from tacit.core.models import ModelRef
 from tacit.synthesize import METHODS, DeepInversion, GenerativeInversion, Method
 from tacit.verbs.distill import Distill
 from tacit.verbs.synthesize import Synthesize
@@ -119,3 +120,14 @@ def test_a_runs_config_repeats_the_run_bit_by_bit(command: Command, tmp_path: Pa
     assert (tmp_path / "one" / "config.yaml").read_text() == (tmp_path / "two" / "config.yaml").read_text()
     for file in ("model/weights.safetensors", "pool/pool.json"):
         assert (tmp_path / "one" / file).read_bytes() == (tmp_path / "two" / file).read_bytes()
+
+
+def test_no_field_of_a_configs_model_leaks_into_another(tmp_path: Path) -> None:
+    path = tmp_path / "c.yaml"
+    path.write_text("student:\n  path: old:model\n  weights: old.pt\n  kwargs: {depth: 20}\n")
+    kept = parse("distill", ["--teacher", "t", "--config", str(path), "--student", "old:model"])
+    other = parse("distill", ["--teacher", "t", "--config", str(path), "--student", "new:model"])
+    assert isinstance(kept, Distill)
+    assert isinstance(other, Distill)
+    assert kept.student == ModelRef(path="old:model", weights=Path("old.pt"), kwargs={"depth": 20})
+    assert other.student == ModelRef(path="new:model")

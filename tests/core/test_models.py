@@ -242,7 +242,7 @@ def test_a_mapping_with_numbers_for_names_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("path", "words"),
     [
-        ("toy:NUMBER", "toy:NUMBER is a int, and no callable that makes a model"),
+        ("toy:NUMBER", "toy:NUMBER is a int, expected an nn.Module class or a function"),
         ("toy:no_model", "toy:no_model made a int, expected an nn.Module"),
         ("toy:BNNett", "toy has no 'BNNett'; did you mean 'BNNet'"),
         ("toy:BNNet.nothing", "toy has no 'BNNet.nothing'"),
@@ -320,3 +320,11 @@ def test_the_tiny_teacher_is_a_folder_that_tacit_loads(teacher_folder: Path, tea
 
 def test_import_object_follows_dots() -> None:
     assert import_object("toy:GroupNet.forward") is GroupNet.forward
+
+
+@pytest.mark.parametrize("factory", ["os:system", "subprocess:run", "builtins:eval", "pathlib:Path"])
+def test_a_model_folder_that_names_a_function_of_python_itself_is_refused(factory: str, tmp_path: Path) -> None:
+    described = {"factory": factory, "kwargs": {}, "spec": {"shape": [1, 4, 4], "classes": 2}}
+    (tmp_path / "model.json").write_text(json.dumps(described))
+    with pytest.raises(InputError, match=r"expected an nn\.Module class or a function that makes a model"):
+        load(tmp_path)

@@ -31,7 +31,7 @@ def test_a_group_norm_network_gets_dfad_and_is_told_why() -> None:
     assert said["norms"] == {"GroupNorm": 1}
     assert said["norms_with_running_statistics"] == 0
     usable = {name: entry["usable"] for name, entry in said["methods"].items()}
-    assert usable == {"Gaussian": True, "DeepInversion": False, "GenerativeInversion": False, "DFAD": True}
+    assert {name for name, can in usable.items() if can} == {"Gaussian", "DFAD"}
     assert "use DFAD" in said["methods"]["DeepInversion"]["reason"]
 
 

@@ -219,7 +219,9 @@ class Synthetic:
     def _round(self) -> None:
         with self.clock("synthesis"):
             painted = self.synthesizer.round()
-        self._shown = None if self.method.redraw else painted
+        if not (self.method.pooled or self.method.redraw):
+            self._shown = painted
+            self.drawn += len(painted.images)
         if self.method.pooled:
             count = len(painted.images)
             order = torch.randperm(count, generator=self.generator, device=self.generator.device)
@@ -241,7 +243,7 @@ class Synthetic:
         if self._shown is None or self.method.redraw:
             with self.clock("synthesis"):
                 self._shown = self.synthesizer.sample(self.size)
-        self.drawn += len(self._shown.images)
+            self.drawn += self.size
         return self._shown
 
     def unseen(self, images: int = 512) -> Batch:

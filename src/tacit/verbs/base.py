@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, ClassVar, ParamSpec
 
 import torch
+from torch.utils.data import Dataset
 
 from tacit.core.device import Clock, Precision, Runtime, peak_memory_mb
 from tacit.core.errors import InputError
@@ -37,7 +38,7 @@ __all__ = [
 
 ModelLike = Network | ModelRef | str | Path | Sequence[Network | ModelRef | str | Path]
 """A network, a `ModelRef`, a folder or import path; or several of those, which make an ensemble."""
-DataLike = str | Data
+DataLike = str | Data | Dataset[Any]
 """``digits``, a Hugging Face id or folder, ``package.module:callable``, or a set in memory."""
 
 P = ParamSpec("P")
@@ -227,7 +228,9 @@ def _plain(value: Any) -> Any:
         return {str(key): _plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [_plain(item) for item in value]
-    return str(value) if isinstance(value, Path) else value
+    if isinstance(value, Path):
+        return str(value)
+    return value if value is None or isinstance(value, str | int | float | bool) else f"{type(value).__qualname__} given in Python"
 
 
 def as_function(verb: Callable[P, Verb]) -> Callable[P, Outcome]:

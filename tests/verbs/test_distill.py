@@ -1,0 +1,167 @@
+"""The verbs that learn: what is stored, what is refused, what the outcome is."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.utils.data import Dataset
+
+import tacit
+from tacit.core.models import ModelRef, save
+from tacit.core.network import Network
+from tacit.data import digits
+from tacit.synthesize import DFAD, DeepInversion, Gaussian
+from tacit.zoo import resnet
+
+STUDENT = ModelRef(path="tacit.zoo:resnet", kwargs={"channels": 1, "width": 2})
+SHORT = tacit.Training(steps=6, batch=16)
+QUICK = DeepInversion(steps=2, batch=32, warmup=2)
+
+
+class Dropping(nn.Module):
+    """A student that draws from torch's global generator."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.net = resnet(channels=1, width=2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits: Tensor = self.net(nn.functional.dropout(x, 0.3, self.training))
+        return logits
+
+
+class Drawing(Dataset[tuple[Tensor, int]]):
+    """An evaluation set that draws from torch's global generator whenever it is read."""
+
+    def __init__(self) -> None:
+        self.digits = digits("test")
+
+    def __len__(self) -> int:
+        return 40
+
+    def __getitem__(self, number: int) -> tuple[Tensor, int]:
+        if number >= 40:
+            raise IndexError
+        torch.rand(3)
+        return self.digits.images[number], int(self.digits.labels[number])
+
+
+def distil(folder: Path, teacher: Path, **options: Any) -> tacit.Outcome:
+    defaults: dict[str, Any] = {"student": STUDENT, "method": QUICK, "training": SHORT}
+    return tacit.distill(teacher=str(teacher), out=folder, **{**defaults, **options})
+
+
+def weights(folder: Path) -> bytes:
+    return (folder / "model" / "weights.safetensors").read_bytes()
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+def test_a_student_with_dropout_is_the_same_with_and_without_evaluation_data(
+    streamed: bool, tmp_path: Path, teacher_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if streamed:
+        monkeypatch.setattr("tacit.data.load.IN_MEMORY_BYTES", 10)
+    spec = tacit.load(teacher_folder).spec
+    for name, data in (("with", Drawing()), ("without", None)):
+        torch.manual_seed(1)
+        distil(tmp_path / name, teacher_folder, student=Network(Dropping(), spec), data=data, evaluations=3)
+    assert weights(tmp_path / "with") == weights(tmp_path / "without")
+
+
+def test_the_student_comes_back_ready_to_be_used(tmp_path: Path, teacher_folder: Path) -> None:
+    outcome = distil(tmp_path / "run", teacher_folder)
+    assert outcome.network is not None
+    assert not any(module.training for module in outcome.network.modules())
+
+
+def test_the_config_names_the_method_that_was_chosen(tmp_path: Path, teacher_folder: Path) -> None:
+    tacit.synthesize(teacher=str(teacher_folder), images=4, out=tmp_path / "run", max_seconds=1e-9)
+    config = (tmp_path / "run" / "config.yaml").read_text()
+    assert "class_path: tacit.synthesize.deep_inversion.DeepInversion" in config
+    assert "warmup: 8" in config
+
+
+def test_a_pool_brings_its_own_teachers_answers_and_no_others(tmp_path: Path, teacher_folder: Path) -> None:
+    tacit.synthesize(teacher=str(teacher_folder), method=Gaussian(batch=64), images=64, out=tmp_path / "pool")
+    torch.manual_seed(5)
+    first = tacit.load(teacher_folder)
+    other = Network(resnet(8, channels=1, width=8), first.spec, origin=first.origin)
+    save(other, tmp_path / "other")
+    plain: dict[str, Any] = {"method": None, "source": str(tmp_path / "pool"), "augmentation": "none"}
+    distil(tmp_path / "a", teacher_folder, **plain)
+    distil(tmp_path / "b", tmp_path / "other", **plain)
+    losses = [json.loads((tmp_path / run / "metrics.jsonl").read_text().splitlines()[-1])["loss/kd"] for run in "ab"]
+    assert losses[0] != losses[1], "the student of the second teacher learned the first one's answers"
+
+
+def test_training_images_are_never_reported_as_evaluation(tmp_path: Path) -> None:
+    network = Network(resnet(channels=1, width=2), tacit.Spec(shape=(1, 8, 8), classes=10))
+    outcome = tacit.train(model=network, data=digits("train"), training=SHORT, out=tmp_path / "run")
+    assert outcome.metrics["student_accuracy"] is None
+
+
+@pytest.mark.parametrize("seed", [0, 20241231, 2**40])
+def test_any_seed_will_do(seed: int, tmp_path: Path, teacher_folder: Path) -> None:
+    distil(tmp_path / "run", teacher_folder, seed=seed)
+    network = Network(resnet(channels=1, width=2), tacit.Spec(shape=(1, 8, 8), classes=10))
+    tacit.train(model=network, data="digits", training=SHORT, out=tmp_path / "train", seed=seed)
+
+
+def test_a_budget_counts_the_first_samples_too(tmp_path: Path, teacher_folder: Path) -> None:
+    with pytest.raises(tacit.InputError, match="went by before the student's first step"):
+        distil(tmp_path / "run", teacher_folder, method=DeepInversion(steps=20, warmup=50, batch=64), max_seconds=0.2)
+    assert not (tmp_path / "run" / "model").exists()
+
+
+def test_a_budget_ends_the_run_early_and_the_result_says_so(tmp_path: Path, teacher_folder: Path) -> None:
+    outcome = distil(tmp_path / "run", teacher_folder, training=tacit.Training(steps=10**6, batch=16), max_seconds=1.0)
+    assert 0.9 < sum(outcome.result["seconds"][kind] for kind in ("synthesis", "training")) < 4
+
+
+def test_painting_leaves_a_live_student_as_it_was(tmp_path: Path, teacher_folder: Path) -> None:
+    student = Network(resnet(channels=1, width=2), tacit.load(teacher_folder).spec)
+    before = {key: value.clone() for key, value in student.state_dict().items()}
+    tacit.synthesize(
+        teacher=str(teacher_folder),
+        student=student,
+        method=DeepInversion(steps=1, batch=8),
+        images=8,
+        out=tmp_path / "run",
+    )
+    assert all(torch.equal(value, student.state_dict()[key]) for key, value in before.items())
+
+
+@pytest.mark.parametrize(("objective", "method", "words"), [
+    ("ce=1", Gaussian(batch=8), "learns from labels"),
+    ("ce=1", DFAD(batch=8, width=2, latent=4), "learns from labels"),
+    ("kd=0", QUICK, "all weights are zero"),
+    ("kd=nan", QUICK, "must be a number"),
+])  # fmt: skip
+def test_objectives_that_can_not_work_are_refused_before_any_work(
+    objective: str, method: tacit.Method, words: str, tmp_path: Path, teacher_folder: Path
+) -> None:
+    with pytest.raises(tacit.InputError, match=words):
+        distil(tmp_path / "run", teacher_folder, objective=objective, method=method)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_collapsed_or_one_sided_pool_is_said(tmp_path: Path, teacher_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    spec = tacit.load(teacher_folder).spec
+    grey = Network(tacit.load(teacher_folder).model, tacit.Spec(shape=spec.shape, classes=10, mean=(0.5,), std=(1e-3,)))
+    outcome = tacit.synthesize(teacher=grey, method=Gaussian(batch=64), images=64, out=tmp_path / "run")
+    assert len(outcome.metrics["warnings"]) == 2
+    said = capsys.readouterr().err
+    assert "the samples are all alike" in said
+    assert "the teacher sees no sample of" in said
+
+
+def test_options_that_do_not_touch_what_is_learned_may_change_on_resume(tmp_path: Path, teacher_folder: Path) -> None:
+    distil(tmp_path / "run", teacher_folder, checkpoint_seconds=0)
+    distil(tmp_path / "run", teacher_folder, checkpoint_seconds=5, log_every=3, resume=True)
+    with pytest.raises(tacit.InputError, match="made with another training"):
+        distil(tmp_path / "run", teacher_folder, training=tacit.Training(steps=7, batch=16), resume=True)
