@@ -66,7 +66,7 @@ def render(folder: Path) -> str:
         summary=words.summary(record),
         tiles=tiles(record),
         measured=measured(record),
-        warnings=[str(text) for one in records for text in one.listed("warnings")],
+        warnings=_warnings(record),
         baselines=_baselines(record),
         samples=[(one, *_samples(one, record, MAX_SAMPLE_BYTES // len(shown), MAX_SAMPLES // len(shown))) for one in shown],
         accuracy=[chart for x in ("step", "seconds") if (chart := charts.accuracy(records, x, next(keys)))],
@@ -76,6 +76,13 @@ def render(folder: Path) -> str:
         dense=charts.dense(record),
         confusion=charts.confusion(record, next(keys)),
     )
+
+
+def _warnings(record: Record) -> list[str]:
+    """Return the run's own warnings, and those of its parts that it does not repeat, each under its name."""
+    own = [str(text) for text in record.listed("warnings")]
+    parts = [(one.name, str(text)) for one in record.parts for text in one.listed("warnings")]
+    return own + [f"{name}: {text}" for name, text in parts if text not in own]
 
 
 def _baselines(record: Record) -> list[Bar]:

@@ -44,19 +44,19 @@ class Demo(RunVerb):
         }  # fmt: skip
         taught = self._stage(
             "1/3 a teacher learns from 70 % of the digits, which are then put away",
-            Train(out=folder / "teacher-run", model=TEACHER, training=Training(steps=400, weight_decay=5e-4), **shared),
+            Train(out=folder / "run-1-teacher", model=TEACHER, training=Training(steps=400, weight_decay=5e-4), **shared),
         )
-        _copy_model(folder / "teacher-run", folder / "teacher")
+        _copy_model(folder / "run-1-teacher", folder / "teacher")
         common: dict[str, Any] = {"teacher": ModelRef(path=str(folder / "teacher")), "student": STUDENT, "split": "test", **shared}
         training = Training(steps=1000, weight_decay=5e-4)
         distilled = self._stage(
             f"2/3 a small student learns from samples of the teacher ({METHOD.name})",
-            Distill(out=folder / "student-run", method=METHOD, training=training, **common),
+            Distill(out=folder / "run-2-student", method=METHOD, training=training, **common),
         )
-        _copy_model(folder / "student-run", folder / "student")
+        _copy_model(folder / "run-2-student", folder / "student")
         noise = self._stage(
             "3/3 the same student learns from Gaussian noise, to compare with",
-            Distill(out=folder / "noise-run", method=Gaussian(warmup=METHOD.warmup), training=training, **common),
+            Distill(out=folder / "run-3-noise", method=Gaussian(warmup=METHOD.warmup), training=training, **common),
         )
         clock = Clock()
         for stage in (taught, distilled, noise):
