@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import argparse
 
-from benchmarks import demo, results
+from benchmarks import demo, results, speed
 
-SUITES = {"demo": demo.run}
+SUITES = {"demo": demo.run, "speed": speed.run}
 
 
 def main() -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from statistics import mean, median, stdev
 from typing import Any
 
-from benchmarks import demo
+from benchmarks import demo, speed
 
 __all__ = ["write"]
 
@@ -20,7 +20,7 @@ Made by `python -m benchmarks` from the files in `results/`; don't edit by hand.
 
 def write() -> None:
     """Write RESULTS.md."""
-    PAGE.write_text(HEAD + _demo())
+    PAGE.write_text(HEAD + _demo() + _speed())
     print(f"wrote {PAGE}")
 
 
@@ -49,6 +49,33 @@ Accuracy in % on the other {held} digits, last step; one digit is {100 / held:.2
 
 Wall time of the whole command: median {median(seconds):.0f} s ({", ".join(f"{s:.0f}" for s in seconds)}) on {first["device"]},
 precision {first["precision"]}.
+"""
+
+
+def _speed() -> str:
+    if not speed.FILE.exists():
+        return "\n## speed\n\nNot run yet: `python -m benchmarks speed`.\n"
+    result = json.loads(speed.FILE.read_text())
+    columns = [(layout, precision) for layout in ("contiguous", "channels_last") for precision in ("fp32", "bf16")]
+    took = {(s["model"], s["threads"], s["layout"], s["precision"]): s["ms"] for s in result["steps"]}
+    rows = [
+        f"| {model} | {threads} | {' | '.join(f'{took[(model, threads, *column)]:.1f}' for column in columns)} |"
+        for model, threads in dict.fromkeys((s["model"], s["threads"]) for s in result["steps"])
+    ]
+    moments = result["moments"]
+    return f"""
+## speed: one step of training on a CPU
+
+Forward, backward and SGD on 128 images, milliseconds (median), on {result["cores"]} cores ({result["cpu"]}, AVX512-BF16:
+{"yes" if result["avx512_bf16"] else "no"}), torch {result["torch"]}. tacit picks one thread and fp32 for small models, else all cores and
+bf16 where the CPU computes in it; always channels_last.
+
+| model | threads | {" | ".join(f"{layout}, {precision}" for layout, precision in columns)} |
+|---|---:|{"---:|" * len(columns)}
+{chr(10).join(rows)}
+
+Batch moments of 128x16x32x32 features with their backward pass, one thread: {moments["batch_moments_ms"]:.1f} ms, against
+{moments["var_mean_ms"]:.1f} ms by `torch.var_mean`.
 """
 
 

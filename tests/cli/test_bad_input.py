@@ -158,9 +158,16 @@ def test_an_output_folder_that_is_not_writable_is_refused(command: Command, tmp_
     refused(command("synthesize", *USER, "--out", "locked/run"), "not writable")
 
 
+def test_an_output_folder_that_can_not_be_written_to_is_refused(command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "locked").mkdir()
+    monkeypatch.setattr("os.access", lambda path, mode: "locked" not in str(path))
+    refused(command("synthesize", *USER, "--out", "locked/run"), "out: locked is not writable")
+    assert not list((tmp_path / "locked").iterdir())
+
+
 def test_a_file_in_the_way_of_the_output_folder_is_refused(command: Command, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    refused(command("synthesize", *USER, "--out", "file/run"), "out: ")
+    refused(command("synthesize", *USER, "--out", "file/run"), "out: file is a file, expected a folder")
 
 
 LIMITED = """

@@ -26,8 +26,9 @@ Precision = Literal["auto", "32-true", "bf16-mixed"]
 
 
 SMALL = 4_000_000
-"""Multiply-adds an image below which one CPU thread in fp32 is as fast as any other choice (measured on 2 cores: an 8x8 ResNet-8 step of
-batch 128 takes 8 ms with one thread and 15 ms with two; a CIFAR ResNet-20 step 407 ms and 266 ms, and 235 ms with one thread in bf16)."""
+"""Multiply-adds an image below which one CPU thread in fp32 is as fast as any other choice. Measured on 2 cores (benchmarks/RESULTS.md):
+a step of an 8x8 ResNet-8 of 4 channels takes 7 ms with one thread and 16 ms with two, of 16 channels 18 and 23 ms; a step of a CIFAR
+ResNet-20 takes 410 and 316 ms, and 251 and 194 ms in bf16."""
 
 
 def choose_threads(work: int | None = None) -> int:

@@ -39,8 +39,8 @@ def batch_moments(x: Tensor) -> tuple[Tensor, Tensor]:
     """Return mean and biased variance of every channel, each fp32 of shape (C,).
 
     Args:
-        x: Of shape (N, C, ...); differentiable once. A CIFAR-sized batch takes a seventh of the time of `torch.var_mean` on a CPU, backward
-            included, which is a third of a DeepInversion step.
+        x: Of shape (N, C, ...); differentiable once. A CIFAR-sized batch takes a fifth of the time of `torch.var_mean` on a CPU, backward
+            included (benchmarks/RESULTS.md), which was a third of a DeepInversion step.
     """
     wide = x.float() if x.dtype in (torch.bfloat16, torch.float16) else x
     mean, var = _BatchMoments.apply(wide)  # type: ignore[no-untyped-call]
