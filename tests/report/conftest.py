@@ -17,17 +17,10 @@ import yaml
 from PIL import Image
 from sklearn.datasets import load_digits
 
+from tacit.core.run import METRICS
+
 __all__ = ["Browser"]
 
-REQUIRED = [
-    "teacher_accuracy",
-    "student_accuracy",
-    "student_accuracy_ema",
-    "agreement",
-    "agreement_synthetic",
-    "params_teacher",
-    "params_student",
-]
 FLAGS = [
     "--headless",
     "--no-sandbox",
@@ -81,7 +74,7 @@ def _result(verb: str, **metrics: Any) -> dict[str, Any]:
         "precision": "fp32",
         "versions": {"python": "3.11.9", "tacit": "0.1.0", "torch": "2.13.0"},
         "selection": "last",
-        "metrics": {**dict.fromkeys(REQUIRED), **metrics},
+        "metrics": {**dict.fromkeys(METRICS), **metrics},
     }
 
 

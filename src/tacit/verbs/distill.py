@@ -92,15 +92,17 @@ class Distill(LearningVerb):
         run.config = replace(self, method=method).config()  # what was chosen, so that the config repeats the run
         synthesizer = Synthesizer(teacher, method, runtime=runtime, generator=runtime.generator(self.seed), student=student)
 
+        later = self.training.steps // method.every if method.every else 0
+        stride = max(1, later // 1000)  # a live generator's rounds are many: a thousand of them tell the story
+
         def log_round() -> None:
+            if synthesizer.rounds % stride:
+                return
             parts = {f"loss/{name}": float(part) for name, part in synthesizer.parts.items()}
             run.log(synthesizer.rounds, {"seconds": clock.budgeted, **parts}, kind="synthesis")
 
         provenance = {"teacher_sha256": model_hash(teacher), "method": method.config(), "seed": self.seed}
-        often = method.every and self.training.steps // method.every > 1000
-        return Synthetic(
-            synthesizer, clock=clock, cap=self.max_images, provenance=provenance, on_round=(lambda: None) if often else log_round, **options
-        )
+        return Synthetic(synthesizer, clock=clock, cap=self.max_images, provenance=provenance, on_round=log_round, **options)
 
     def _measure(
         self, teacher: Teacher, student: Network, source: Source, held: Data | None, runtime: Runtime, folder: Path
