@@ -11,7 +11,7 @@ import pytest
 
 from tacit.command import parse
 from tacit.core.models import ModelRef
-from tacit.synthesize import METHODS, DeepInversion, GenerativeInversion, Method
+from tacit.synthesize import METHODS, DeepInversion, CMI, Method
 from tacit.verbs.distill import Distill
 from tacit.verbs.synthesize import Synthesize
 
@@ -41,9 +41,9 @@ def test_no_field_of_a_configs_method_leaks_into_another(kind: type[Method], tmp
 
 
 def test_a_method_and_its_fields_may_come_in_any_order() -> None:
-    wanted = GenerativeInversion(adv=2.0, steps=7)
-    assert parsed("--method", "GenerativeInversion", "--method.adv", "2", "--method.steps=7").method == wanted
-    assert parsed("--method.adv", "2", "--method.steps=7", "--method", "GenerativeInversion").method == wanted
+    wanted = CMI(adv=2.0, steps=7)
+    assert parsed("--method", "CMI", "--method.adv", "2", "--method.steps=7").method == wanted
+    assert parsed("--method.adv", "2", "--method.steps=7", "--method", "CMI").method == wanted
 
 
 def test_a_config_may_name_a_method_shortly_and_its_fields_may_be_overridden(tmp_path: Path) -> None:
@@ -101,7 +101,7 @@ def test_a_runs_config_repeats_the_run_bit_by_bit(command: Command, tmp_path: Pa
     student = ("--student", "tacit.zoo:resnet", "--student.kwargs", '{"channels": 1, "width": 2}')
     method = (
         "--method",
-        "GenerativeInversion",
+        "CMI",
         "--method.steps",
         "3",
         "--method.batch",

@@ -39,11 +39,11 @@ def test_a_grey_groupnorm_model_is_told_which_methods_it_can_use(command: Comman
     assert found["norms_with_running_statistics"] == 0
     assert found["recommended"] == "DFAD"
     assert not found["methods"]["DeepInversion"]["usable"]
-    assert not found["methods"]["GenerativeInversion"]["usable"]
+    assert not found["methods"]["CMI"]["usable"]
     assert found["methods"]["DFAD"]["usable"]
 
 
-@pytest.mark.parametrize("method", ["DeepInversion", "GenerativeInversion"])
+@pytest.mark.parametrize("method", ["DeepInversion", "CMI"])
 def test_bn_methods_refuse_a_groupnorm_model_before_any_work(command: Command, tmp_path: Path, method: str) -> None:
     student = ("--student", "usermodels:grey_groupnorm", "--student.kwargs.width", "4")
     code, _, err = command("distill", *GREY, *student, "--method", method, *QUICK, "--out", "run")
@@ -79,7 +79,7 @@ def test_a_model_that_is_not_square_and_answers_with_a_dict_or_tuple(command: Co
     )
     method = (
         "--method",
-        "GenerativeInversion",
+        "CMI",
         "--method.steps",
         "2",
         "--method.batch",

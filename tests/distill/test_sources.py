@@ -144,7 +144,7 @@ class Slow(Gaussian):
 class Shown(DFAD):
     """A live generator whose images are shown until the next round."""
 
-    redraw: ClassVar[bool] = False
+    shows: ClassVar[Literal["fresh", "again", "painted"]] = "again"
 
 
 def synthetic(

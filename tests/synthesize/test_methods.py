@@ -16,7 +16,7 @@ from tacit.core.probe import Probe
 from tacit.distill import Synthetic
 from tacit.evaluate import predict
 from tacit.losses.bn_alignment import bn_distance
-from tacit.synthesize import DFAD, METHODS, DeepInversion, Gaussian, GenerativeInversion, Method, Synthesizer
+from tacit.synthesize import DFAD, METHODS, DeepInversion, Gaussian, CMI, Method, Synthesizer
 from tacit.zoo import resnet
 
 
@@ -97,7 +97,7 @@ def test_a_resumed_synthesizer_goes_on_exactly(kind: type[Method], teacher: Teac
     assert torch.equal(other.round().images, wanted)
 
 
-@pytest.mark.parametrize("kind", [DeepInversion, GenerativeInversion])
+@pytest.mark.parametrize("kind", [DeepInversion, CMI])
 def test_bn_methods_come_nearer_to_the_training_statistics_than_noise(kind: type[Method], teacher: Teacher, runtime: Runtime) -> None:
     def distance(method: Method) -> float:
         images = synthesizer(method, teacher, runtime).round().images
@@ -124,7 +124,7 @@ def test_gaussian_has_the_moments_of_the_spec(teacher: Teacher, runtime: Runtime
 
 
 def test_the_adversarial_term_waits_until_the_warm_up_is_over(teacher: Teacher, runtime: Runtime) -> None:
-    method = replace(GenerativeInversion(), steps=1, batch=8, width=4, latent=8, warmup=2)
+    method = replace(CMI(), steps=1, batch=8, width=4, latent=8, warmup=2)
     work = synthesizer(method, teacher, runtime)
     named = []
     for _ in range(3):

@@ -15,10 +15,10 @@ from tacit.core.batch import Batch
 from tacit.core.models import ModelRef
 from tacit.data import ImageSet, digits
 from tacit.distill.loop import Learner
-from tacit.synthesize import DFAD, DeepInversion, GenerativeInversion, Method, Synthesizer
+from tacit.synthesize import DFAD, DeepInversion, CMI, Method, Synthesizer
 
 METHODS: tuple[Method, ...] = (
-    GenerativeInversion(steps=3, batch=32, width=4, latent=8, every=4),
+    CMI(steps=3, batch=32, width=4, latent=8, every=4),
     DeepInversion(steps=3, batch=32, warmup=2),
     DFAD(batch=16, width=4, latent=8),
 )

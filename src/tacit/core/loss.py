@@ -5,11 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 
 from tacit.core.errors import InputError
+from tacit.core.network import Network
 from tacit.core.probe import Signals
 
 __all__ = ["Loss", "Needs", "NonFiniteLossError", "Objective", "View", "Weight", "check_finite", "positive_temperature"]
@@ -101,6 +103,9 @@ class Loss(nn.Module):
         """Return the loss, of shape (), in fp32."""
         raise NotImplementedError
 
+    def fit(self, teacher: Network | None, student: Network | None) -> None:
+        """Learn what depends on the networks, as names of layers; called once, before `needs` is read."""
+
     def remember(self, view: View) -> None:
         """Take note of the batch that was kept; for losses with a memory."""
 
@@ -123,10 +128,18 @@ class Objective(Loss):
         super().__init__()
         self.weights: dict[str, Weight] = {name: weight for name, (weight, _) in terms.items()}
         self.losses = nn.ModuleDict({name: loss for name, (_, loss) in terms.items()})
+        self._add_needs()
+
+    def _add_needs(self) -> None:
         self.needs = Needs(teacher=False)
-        for weight, loss in terms.values():
-            if weight != 0.0:
-                self.needs |= loss.needs
+        for name, loss in self.losses.items():
+            if self.weights[name] != 0.0:
+                self.needs |= cast("Loss", loss).needs
+
+    def fit(self, teacher: Network | None, student: Network | None) -> None:
+        for loss in self.losses.values():
+            cast("Loss", loss).fit(teacher, student)
+        self._add_needs()
 
     def weight(self, name: str, view: View) -> float:
         """Return the weight of the term `name` at this step."""
@@ -148,8 +161,7 @@ class Objective(Loss):
 
     def remember(self, view: View) -> None:
         for loss in self.losses.values():
-            if isinstance(loss, Loss):
-                loss.remember(view)
+            cast("Loss", loss).remember(view)
 
 
 def check_finite(parts: Mapping[str, Tensor], where: str) -> None:

@@ -14,7 +14,10 @@ from torch.utils.hooks import RemovableHandle
 from tacit.core.errors import InputError, nearest
 from tacit.core.moments import batch_moments
 
-__all__ = ["BNStat", "Probe", "Signals", "norm_layers"]
+__all__ = ["INPUT", "BNStat", "Probe", "Signals", "norm_layers"]
+
+INPUT = ":in"
+"""Behind the name of a tap: what goes into the module."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +54,8 @@ class Probe:
 
     Args:
         model: Any module; a `Network` for images in [0, 1].
-        taps: Dotted names of the modules whose outputs are wanted; a `Network`'s own module starts with ``model.``, which may be left out.
+        taps: Dotted names of the modules whose outputs are wanted, as ``stages.1``; with ``:in`` behind, what goes into the module is meant
+            (its first argument). A `Network`'s own module starts with ``model.``, which may be left out.
         bn: Whether to measure the input of every batch-norm layer that carries running statistics.
 
     Raises:
@@ -62,11 +66,12 @@ class Probe:
         self.model = model
         modules = dict(model.named_modules())
         self._tapped: dict[str, nn.Module] = {}
-        for name in taps:
+        for tap in taps:
+            name = tap.removesuffix(INPUT)
             found = modules.get(name, modules.get(f"model.{name}"))
             if found is None or not name:
                 raise InputError(f"no module is called {name!r}{nearest(name, [key.removeprefix('model.') for key in modules if key])}")
-            self._tapped[name] = found
+            self._tapped[tap] = found
         self._norms = norm_layers(model) if bn else {}
         if bn and not self._norms:
             raise InputError(
@@ -77,8 +82,11 @@ class Probe:
         self._bn: list[BNStat] = []
 
     def __enter__(self) -> Self:
-        for name, module in self._tapped.items():
-            self._handles.append(module.register_forward_hook(self._tap(name)))
+        for tap, module in self._tapped.items():
+            if tap.endswith(INPUT):
+                self._handles.append(module.register_forward_pre_hook(self._tap_input(tap)))
+            else:
+                self._handles.append(module.register_forward_hook(self._tap(tap)))
         for name, norm in self._norms.items():
             self._handles.append(norm.register_forward_pre_hook(self._stat(name)))
         return self
@@ -99,6 +107,14 @@ class Probe:
             if not isinstance(output, Tensor):
                 raise InputError(f"tap {name!r}: this module returns a {type(output).__name__}; tap one that returns a tensor")
             self._features[name] = output
+
+        return hook
+
+    def _tap_input(self, tap: str) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
+        def hook(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+            if not (inputs and isinstance(inputs[0], Tensor)):
+                raise InputError(f"tap {tap!r}: this module's first argument is no tensor; tap one that takes a tensor")
+            self._features[tap] = inputs[0]
 
         return hook
 

@@ -10,11 +10,18 @@ from typing import Any
 from tacit.core.errors import InputError, nearest
 from tacit.core.loss import Loss, Objective
 from tacit.core.models import import_object
-from tacit.losses import KD, L1, CrossEntropy
+from tacit.losses import KD, L1, MSE, AttentionTransfer, CrossEntropy, SoftCrossEntropy
 
 __all__ = ["DISTILLERS", "Terms", "build_objective"]
 
-DISTILLERS: dict[str, type[Loss]] = {"kd": KD, "l1": L1, "ce": CrossEntropy}
+DISTILLERS: dict[str, type[Loss]] = {
+    "kd": KD,
+    "l1": L1,
+    "mse": MSE,
+    "soft-ce": SoftCrossEntropy,
+    "at": AttentionTransfer,
+    "ce": CrossEntropy,
+}
 """What a student can learn by, by the name it has in an objective."""
 
 Terms = str | Sequence[Mapping[str, Any]]
@@ -39,7 +46,7 @@ def build_objective(terms: Terms) -> Objective:
         name, weight = str(entry.pop("loss", "")), entry.pop("weight", 1.0)
         if not isinstance(weight, int | float) or not math.isfinite(weight):
             raise InputError(f"objective: the weight of {name} must be a number, got {weight!r}")
-        key = name.rpartition(":")[2].replace(".", "_")
+        key = name.rpartition(":")[2].replace(".", "_").replace("-", "_")
         if key in built:
             raise InputError(f"objective: {key} is given twice")
         built[key] = (float(weight), _make(name, entry))

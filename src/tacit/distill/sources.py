@@ -219,7 +219,7 @@ class Synthetic:
     def _round(self) -> None:
         with self.clock("synthesis"):
             painted = self.synthesizer.round()
-        if not (self.method.pooled or self.method.redraw):
+        if not self.method.pooled and self.method.shows != "fresh":
             self._shown = painted
             self.drawn += len(painted.images)
         if self.method.pooled:
@@ -240,7 +240,7 @@ class Synthetic:
         return Batch(augment(found.images, self.augmentation, self.generator), found.targets, index=found.index)
 
     def _live(self) -> Batch:
-        if self._shown is None or self.method.redraw:
+        if self._shown is None or self.method.shows == "fresh":
             with self.clock("synthesis"):
                 self._shown = self.synthesizer.sample(self.size)
             self.drawn += self.size
@@ -263,7 +263,7 @@ class Synthetic:
             "synthesizer": self.synthesizer.state_dict(),
             "generator": self.generator.get_state(),
             "drawn": self.drawn,
-            "shown": self._shown.images if self._shown is not None else None,
+            "shown": (self._shown.images, self._shown.logits) if self._shown is not None else None,
         }
 
     def load_state_dict(self, state: dict[str, Any], folder: Path) -> None:
@@ -275,4 +275,5 @@ class Synthetic:
         self.synthesizer.load_state_dict(state["synthesizer"])
         self.generator.set_state(state["generator"])
         self.drawn = state["drawn"]
-        self._shown = Batch(state["shown"]) if state["shown"] is not None else None
+        images, logits = state["shown"] or (None, None)
+        self._shown = Batch(images, logits=logits) if images is not None else None

@@ -1,20 +1,36 @@
 """Losses: a tensor function first, the `Loss` around it; one file a family."""
 
+from tacit.losses.activation import Activation
+from tacit.losses.attention import AttentionTransfer
 from tacit.losses.bn_alignment import BNAlignment
+from tacit.losses.class_balance import ClassBalance
 from tacit.losses.class_prior import ClassPrior
-from tacit.losses.disagreement import Competition, DecisionAdversarial, Disagreement
-from tacit.losses.logits import KD, L1, CrossEntropy
+from tacit.losses.contrast import InstanceContrast
+from tacit.losses.disagreement import Competition, DecisionAdversarial, Disagreement, Divergence
+from tacit.losses.diversity import InterSample, ModeSeeking
+from tacit.losses.increment import Increment
+from tacit.losses.logits import KD, L1, MSE, CrossEntropy, SoftCrossEntropy
 from tacit.losses.pixels import PixelNorm, TotalVariation
 
 __all__ = [
     "KD",
     "L1",
+    "MSE",
+    "Activation",
+    "AttentionTransfer",
     "BNAlignment",
+    "ClassBalance",
     "ClassPrior",
     "Competition",
     "CrossEntropy",
     "DecisionAdversarial",
     "Disagreement",
+    "Divergence",
+    "Increment",
+    "InstanceContrast",
+    "InterSample",
+    "ModeSeeking",
     "PixelNorm",
+    "SoftCrossEntropy",
     "TotalVariation",
 ]

@@ -3,6 +3,8 @@
 `Competition`: "Dreaming to Distill: Data-free Knowledge Transfer via DeepInversion", Yin et al., 2020,
 https://arxiv.org/abs/1912.08795, eqs. 6-7 (Adaptive DeepInversion).
 `Disagreement`: "Data-Free Adversarial Distillation", Fang et al., 2019, https://arxiv.org/abs/1912.11006, eq. 6.
+`Divergence`: "Zero-shot Knowledge Transfer via Adversarial Belief Matching", Micaelli and Storkey, 2019,
+https://arxiv.org/abs/1905.09768, eq. 1.
 `DecisionAdversarial`: "Contrastive Model Inversion for Data-Free Knowledge Distillation", Fang et al., 2021,
 https://arxiv.org/abs/2105.08584, eq. 4.
 """
@@ -13,8 +15,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from tacit.core.loss import Loss, Needs, View, positive_temperature
+from tacit.losses.logits import kd_divergence
 
-__all__ = ["Competition", "DecisionAdversarial", "Disagreement", "competition", "decision_adversarial"]
+__all__ = ["Competition", "DecisionAdversarial", "Disagreement", "Divergence", "competition", "decision_adversarial"]
 
 
 class Disagreement(Loss):
@@ -24,6 +27,15 @@ class Disagreement(Loss):
 
     def forward(self, view: View) -> Tensor:
         return -F.l1_loss(view.student.logits, view.teacher.logits)
+
+
+class Divergence(Loss):
+    """Minus KL(teacher || student) of the answers at temperature 1, summed over classes, mean over the batch."""
+
+    needs = Needs(student=True)
+
+    def forward(self, view: View) -> Tensor:
+        return -kd_divergence(view.student.logits, view.teacher.logits, temperature=1.0)
 
 
 def decision_adversarial(student: Tensor, teacher: Tensor) -> Tensor:

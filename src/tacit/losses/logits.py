@@ -1,6 +1,7 @@
 """What a student learns of its teacher's logits, and of labels.
 
 `KD`: "Distilling the Knowledge in a Neural Network", Hinton et al., 2015, https://arxiv.org/abs/1503.02531, sec. 2.
+`SoftCrossEntropy`: "Zero-Shot Knowledge Distillation in Deep Networks", Nayak et al., 2019, https://arxiv.org/abs/1905.08114, eq. 6.
 `L1`: "Data-Free Adversarial Distillation", Fang et al., 2019, https://arxiv.org/abs/1912.11006, eq. 3.
 """
 
@@ -11,7 +12,7 @@ from torch import Tensor
 
 from tacit.core.loss import Loss, Needs, View, positive_temperature
 
-__all__ = ["KD", "L1", "CrossEntropy", "kd_divergence"]
+__all__ = ["KD", "L1", "MSE", "CrossEntropy", "SoftCrossEntropy", "kd_divergence", "soft_cross_entropy"]
 
 
 def kd_divergence(student: Tensor, teacher: Tensor, temperature: float = 4.0) -> Tensor:
@@ -47,6 +48,42 @@ class L1(Loss):
 
     def forward(self, view: View) -> Tensor:
         return F.l1_loss(view.student.logits, view.teacher.logits)
+
+
+class MSE(Loss):
+    """Mean squared difference of the logits."""
+
+    needs = Needs(student=True)
+
+    def forward(self, view: View) -> Tensor:
+        return F.mse_loss(view.student.logits, view.teacher.logits)
+
+
+def soft_cross_entropy(student: Tensor, teacher: Tensor, temperature: float = 4.0) -> Tensor:
+    """Return ``-T^2 sum_c softmax(teacher / T) ln softmax(student / T)``, mean over all but classes, of shape ().
+
+    It is `kd_divergence` and T^2 times the entropy of the teacher's softened answer: the same gradient, another value.
+
+    Args:
+        student: Logits of shape (N, classes, ...).
+        teacher: Logits of the same shape.
+        temperature: T > 0.
+    """
+    answers = F.log_softmax(student / temperature, dim=1)
+    return -(F.softmax(teacher / temperature, dim=1) * answers).sum(dim=1).mean() * temperature**2
+
+
+class SoftCrossEntropy(Loss):
+    """Cross-entropy of the student's answer to the teacher's, both softened; see `soft_cross_entropy`."""
+
+    needs = Needs(student=True)
+
+    def __init__(self, temperature: float = 4.0) -> None:
+        super().__init__()
+        self.temperature = positive_temperature(temperature)
+
+    def forward(self, view: View) -> Tensor:
+        return soft_cross_entropy(view.student.logits, view.teacher.logits, self.temperature)
 
 
 class CrossEntropy(Loss):

@@ -1,15 +1,56 @@
 """Synthesis: samples out of a trained network. `METHODS` is the whole registry: adding a method is its file and its name here."""
 
 from tacit.synthesize.adaptive_deep_inversion import AdaptiveDeepInversion
+from tacit.synthesize.cmi import CMI
+from tacit.synthesize.dafl import DAFL
 from tacit.synthesize.deep_inversion import DeepInversion
 from tacit.synthesize.dfad import DFAD
+from tacit.synthesize.dfq import DFQ
+from tacit.synthesize.fast_dfkd import FastDFKD
 from tacit.synthesize.gaussian import Gaussian
-from tacit.synthesize.generative_inversion import GenerativeInversion
 from tacit.synthesize.loop import Synthesizer
-from tacit.synthesize.method import Method
+from tacit.synthesize.method import IterativeMethod, Method
+from tacit.synthesize.mskd import MSKD
+from tacit.synthesize.nayer import NAYER
 from tacit.synthesize.pool import Pool
+from tacit.synthesize.rdskd import RDSKD
+from tacit.synthesize.zskd import ZSKD
+from tacit.synthesize.zskt import ZSKT
 
-__all__ = ["DFAD", "METHODS", "AdaptiveDeepInversion", "DeepInversion", "Gaussian", "GenerativeInversion", "Method", "Pool", "Synthesizer"]
+__all__ = [
+    "CMI",
+    "DAFL",
+    "DFAD",
+    "DFQ",
+    "METHODS",
+    "MSKD",
+    "NAYER",
+    "RDSKD",
+    "ZSKD",
+    "ZSKT",
+    "AdaptiveDeepInversion",
+    "DeepInversion",
+    "FastDFKD",
+    "Gaussian",
+    "IterativeMethod",
+    "Method",
+    "Pool",
+    "Synthesizer",
+]
 
-METHODS: tuple[type[Method], ...] = (DeepInversion, AdaptiveDeepInversion, GenerativeInversion, DFAD, Gaussian)
+METHODS: tuple[type[Method], ...] = (
+    DeepInversion,
+    AdaptiveDeepInversion,
+    FastDFKD,
+    CMI,
+    NAYER,
+    DFQ,
+    RDSKD,
+    DFAD,
+    DAFL,
+    MSKD,
+    ZSKT,
+    ZSKD,
+    Gaussian,
+)
 """All methods, recommended first to last: the first that a teacher allows is the one that is used where none is named."""

@@ -10,16 +10,16 @@ defaults are for short runs on small images.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
-from torch.optim import Optimizer
 
 from tacit.core.loss import Loss, Objective, Weight
 from tacit.core.network import Teacher
 from tacit.losses import BNAlignment, ClassPrior, PixelNorm, TotalVariation
 from tacit.synthesize.canvas import Canvas, Pixels
-from tacit.synthesize.method import Method
+from tacit.synthesize.method import IterativeMethod
 
 __all__ = ["DeepInversion", "roll"]
 
@@ -33,7 +33,7 @@ def roll(images: Tensor, most: tuple[int, int], flip: bool, generator: torch.Gen
 
 
 @dataclass(frozen=True, kw_only=True)
-class DeepInversion(Method):
+class DeepInversion(IterativeMethod):
     """Pixels, made once and stored: class prior, BN alignment, total variation."""
 
     steps: int = 400
@@ -53,6 +53,8 @@ class DeepInversion(Method):
     flip: bool = False
     """Whether half of the looks are mirrored; wrong where left and right differ, as in digits."""
 
+    betas: ClassVar[tuple[float, float]] = (0.5, 0.9)
+
     def canvas(self, teacher: Teacher, generator: torch.Generator) -> Canvas:
         return Pixels(teacher.spec)
 
@@ -71,6 +73,3 @@ class DeepInversion(Method):
     def augment(self, images: Tensor, generator: torch.Generator) -> Tensor:
         height, width = images.shape[-2:]
         return roll(images, (round(self.jitter * height), round(self.jitter * width)), self.flip, generator)
-
-    def canvas_optimizer(self, canvas: Canvas) -> Optimizer:
-        return torch.optim.Adam(canvas.parameters(), lr=self.lr, betas=(0.5, 0.9))

@@ -86,9 +86,10 @@ class ConvGenerator(nn.Module):
         width: Number of maps of the last hidden layer; the first two have twice as many. 64 in the papers.
         spec: Where given, the images always have the mean and deviation of the preprocessing, as those of DAFL and DFAD do, whose
             generators end in batch norm without scale: batch norm, then a sigmoid of the slope and shift that give these moments.
+        eps: Of the batch norms after the convolutions: 0.8 in DAFL and RDSKD, whose code writes ``BatchNorm2d(128, 0.8)``.
     """
 
-    def __init__(self, latent: int, shape: tuple[int, int, int], width: int = 64, *, spec: Spec | None = None) -> None:
+    def __init__(self, latent: int, shape: tuple[int, int, int], width: int = 64, *, spec: Spec | None = None, eps: float = 1e-5) -> None:
         super().__init__()
         channels, self.height, self.width = shape
         self.rows, self.columns = math.ceil(self.height / 4), math.ceil(self.width / 4)
@@ -98,11 +99,11 @@ class ConvGenerator(nn.Module):
             nn.BatchNorm2d(self.maps),
             nn.Upsample(scale_factor=2),
             nn.Conv2d(self.maps, self.maps, 3, padding=1, bias=False),
-            nn.BatchNorm2d(self.maps),
+            nn.BatchNorm2d(self.maps, eps=eps),
             nn.LeakyReLU(0.2, inplace=True),
             nn.Upsample(scale_factor=2),
             nn.Conv2d(self.maps, width, 3, padding=1, bias=False),
-            nn.BatchNorm2d(width),
+            nn.BatchNorm2d(width, eps=eps),
             nn.LeakyReLU(0.2, inplace=True),
             nn.Conv2d(width, channels, 3, padding=1),
         )

@@ -16,6 +16,7 @@ from tacit.core.network import Network, Teacher
 from tacit.core.probe import Probe, Signals
 from tacit.core.state import frozen_as_critic, load_state
 from tacit.synthesize.canvas import Round
+from tacit.synthesize.generators import initialise
 from tacit.synthesize.method import Method
 
 __all__ = ["Synthesizer"]
@@ -41,6 +42,7 @@ class Synthesizer:
         self.teacher, self.method, self.student = teacher, method, student
         self.runtime, self.generator = runtime, generator
         self.objective = method.objective(teacher)
+        initialise(self.objective, generator)
         self.needs = self.objective.needs
         if self.needs.student and student is None:
             raise InputError(f"{method.name} paints against a student: give `student`, or use `tacit distill --method {method.name}`")
@@ -73,7 +75,7 @@ class Synthesizer:
             Probe(self.teacher, taps=self.needs.teacher_taps, bn=self.needs.bn) as look,
             Probe(self.student or self.teacher, taps=student_taps) as watch,
         ):
-            for step in range(method.steps):
+            for step in range(method.iterations):
                 view = self._view(look, watch, targets, step)
                 self.parts = self.objective.parts(view)
                 self.runtime.guard(self.parts, f"{method.name}, round {self.rounds}, step {step}", step)
@@ -87,7 +89,12 @@ class Synthesizer:
             self.canvas.finish()
             self.runtime.settle(f"{method.name}, round {self.rounds}")
             with torch.no_grad(), self.runtime.autocast():
-                batch = self._kept(best, look, targets) if method.pooled else Batch(self.canvas.again().float(), targets)
+                if method.pooled:
+                    batch = self._kept(best, look, targets)
+                elif method.shows == "painted":
+                    batch = Batch(view.canvas.detach().float(), targets, view.teacher.logits.detach())
+                else:
+                    batch = Batch(self.canvas.again().float(), targets)
         self.parts = {name: part.detach() for name, part in self.parts.items()}
         self.rounds += 1
         return batch
@@ -95,7 +102,7 @@ class Synthesizer:
     def _kept(self, best: Tensor | None, look: Probe, targets: Tensor | None) -> Batch:
         images = (self.canvas() if best is None else best).float().clamp(0, 1).mul(255).round().div(255)
         said = look(images)
-        self.objective.remember(View(images, targets, teacher=said, round=self.rounds, generator=self.generator))
+        self.objective.remember(View(images, targets, teacher=said, look=look, round=self.rounds, generator=self.generator))
         return Batch(images, targets, said.logits)
 
     def _new_canvas(self) -> None:
@@ -108,9 +115,14 @@ class Synthesizer:
 
     @torch.no_grad()
     def sample(self, images: int | None = None) -> Batch:
-        """Return images that no round painted, from a live generator; `TypeError` where the canvas has none."""
+        """Return images that no round painted, from a live generator; `TypeError` where the canvas has none.
+
+        A generator whose rounds are over, of a method that has no later ones, is in evaluation mode.
+        """
+        self.canvas.train(bool(self.method.every))
         with self.runtime.autocast():
             shown = self.canvas.sample(Round(self.rounds, images or self.method.batch, None, self.generator))
+        self.canvas.train()
         return Batch(shown.float())
 
     def _view(self, look: Probe, watch: Probe, targets: Tensor | None, step: int) -> View:
@@ -144,13 +156,13 @@ class Synthesizer:
         if not self.canvas.fresh:
             self.runtime.average_gradients(list(self.canvas.parameters()))
         self.runtime.average_gradients(list(self.objective.parameters()))
+        self.method.clip_gradients([p for p in self.canvas.parameters() if p.requires_grad])
         for optimizer in optimizers:
             optimizer.step()
         self.canvas.project()
 
     def _remake_optimizer(self) -> None:
-        has_parameters = any(True for _ in self.canvas.parameters())
-        self.canvas_optimizer = self.method.canvas_optimizer(self.canvas) if has_parameters else None
+        self.canvas_optimizer = self.method.canvas_optimizer(self.canvas)
 
     def state_dict(self) -> dict[str, Any]:
         """Return all that the next round depends on."""

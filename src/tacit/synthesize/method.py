@@ -6,7 +6,7 @@ from dataclasses import dataclass, fields
 from typing import Any, ClassVar, Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from tacit.core.errors import InputError
@@ -14,7 +14,7 @@ from tacit.core.loss import Objective
 from tacit.core.network import Teacher
 from tacit.synthesize.canvas import Canvas
 
-__all__ = ["Method"]
+__all__ = ["IterativeMethod", "Method"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,10 +26,6 @@ class Method:
 
     batch: int = 256
     """Images painted in one round."""
-    steps: int = 0
-    """Optimisation steps in one round."""
-    lr: float = 0.1
-    """Learning rate of the canvas (Adam)."""
     warmup: int = 0
     """Rounds made before the student's first step."""
     every: int = 0
@@ -37,15 +33,16 @@ class Method:
 
     pooled: ClassVar[bool] = True
     """Whether painted batches are kept in a pool that the student draws from, or shown once (a live generator)."""
-    redraw: ClassVar[bool] = True
-    """Live generators: whether each student step sees fresh latents, or all steps until the next round the same images (ZSKT)."""
+    shows: ClassVar[Literal["fresh", "again", "painted"]] = "fresh"
+    """What a live generator shows the student between two rounds: images of fresh latents at each step; those of the round's latents, as
+    they are after it, at every step (ZSKT); or the painted batch as it was before the generator's step, once (DAFL)."""
     student_mode: ClassVar[Literal["train", "eval"]] = "eval"
     """Mode of the student while images are painted against it; its parameters get no gradient then."""
     student_buffers_move: ClassVar[bool] = False
     """Whether painting may move the student's batch-norm buffers; otherwise they are put back after each round."""
     keep: ClassVar[Literal["last", "best"]] = "last"
     """Which iterate of a round is kept: the last, or the one of least total loss (the whole batch)."""
-    minimum: ClassVar[dict[str, float]] = {"batch": 1, "steps": 0, "lr": 0.0, "warmup": 0, "every": 0}
+    minimum: ClassVar[dict[str, float]] = {"batch": 1, "warmup": 0, "every": 0}
     """Smallest allowed value of the fields that have one."""
 
     def __post_init__(self) -> None:
@@ -60,12 +57,17 @@ class Method:
         """The name by which the method is chosen."""
         return type(self).__name__
 
+    @property
+    def iterations(self) -> int:
+        """Optimisation steps in one round."""
+        return 0
+
     def canvas(self, teacher: Teacher, generator: torch.Generator) -> Canvas:
         """Build what the optimiser paints on; called at the start, and again whenever `renew` says so."""
         raise NotImplementedError
 
     def objective(self, teacher: Teacher) -> Objective:
-        """Build what is minimised; called once, so that banks and heads stay."""
+        """Build what is minimised; called once, so that banks and heads stay. Weights of heads are drawn by the loop."""
         raise NotImplementedError
 
     def targets(self, n: int, teacher: Teacher, generator: torch.Generator, round: int) -> Tensor | None:
@@ -80,16 +82,49 @@ class Method:
         """Whether the canvas is built anew before round number `round` (> 0)."""
         return False
 
-    def canvas_optimizer(self, canvas: Canvas) -> Optimizer:
+    def canvas_optimizer(self, canvas: Canvas) -> Optimizer | None:
         """Build the optimiser of the canvas; called again when `begin` makes new parameters or `renew` a new canvas."""
-        return torch.optim.Adam(canvas.parameters(), lr=self.lr)
+        return None
 
     def loss_optimizer(self, objective: Objective) -> Optimizer | None:
         """Build the optimiser of the objective's own parameters, if it has any; called once."""
-        parameters = list(objective.parameters())
-        return torch.optim.Adam(parameters, lr=self.lr) if parameters else None
+        return None
+
+    def clip_gradients(self, parameters: list[nn.Parameter]) -> None:
+        """Limit the gradients of the canvas before its optimiser's step."""
 
     def config(self) -> dict[str, Any]:
         """Return the method as it stands in a config file."""
         path = f"{type(self).__module__}.{type(self).__qualname__}"
         return {"class_path": path, "init_args": {field.name: getattr(self, field.name) for field in fields(self)}}
+
+
+@dataclass(frozen=True, kw_only=True)
+class IterativeMethod(Method):
+    """A method whose rounds are steps of an optimiser."""
+
+    steps: int = 1
+    """Optimisation steps in one round."""
+    lr: float = 1e-3
+    """Learning rate of the canvas (Adam)."""
+    clip: float = 0.0
+    """Largest norm of the canvas's gradient; 0: no limit."""
+
+    betas: ClassVar[tuple[float, float]] = (0.9, 0.999)
+    """Of Adam, for the canvas."""
+    minimum: ClassVar[dict[str, float]] = {**Method.minimum, "steps": 1, "lr": 0.0, "clip": 0.0}
+
+    @property
+    def iterations(self) -> int:
+        return self.steps
+
+    def canvas_optimizer(self, canvas: Canvas) -> Optimizer | None:
+        return torch.optim.Adam(canvas.parameters(), lr=self.lr, betas=self.betas)
+
+    def loss_optimizer(self, objective: Objective) -> Optimizer | None:
+        parameters = list(objective.parameters())
+        return torch.optim.Adam(parameters, lr=self.lr) if parameters else None
+
+    def clip_gradients(self, parameters: list[nn.Parameter]) -> None:
+        if self.clip:
+            nn.utils.clip_grad_norm_(parameters, self.clip)

@@ -1,0 +1,82 @@
+"""Taps found without being named: the classifier of any network, and one feature map a resolution."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from tacit.core.errors import InputError
+from tacit.core.network import Network
+
+__all__ = ["classifier_name", "classifier_rows", "stage_names"]
+
+
+@torch.no_grad()
+def _watch(network: Network, note: Callable[[str, nn.Module, Tensor], None]) -> None:
+    """Show `network` one grey image, in evaluation mode, and call `note` with name, module and output as each module returns a tensor."""
+    modes = {module: module.training for module in network.modules()}
+
+    def hook(name: str) -> Callable[[nn.Module, Any, object], None]:
+        return lambda module, _, output: note(name, module, output) if isinstance(output, Tensor) else None
+
+    handles = [module.register_forward_hook(hook(name)) for name, module in network.model.named_modules() if name]
+    try:
+        network.eval()(torch.full((1, *network.spec.shape), 0.5, device=network.mean.device))
+    finally:
+        for handle in handles:
+            handle.remove()
+        for module, training in modes.items():
+            module.training = training
+
+
+def _classifier(network: Network) -> tuple[str, nn.Module]:
+    found: list[tuple[str, nn.Module]] = []
+
+    def note(name: str, module: nn.Module, _: Tensor) -> None:
+        wide = getattr(module, "out_features", None) if isinstance(module, nn.Linear) else getattr(module, "out_channels", None)
+        if isinstance(module, nn.Linear | nn.Conv2d) and wide == network.spec.classes:
+            found.append((name, module))
+
+    _watch(network, note)
+    if not found:
+        raise InputError(
+            f"{type(network.model).__name__} has no linear or convolution layer with {network.spec.classes} outputs, whose input would be "
+            "its features: use a method or loss that reads the logits alone"
+        )
+    return found[-1]
+
+
+def classifier_name(network: Network) -> str:
+    """Return the dotted name of the layer that makes the logits: the last linear layer or convolution with as many outputs as classes.
+
+    Its input, the tap ``f"{classifier_name(network)}:in"``, is what papers call the penultimate features.
+
+    Raises:
+        InputError: Where there is no such layer.
+    """
+    return _classifier(network)[0]
+
+
+def classifier_rows(network: Network) -> Tensor:
+    """Return the weights of that layer, one row a class, of shape (classes, features), detached; kernels are flattened."""
+    _, layer = _classifier(network)
+    return layer.get_parameter("weight").detach().flatten(1)
+
+
+def stage_names(network: Network) -> list[str]:
+    """Return the dotted names of the modules that make the last feature map of each resolution, largest first.
+
+    Maps of one pixel don't count. For a ResNet these are its stages.
+    """
+    last: dict[tuple[int, ...], str] = {}
+
+    def note(name: str, _: nn.Module, output: Tensor) -> None:
+        if output.ndim == 4 and max(output.shape[2:]) > 1:
+            last.pop(tuple(output.shape[2:]), None)
+            last[tuple(output.shape[2:])] = name
+
+    _watch(network, note)
+    return list(last.values())

@@ -1,0 +1,72 @@
+"""Attention transfer: where the student looks must be where the teacher looks.
+
+"Paying More Attention to Attention", Zagoruyko and Komodakis, 2017, https://arxiv.org/abs/1612.03928, eq. 2, with squared distances as in
+"Zero-shot Knowledge Transfer via Adversarial Belief Matching", Micaelli and Storkey, 2019, https://arxiv.org/abs/1905.09768, eq. 2.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from tacit.core.errors import InputError
+from tacit.core.loss import Loss, Needs, View
+from tacit.core.network import Network
+from tacit.core.taps import stage_names
+
+__all__ = ["AttentionTransfer", "attention_distance", "attention_map"]
+
+
+def attention_map(feature: Tensor) -> Tensor:
+    """Return the channels' mean square, flattened and of L2 norm 1, of shape (N, H * W), for a feature of shape (N, C, H, W)."""
+    return F.normalize(feature.float().square().mean(dim=1).flatten(1), dim=1)
+
+
+def attention_distance(student: Tensor, teacher: Tensor) -> Tensor:
+    """Return the mean squared difference (samples and places) of the attention maps of two features, of shape ().
+
+    Args:
+        student: Of shape (N, C, H, W).
+        teacher: Of shape (N, C', H', W'); the larger of the two is averaged down to the smaller.
+    """
+    height, width = (min(ours, theirs) for ours, theirs in zip(student.shape[2:], teacher.shape[2:], strict=True))
+    maps = [attention_map(F.adaptive_avg_pool2d(x, (height, width)) if x.shape[2:] != (height, width) else x) for x in (student, teacher)]
+    return (maps[0] - maps[1]).square().mean()
+
+
+class AttentionTransfer(Loss):
+    """Sum over layers of `attention_distance`.
+
+    ZSKT's weight of 250 stands beside a KL divergence that is divided by the number of classes: beside `KD`, which is not, that is 250
+    times the classes.
+
+    Args:
+        teacher: Taps of the teacher; not given: the last feature map of each resolution, the coarsest first, as many as both have.
+        student: Taps of the student, as many.
+    """
+
+    def __init__(self, teacher: Sequence[str] | None = None, student: Sequence[str] | None = None) -> None:
+        super().__init__()
+        if (teacher is None) != (student is None) or len(teacher or ()) != len(student or ()):
+            raise InputError("attention: give taps for both teacher and student, as many for the one as for the other, or for neither")
+        self._set(list(teacher or ()), list(student or ()))
+
+    def _set(self, teacher: list[str], student: list[str]) -> None:
+        self.pairs = list(zip(teacher, student, strict=True))
+        self.needs = Needs(student=True, teacher_taps=tuple(teacher), student_taps=tuple(student))
+
+    def fit(self, teacher: Network | None, student: Network | None) -> None:
+        if self.pairs or teacher is None or student is None:
+            return
+        theirs, ours = stage_names(teacher)[::-1], stage_names(student)[::-1]
+        if not (theirs and ours):
+            raise InputError("attention: teacher and student need feature maps of shape (N, C, H, W), and one of them has none")
+        count = min(len(theirs), len(ours))
+        self._set(theirs[:count], ours[:count])
+
+    def forward(self, view: View) -> Tensor:
+        taught, answered = view.teacher.features, view.student.features
+        return torch.stack([attention_distance(answered[ours], taught[theirs]) for theirs, ours in self.pairs]).sum()

@@ -1,0 +1,93 @@
+"""Contrast: a part of an image must be nearer to its own whole than to any other image, of the batch or made before.
+
+"Contrastive Model Inversion for Data-Free Knowledge Distillation", Fang et al., 2021, https://arxiv.org/abs/2105.08584, sec. 3.3.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from tacit.core.errors import InputError
+from tacit.core.loss import Loss, Needs, View, positive_temperature
+from tacit.core.network import Network
+from tacit.core.probe import INPUT, Signals, norm_layers
+from tacit.losses.views import resized_crop
+
+__all__ = ["InstanceContrast", "instance_contrast"]
+
+
+def instance_contrast(local: Tensor, whole: Tensor, fresh: int, temperature: float) -> Tensor:
+    """Return the mean cross-entropy of the first `fresh` rows, plus that of the others where there are any, of shape ().
+
+    Row i of ``local whole^T / temperature`` must name column i. The two means keep the gradient of the new images from fading as the bank
+    grows, as in the authors' code.
+
+    Args:
+        local: Of shape (N + M, d), of L2 norm 1; the N = `fresh` rows of the batch first, then M from the bank.
+        whole: Of the same shape; no gradient should flow through it.
+        fresh: N.
+        temperature: tau > 0.
+    """
+    losses = F.cross_entropy(local @ whole.T / temperature, torch.arange(len(local), device=local.device), reduction="none")
+    return losses[:fresh].mean() + (losses[fresh:].mean() if len(local) > fresh else 0.0)
+
+
+class InstanceContrast(Loss):
+    """Tells images apart by a learned head over the teacher's features, which are the means over places of every batch-norm input.
+
+    The whole image is what the teacher is shown of the canvas; the part, a random window of it. Only the parts pass a gradient on.
+
+    Args:
+        network: The teacher, whose batch-norm layers give the features.
+        width: Length of an embedding.
+        temperature: tau.
+        bank: Most kept images that are remembered, as features; the oldest go first.
+        negatives: Remembered images drawn for each step.
+        flip: Whether parts are mirrored.
+
+    Raises:
+        InputError: Where the teacher has no batch norm.
+    """
+
+    def __init__(
+        self, network: Network, *, width: int = 256, temperature: float = 0.1, bank: int = 40960, negatives: int = 4096, flip: bool = False
+    ) -> None:
+        super().__init__()
+        norms = norm_layers(network.model)
+        if not norms:
+            raise InputError("the model has no batch-norm layer with running statistics, whose inputs this method compares: use DFAD")
+        self.taps = [f"{name}{INPUT}" for name in norms]
+        self.needs = Needs(teacher_taps=tuple(self.taps))
+        self.temperature, self.capacity, self.negatives, self.flip = positive_temperature(temperature), bank, negatives, flip
+        features = sum(len(norm.get_buffer("running_mean")) for norm in norms.values())
+        self.head = nn.Sequential(nn.Linear(features, features), nn.ReLU(), nn.Linear(features, width))
+        self.register_buffer("bank", torch.empty(0, 2, features))
+
+    def features(self, signals: Signals) -> Tensor:
+        """Return the features of a pass, of shape (N, features)."""
+        inputs = [signals.features[tap].float() for tap in self.taps]
+        return torch.cat([x.flatten(2).mean(dim=2) if x.ndim > 2 else x for x in inputs], dim=1)
+
+    def _embed(self, features: Tensor) -> Tensor:
+        return F.normalize(self.head(features), dim=1)
+
+    def _part(self, view: View) -> Tensor:
+        assert view.look is not None
+        assert view.generator is not None
+        return self.features(view.look(resized_crop(view.canvas, view.generator, flip=self.flip)))
+
+    def forward(self, view: View) -> Tensor:
+        part, whole, bank = self._part(view), self.features(view.teacher), self.get_buffer("bank")
+        count = min(self.negatives, len(bank))
+        if count:
+            chosen = bank[torch.randint(len(bank), (count,), generator=view.generator, device=bank.device)]
+            part, whole = torch.cat([part, chosen[:, 0]]), torch.cat([whole, chosen[:, 1]])
+        with torch.no_grad():
+            wholes = self._embed(whole)
+        return instance_contrast(self._embed(part), wholes, len(view.canvas), self.temperature)
+
+    def remember(self, view: View) -> None:
+        kept = torch.stack([self._part(view), self.features(view.teacher)], dim=1).detach()
+        self.bank = torch.cat([self.get_buffer("bank"), kept])[-self.capacity :]

@@ -1,0 +1,64 @@
+"""Views: random crops and shifts of each image on its own, through which gradients flow.
+
+What kornia's RandomCrop with padding and RandomResizedCrop do, by one bilinear sampling; contrastive methods take their views so:
+"A Simple Framework for Contrastive Learning of Visual Representations", Chen et al., 2020,
+https://arxiv.org/abs/2002.05709, sec. 2.1.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+__all__ = ["resized_crop", "shifted"]
+
+
+def _sampled(images: Tensor, scale: Tensor, centre: Tensor, flip: bool, generator: torch.Generator) -> Tensor:
+    """Return for each image the window of half-size `scale` around `centre`, each of shape (N, 2) as (x, y) in [-1, 1]."""
+    if flip:
+        mirrored = torch.rand(len(images), generator=generator, device=images.device) < 0.5
+        scale = torch.stack([torch.where(mirrored, -scale[:, 0], scale[:, 0]), scale[:, 1]], dim=1)
+    theta = torch.cat([torch.diag_embed(scale), centre[:, :, None]], dim=2)
+    with torch.autocast(images.device.type, enabled=False):
+        grid = F.affine_grid(theta, list(images.shape), align_corners=False)
+        return F.grid_sample(images.float(), grid, mode="bilinear", padding_mode="zeros", align_corners=False)
+
+
+def shifted(images: Tensor, generator: torch.Generator, *, most: float = 1 / 8, flip: bool = False) -> Tensor:
+    """Return each image moved by whole pixels, zeros coming in, and by option mirrored half of the time.
+
+    Args:
+        images: Of shape (N, C, H, W).
+        generator: Source of the draws, on the device of `images`.
+        most: Largest shift, as a share of width and height; 1/8 is the 4 pixels of a CIFAR image that papers use.
+        flip: Whether to mirror.
+    """
+    n, _, height, width = images.shape
+    size = torch.tensor([width, height], device=images.device)
+    limit = (size * most).round()
+    draws = torch.rand(n, 2, generator=generator, device=images.device)
+    pixels = (draws * (2 * limit + 1)).floor() - limit
+    return _sampled(images, torch.ones(n, 2, device=images.device), 2 * pixels / size, flip, generator)
+
+
+def resized_crop(
+    images: Tensor, generator: torch.Generator, *, area: tuple[float, float] = (0.25, 1.0), ratio: float = 4 / 3, flip: bool = False
+) -> Tensor:
+    """Return a random window of each image, resized to the whole.
+
+    Args:
+        images: Of shape (N, C, H, W).
+        generator: Source of the draws, on the device of `images`.
+        area: Least and largest share of the image that a window covers.
+        ratio: Largest ratio of its sides; log-uniform between that and its inverse.
+        flip: Whether windows are mirrored half of the time.
+    """
+    n = len(images)
+    draws = torch.rand(n, 4, generator=generator, device=images.device)
+    side = (area[0] + (area[1] - area[0]) * draws[:, 0]).sqrt()
+    stretch = ((2 * draws[:, 1] - 1) * math.log(ratio) / 2).exp()
+    scale = torch.stack([side * stretch, side / stretch], dim=1).clamp(max=1.0)
+    return _sampled(images, scale, (2 * draws[:, 2:] - 1) * (1 - scale), flip, generator)

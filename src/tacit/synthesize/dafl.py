@@ -1,0 +1,49 @@
+"""DAFL: a generator whose images the teacher is sure of, sees in all classes, and is excited by.
+
+"Data-Free Learning of Student Networks", Chen et al., 2019, https://arxiv.org/abs/1904.01186, eqs. 2-6.
+Generator and student step together, on the same images; the student never judges them. The information entropy is in base 10, as
+in the authors' code. Their settings: MNIST batch 512, latent 100, lr 0.2, ce 1, balance 5, activation 0.1; CIFAR-10 batch 1,024, latent
+1,000, lr 0.02, ce 0.05, balance 5, activation 0.01; CIFAR-100 the same with ce 0.5, balance 20, activation 0.1. The student's loss is `kd`
+at temperature 1.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+from tacit.core.loss import Loss, Objective, Weight
+from tacit.core.network import Teacher
+from tacit.core.probe import INPUT
+from tacit.core.taps import classifier_name
+from tacit.losses import Activation, ClassBalance, ClassPrior
+from tacit.synthesize.live_generator import LiveGenerator
+
+__all__ = ["DAFL"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class DAFL(LiveGenerator):
+    """A live generator: class prior, class balance, large activations."""
+
+    every: int = 1
+    ce: float = 1.0
+    """Weight of the class prior, towards what the teacher sees already."""
+    balance: float = 5.0
+    """Weight of class balance (entropy in base 10)."""
+    activation: float = 0.1
+    """Weight of the mean absolute value of the teacher's features."""
+
+    shows: ClassVar[Literal["fresh", "again", "painted"]] = "painted"
+    eps: ClassVar[float] = 0.8
+    minimum: ClassVar[dict[str, float]] = {**LiveGenerator.minimum, "every": 1}
+
+    def objective(self, teacher: Teacher) -> Objective:
+        return Objective(**self.terms(teacher))
+
+    def terms(self, teacher: Teacher) -> dict[str, tuple[Weight, Loss]]:
+        """Return the weighted losses, for methods that add one."""
+        terms: dict[str, tuple[Weight, Loss]] = {"ce": (self.ce, ClassPrior()), "balance": (self.balance, ClassBalance("log10"))}
+        if self.activation:
+            terms["activation"] = (self.activation, Activation(f"{classifier_name(teacher)}{INPUT}"))
+        return terms

@@ -1,0 +1,42 @@
+"""LiveGenerator: what methods share whose generator shows its images to the student and forgets them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from tacit.core.network import Teacher
+from tacit.synthesize.canvas import Canvas, Generator
+from tacit.synthesize.generators import ConvGenerator, initialise
+from tacit.synthesize.method import IterativeMethod
+
+__all__ = ["LiveGenerator"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class LiveGenerator(IterativeMethod):
+    """A generator that is trained beside the student, from fresh noise at each step; no wanted classes, no pool.
+
+    Its images have the moments of the `Spec`, as generators that end in batch norm without scale have in the papers.
+    """
+
+    latent: int = 256
+    """Length of a latent."""
+    width: int = 64
+    """Maps of the generator's last hidden layer."""
+
+    pooled: ClassVar[bool] = False
+    eps: ClassVar[float] = 1e-5
+    """Of the generator's inner batch norms."""
+    minimum: ClassVar[dict[str, float]] = {**IterativeMethod.minimum, "latent": 1, "width": 1}
+
+    def canvas(self, teacher: Teacher, generator: torch.Generator) -> Canvas:
+        net = ConvGenerator(self.latent, teacher.spec.shape, self.width, spec=teacher.spec, eps=self.eps)
+        initialise(net, generator)
+        return Generator(net, self.latent)
+
+    def targets(self, n: int, teacher: Teacher, generator: torch.Generator, round: int) -> Tensor | None:
+        return None

@@ -1,0 +1,76 @@
+"""ZSKD: impressions of the training data, from soft answers drawn as the teacher's classes resemble each other.
+
+"Zero-Shot Knowledge Distillation in Deep Networks", Nayak et al., 2019, https://arxiv.org/abs/1905.08114, sec. 3.
+The similarity of classes is the cosine of their rows in the classifier. For each image a class k is taken in turn, and a soft answer drawn
+from the Dirichlet distribution of ``beta * similarity_k + 1e-4``, its row min-max scaled; half of the images with each beta. (The
+authors' code scales the row after beta as well as before, which cancels it; here it counts, as in the paper.) Uniform noise is then
+optimised until the teacher, at temperature 20, gives that answer; after each step all pixels are rescaled to [0, 1] together.
+The authors' settings: 40,000 images, batch 100, 1,500 steps, lr 1e-3, betas 1 and 0.1; the student learns by `soft-ce` at temperature 20.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from tacit.core.loss import Objective
+from tacit.core.network import Teacher
+from tacit.core.taps import classifier_rows
+from tacit.losses import ClassPrior
+from tacit.synthesize.canvas import Canvas, Pixels
+from tacit.synthesize.method import IterativeMethod
+
+__all__ = ["ZSKD", "class_similarity"]
+
+
+def class_similarity(rows: Tensor) -> Tensor:
+    """Return how alike classes are, of shape (classes, classes): cosines of the classifier's rows, each row of the result scaled to [0, 1].
+
+    Args:
+        rows: Of shape (classes, features).
+    """
+    unit = F.normalize(rows.double(), dim=1)
+    cosine = unit @ unit.T
+    least, most = cosine.amin(dim=1, keepdim=True), cosine.amax(dim=1, keepdim=True)
+    return (cosine - least) / (most - least).clamp_min(1e-12)
+
+
+class _Rescaled(Pixels):
+    """Pixels that are rescaled to [0, 1], all together, after each step."""
+
+    @torch.no_grad()
+    def project(self) -> None:
+        least, most = self.pixels.min(), self.pixels.max()
+        self.pixels.sub_(least).div_((most - least).clamp_min(1e-12))
+
+
+@dataclass(frozen=True, kw_only=True)
+class ZSKD(IterativeMethod):
+    """Pixels, made once and stored: the teacher must give soft answers drawn from Dirichlet distributions; needs no batch norm."""
+
+    batch: int = 100
+    steps: int = 400
+    lr: float = 0.01
+    warmup: int = 20
+    """Batches painted before the student's first step."""
+    temperature: float = 20.0
+    """Divides the teacher's logits."""
+    concentrations: tuple[float, float] = (1.0, 0.1)
+    """Concentration of the answers, for the two halves of a batch: small ones are nearly one-hot."""
+
+    minimum: ClassVar[dict[str, float]] = {**IterativeMethod.minimum, "batch": 2}
+
+    def canvas(self, teacher: Teacher, generator: torch.Generator) -> Canvas:
+        return _Rescaled(teacher.spec)
+
+    def objective(self, teacher: Teacher) -> Objective:
+        return Objective(ce=(1.0, ClassPrior(self.temperature)))
+
+    def targets(self, n: int, teacher: Teacher, generator: torch.Generator, round: int) -> Tensor | None:
+        rows = class_similarity(classifier_rows(teacher))[torch.arange(n, device=generator.device) % teacher.spec.classes]
+        beta = torch.tensor(self.concentrations, dtype=torch.float64, device=generator.device).repeat_interleave((n + 1) // 2)[:n, None]
+        return torch._sample_dirichlet(beta * rows + 1e-4, generator).float()
