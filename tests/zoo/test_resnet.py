@@ -9,7 +9,7 @@ from torch import nn
 from tacit.core.errors import InputError
 from tacit.core.network import Network, Spec, count_parameters, work_per_image
 from tacit.core.probe import Probe
-from tacit.zoo import ResNet, resnet
+from tacit.zoo import ResNet, resnet, resnet8, resnet18, resnet20, resnet34, resnet56
 
 
 @pytest.mark.parametrize(("depth", "millions"), [(20, 0.27), (32, 0.46), (44, 0.66), (56, 0.85)])
@@ -35,6 +35,37 @@ def test_the_work_of_a_resnet_20_is_41_million_multiply_adds() -> None:
 def test_another_depth_is_refused(depth: int) -> None:
     with pytest.raises(InputError, match=rf"depth: expected 6n \+ 2 .*got {depth}"):
         resnet(depth)
+
+
+def test_stages_that_contradict_each_other_are_refused() -> None:
+    with pytest.raises(InputError, match=r"blocks, widths: expected one number a stage in both, got \[2, 2\] and \[8\]"):
+        ResNet(blocks=(2, 2), widths=(8,))
+    with pytest.raises(InputError, match="stages: expected 1 or more, got 0"):
+        ResNet(stages=0)
+
+
+def test_stages_can_be_given_one_by_one() -> None:
+    given, doubled = ResNet(classes=5, blocks=(2, 2), widths=(8, 16)), resnet(14, 5, width=8, stages=2)
+    assert given.load_state_dict(doubled.state_dict())
+    images = torch.rand(2, 3, 12, 10)
+    assert torch.equal(given.eval()(images), doubled.eval()(images))
+
+
+@pytest.mark.parametrize(("model", "depth"), [(resnet8(), 8), (resnet20(), 20), (resnet56(), 56)])
+def test_the_short_names_are_the_depths(model: ResNet, depth: int) -> None:
+    assert {k: v.shape for k, v in model.state_dict().items()} == {k: v.shape for k, v in resnet(depth).state_dict().items()}
+
+
+@pytest.mark.parametrize(("model", "blocks", "work"), [(resnet18(), [2, 2, 2, 2], 555_422_720), (resnet34(), [3, 4, 6, 3], 1_159_402_496)])
+def test_the_wide_ones_have_the_blocks_of_table_1_at_the_resolutions_of_small_images(model: ResNet, blocks: list[int], work: int) -> None:
+    assert [len(list(stage.children())) for stage in model.stages.children()] == blocks
+    assert work_per_image(Network(model, Spec(shape=(3, 32, 32), classes=10))) == work
+
+
+def test_the_keys_of_weights_are_those_that_saved_teachers_have() -> None:
+    keys = set(resnet(8).state_dict())
+    assert {"stem.0.weight", "stem.1.running_mean", "stages.0.0.conv1.weight", "stages.1.0.shortcut.1.bias", "classifier.bias"} <= keys
+    assert len(keys) == 56
 
 
 @pytest.mark.parametrize(("shape", "stages"), [((1, 28, 28), 3), ((3, 48, 40), 4), ((2, 7, 9), 1), ((1, 1, 1), 3)])

@@ -1,17 +1,22 @@
 """Residual networks for small images.
 
-"Deep Residual Learning for Image Recognition", He et al., 2016, https://arxiv.org/abs/1512.03385, sec. 4.2: three stages of n blocks with
-16, 32 and 64 channels make ResNet-(6n+2). The projection shortcut is a 1x1 convolution with BN where the shape changes.
+"Deep Residual Learning for Image Recognition", He et al., 2016, https://arxiv.org/abs/1512.03385. Sec. 4.2: three stages of n blocks with
+16, 32 and 64 channels make ResNet-(6n+2). Table 1: ResNet-18 and ResNet-34, here with the stem that data-free distillation gives them on
+CIFAR (a 3x3 convolution of stride 1, no max pool: DAFL, https://arxiv.org/abs/1904.01186). The projection shortcut is a 1x1 convolution
+with BN where the shape changes.
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tacit.core.errors import InputError
+from tacit.zoo.parts import average_pool, start_convolutions
 
-__all__ = ["ResNet", "resnet"]
+__all__ = ["ResNet", "resnet", "resnet8", "resnet18", "resnet20", "resnet34", "resnet56"]
 
 
 class _Block(nn.Module):
@@ -33,32 +38,52 @@ class _Block(nn.Module):
 class ResNet(nn.Module):
     """A residual network; features can be tapped at ``stem``, ``stages.0``, ``stages.1``, ... and ``pool``.
 
+    The first stage sees the images at full size, each further one at half the size of the one before.
+
     Args:
         depth: 6n + 2 for three stages of n blocks.
         classes: Number of classes.
         channels: Channels of the images.
         width: Channels of the first stage; they double at each further one.
         stages: Number of stages; with other than three the depth counts as if there were three.
+        blocks: Blocks of each stage, with `widths` in place of `depth`, `width` and `stages`.
+        widths: Channels of each stage.
+
+    Raises:
+        InputError: Where there is no such depth or number of stages, or `blocks` and `widths` don't describe the same stages.
     """
 
-    def __init__(self, depth: int = 8, classes: int = 10, channels: int = 3, width: int = 16, stages: int = 3) -> None:
+    def __init__(
+        self,
+        depth: int = 8,
+        classes: int = 10,
+        channels: int = 3,
+        width: int = 16,
+        stages: int = 3,
+        *,
+        blocks: Sequence[int] = (),
+        widths: Sequence[int] = (),
+    ) -> None:
         super().__init__()
         if depth < 8 or (depth - 2) % 6:
             raise InputError(f"depth: expected 6n + 2 (8, 14, 20, 32, 44, 56, ...), got {depth}")
-        blocks = (depth - 2) // 6
-        self.stem = nn.Sequential(nn.Conv2d(channels, width, 3, 1, 1, bias=False), nn.BatchNorm2d(width), nn.ReLU(inplace=True))
-        made, inputs = [], width
-        for stage in range(stages):
-            outputs = width * 2**stage
-            steps = [_Block(inputs if block == 0 else outputs, outputs, 2 if stage and block == 0 else 1) for block in range(blocks)]
+        if stages < 1:
+            raise InputError(f"stages: expected 1 or more, got {stages}")
+        if len(blocks) != len(widths):
+            raise InputError(f"blocks, widths: expected one number a stage in both, got {list(blocks)} and {list(widths)}")
+        if not blocks:
+            blocks, widths = [(depth - 2) // 6] * stages, [width * 2**stage for stage in range(stages)]
+        inputs = widths[0]
+        self.stem = nn.Sequential(nn.Conv2d(channels, inputs, 3, 1, 1, bias=False), nn.BatchNorm2d(inputs), nn.ReLU(inplace=True))
+        made = []
+        for stage, (count, outputs) in enumerate(zip(blocks, widths, strict=True)):
+            steps = [_Block(inputs if block == 0 else outputs, outputs, 2 if stage and block == 0 else 1) for block in range(count)]
             made.append(nn.Sequential(*steps))
             inputs = outputs
         self.stages = nn.Sequential(*made)
-        self.pool = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
+        self.pool = average_pool()
         self.classifier = nn.Linear(inputs, classes)
-        for module in self.modules():
-            if isinstance(module, nn.Conv2d):
-                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+        start_convolutions(self)
 
     def forward(self, x: Tensor) -> Tensor:
         logits: Tensor = self.classifier(self.pool(self.stages(self.stem(x))))
@@ -68,3 +93,28 @@ class ResNet(nn.Module):
 def resnet(depth: int = 8, classes: int = 10, channels: int = 3, width: int = 16, stages: int = 3) -> ResNet:
     """Return a `ResNet`: ``resnet(20)`` is ResNet-20, ``resnet(8, width=4, channels=1)`` a tiny grey one."""
     return ResNet(depth, classes, channels, width, stages)
+
+
+def resnet8(classes: int = 10, channels: int = 3) -> ResNet:
+    """Return ResNet-8: 16-32-64 channels, one block a stage."""
+    return resnet(8, classes, channels)
+
+
+def resnet20(classes: int = 10, channels: int = 3) -> ResNet:
+    """Return ResNet-20: 16-32-64 channels, three blocks a stage."""
+    return resnet(20, classes, channels)
+
+
+def resnet56(classes: int = 10, channels: int = 3) -> ResNet:
+    """Return ResNet-56: 16-32-64 channels, nine blocks a stage."""
+    return resnet(56, classes, channels)
+
+
+def resnet18(classes: int = 10, channels: int = 3) -> ResNet:
+    """Return ResNet-18 for small images: 64-128-256-512 channels, two blocks a stage."""
+    return ResNet(classes=classes, channels=channels, blocks=(2, 2, 2, 2), widths=(64, 128, 256, 512))
+
+
+def resnet34(classes: int = 10, channels: int = 3) -> ResNet:
+    """Return ResNet-34 for small images: 64-128-256-512 channels; 3, 4, 6 and 3 blocks."""
+    return ResNet(classes=classes, channels=channels, blocks=(3, 4, 6, 3), widths=(64, 128, 256, 512))
