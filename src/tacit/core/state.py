@@ -1,4 +1,4 @@
-"""Restoring modules whose parameters and buffers changed shape since they were built (canvases, banks)."""
+"""Modules put back to where they were: after a checkpoint, after painting, after a measurement."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Literal
 
 from torch import Tensor, nn
 
-__all__ = ["frozen_as_critic", "load_state"]
+__all__ = ["evaluation_mode", "frozen_as_critic", "load_state"]
 
 
 def load_state(module: nn.Module, state: Mapping[str, Tensor]) -> None:
@@ -44,3 +44,15 @@ def frozen_as_critic(student: nn.Module | None, mode: Literal["train", "eval"], 
             parameter.requires_grad_(flag)
         for buffer, before in buffers.items():
             buffer.copy_(before)
+
+
+@contextmanager
+def evaluation_mode(network: nn.Module) -> Iterator[None]:
+    """Put `network` into evaluation mode; each module has its own mode back afterwards, also after an exception."""
+    modes = {module: module.training for module in network.modules()}
+    network.eval()
+    try:
+        yield
+    finally:
+        for module, training in modes.items():
+            module.training = training

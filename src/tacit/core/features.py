@@ -1,0 +1,65 @@
+"""Features of images as a classifier sees them: what its last layer reads."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from tacit.core.device import Runtime
+from tacit.core.errors import InputError
+from tacit.core.network import Network
+from tacit.core.probe import Probe
+from tacit.core.state import evaluation_mode
+from tacit.core.taps import classifier_name
+
+__all__ = ["Seen", "penultimate", "watch"]
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What a network makes of N images, in fp32: penultimate `features` of shape (N, D), `logits` of shape (N, classes)."""
+
+    features: Tensor
+    logits: Tensor
+
+    @property
+    def labels(self) -> Tensor:
+        """The class that the network names, int64 of shape (N,)."""
+        return self.logits.argmax(dim=1)
+
+
+@torch.no_grad()
+def watch(network: Network, images: Tensor, runtime: Runtime, *, size: int = 256) -> Seen:
+    """Return features and logits of `images`, in evaluation mode and in fp32 whatever the run's precision; modes are put back.
+
+    The features are the input of the last linear layer or convolution that has as many outputs as there are classes. Where that is a map
+    of shape (N, D, H, W), its mean over the positions is taken, as the logits of such networks are the mean over them; other shapes are
+    flattened. Of an ensemble these are the features of its last member.
+
+    Args:
+        network: A classifier.
+        images: uint8, or float in [0, 1], of shape (N, C, H, W).
+        runtime: Where the network is.
+        size: Images a pass.
+
+    Raises:
+        InputError: Where there are no images, or the network has no such layer.
+    """
+    if not len(images):
+        raise InputError("expected at least one image, got none")
+    tap = f"{classifier_name(network)}:in"
+    features, logits = [], []
+    with evaluation_mode(network), Probe(network, taps=[tap]) as probe:
+        for part in torch.split(images, size):
+            signals = probe((part.float().div(255) if part.dtype == torch.uint8 else part).to(runtime.device))
+            found = signals.features[tap].float()
+            features.append(found.mean(dim=(2, 3)) if found.ndim == 4 else found.flatten(1))
+            logits.append(signals.logits)
+    return Seen(torch.cat(features), torch.cat(logits))
+
+
+def penultimate(network: Network, images: Tensor, runtime: Runtime) -> Tensor:
+    """Return the penultimate features of `images`, fp32 of shape (N, D); see `watch`."""
+    return watch(network, images, runtime).features
