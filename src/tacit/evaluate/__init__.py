@@ -1,5 +1,23 @@
-"""Evaluation on labelled images."""
+"""Evaluation: networks on labelled images, and sets of made images by their diversity and fidelity."""
 
+from tacit.core.features import Seen, penultimate, watch
+from tacit.core.similarity import duplicate_rate, pairwise_distance, subsample
+from tacit.evaluate.diversity import class_histogram
+from tacit.evaluate.fidelity import density_coverage, frechet_distance, precision_recall
 from tacit.evaluate.measures import Answers, agreement, predict
 
-__all__ = ["Answers", "agreement", "predict"]
+__all__ = [
+    "Answers",
+    "Seen",
+    "agreement",
+    "class_histogram",
+    "density_coverage",
+    "duplicate_rate",
+    "frechet_distance",
+    "pairwise_distance",
+    "penultimate",
+    "precision_recall",
+    "predict",
+    "subsample",
+    "watch",
+]

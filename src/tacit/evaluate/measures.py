@@ -11,6 +11,7 @@ from torch import Tensor
 from tacit.core.batch import Batch
 from tacit.core.device import Runtime
 from tacit.core.network import Network
+from tacit.core.state import evaluation_mode
 
 __all__ = ["Answers", "agreement", "predict"]
 
@@ -49,19 +50,14 @@ class Answers:
 @torch.no_grad()
 def predict(network: Network, batches: Iterable[Batch], runtime: Runtime) -> Answers:
     """Return the class that `network` names for every image, in evaluation mode; its modes are put back."""
-    modes = {module: module.training for module in network.modules()}
-    network.eval()
     said, labels = [], []
-    try:
+    with evaluation_mode(network):
         for batch in batches:
             with runtime.autocast():
                 logits = network(batch.images.to(runtime.device))
             said.append(logits.argmax(dim=1).cpu())
             if batch.targets is not None:
                 labels.append(batch.targets.cpu())
-    finally:
-        for module, training in modes.items():
-            module.training = training
     predicted = torch.cat(said)
     return Answers(predicted, torch.cat(labels) if labels else torch.full_like(predicted, -1), network.spec.classes)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -21,6 +20,7 @@ from tacit.verbs.base import ModelLike, Outcome, as_function, check_pair, find_m
 from tacit.verbs.choose import choose_method, method_named
 from tacit.verbs.learning import LearningVerb
 from tacit.verbs.pictures import pool_metrics, pool_warnings, save_samples
+from tacit.verbs.pools import find_pool, load_pool
 
 __all__ = ["Distill", "distill"]
 
@@ -136,20 +136,11 @@ class Distill(LearningVerb):
 
 
 def _stored_pool(folder: Path, teacher: Teacher, runtime: Runtime) -> Pool:
-    spec = teacher.spec
-    for inside in (folder, folder / "pool"):
-        if (inside / "pool.json").is_file():
-            pool = Pool.load(inside, device=runtime.device)
-            made_for, wanted = ((s.shape, s.classes) for s in (pool.spec, spec))
-            if made_for != wanted:
-                raise InputError(
-                    f"{inside} was made for images {made_for[0]} of {made_for[1]} classes, the teacher has {wanted[0]} and {wanted[1]}"
-                )
-            if json.loads((inside / "pool.json").read_text())["provenance"].get("teacher_sha256") != model_hash(teacher):
-                pool.columns.pop("logits", None)  # another teacher's answers
-            return pool
-    known = [kind.__name__ for kind in METHODS]
-    raise InputError(f"source: {folder} is no method, no pool folder, and not 'data'{nearest(str(folder), [*known, 'data'])}")
+    inside = find_pool(folder)
+    if inside is None:
+        known = [kind.__name__ for kind in METHODS]
+        raise InputError(f"source: {folder} is no method, no pool folder, and not 'data'{nearest(str(folder), [*known, 'data'])}")
+    return load_pool(inside, teacher, runtime)
 
 
 def _as_pool(source: Synthetic, teacher: Teacher, runtime: Runtime) -> Pool:

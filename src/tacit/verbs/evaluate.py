@@ -1,23 +1,28 @@
-"""`tacit evaluate`: how right a network is, and how far a student agrees with its teacher."""
+"""`tacit evaluate`: how right a network is, how far a student agrees with its teacher, how diverse and faithful a pool is."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, ClassVar
 
-from tacit.core.device import Clock
+from tacit.core.device import Clock, Runtime
 from tacit.core.errors import InputError
-from tacit.core.network import Network, count_parameters
-from tacit.data import load_data
-from tacit.evaluate import Answers, predict
+from tacit.core.network import Network, Spec, count_parameters
+from tacit.data import Data, load_data
+from tacit.evaluate import predict
+from tacit.synthesize import Pool
 from tacit.verbs.base import DataLike, ModelLike, Outcome, RunVerb, as_function, check_pair, data_option, find_model, model_option
+from tacit.verbs.pool_measures import measure_pool, pool_rows
+from tacit.verbs.pools import find_pool, load_pool
 
 __all__ = ["Evaluate", "evaluate"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluate(RunVerb):
-    """Measure a teacher, a student, or both on labelled images."""
+    """Measure a teacher, a student, or both on labelled images; and a pool of made images, by itself or beside those."""
 
     teacher: ModelLike | None = model_option()
     """The teacher; several make an ensemble."""
@@ -27,45 +32,100 @@ class Evaluate(RunVerb):
     """digits, a Hugging Face id, a folder, or package.module:callable."""
     split: str = "test"
     """Split of `data`."""
+    pool: Path | None = None
+    """A run or pool folder, whose images are measured by the teacher's features; beside `data`, where given."""
+    judge: ModelLike | None = model_option()
+    """Another network, whose features measure the pool too: a method that optimises the teacher's can't be judged by these alone."""
+    sample: int = 2048
+    """Most images of the pool, and of the data, that are compared; drawn by `seed`."""
 
     name: ClassVar[str] = "evaluate"
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.sample < 2:
+            raise InputError(f"sample: expected at least 2 images, got {self.sample}")
+
     def run(self) -> Outcome:
         """Measure; a run folder is written only where `out` names one."""
-        if self.teacher is None and self.student is None:
-            raise InputError("give a `teacher`, a `student`, or both")
-        if self.data is None:
-            raise InputError("data: say which images to measure on, as `--data digits`")
+        self._check_options()
         run = self.plan_run() if self.out is not None else None
         teacher = find_model(self.teacher) if self.teacher is not None else None
         student = find_model(self.student, teacher.spec if teacher else None) if self.student is not None else None
         spec = (teacher or student or _unreachable()).spec
         if teacher is not None and student is not None:
             check_pair(teacher.spec, student.spec)
-        runtime, clock = self.open_runtime(teacher, student), Clock()
-        held = load_data(self.data, self.split, spec).to(runtime.device)
-        answers: dict[str, Answers] = {}
+        judge = self._find_judge(spec)
+        runtime, clock = self.open_runtime(teacher, student, judge), Clock()
+        pool = self._find_pool(teacher, runtime) if teacher is not None else None
+        held = load_data(self.data, self.split, spec).to(runtime.device) if self.data is not None else None
+        networks = {role: network for role, network in (("teacher", teacher), ("student", student)) if network is not None}
+        metrics: dict[str, Any] = {"class_names": [spec.class_name(label) for label in range(spec.classes)]}
+        metrics |= {f"params_{role}": count_parameters(network) for role, network in networks.items()}
+        rows: list[tuple[str, str]] = []
         with clock("evaluation"):
-            for role, network in (("teacher", teacher), ("student", student)):
-                if network is not None:
-                    answers[role] = predict(network, held.batches(512), runtime)
-        metrics: dict[str, Any] = {"evaluation_images": len(held), "class_names": [spec.class_name(label) for label in range(spec.classes)]}
-        rows = [("images", f"{len(held):,}")]
-        for role, network in (("teacher", teacher), ("student", student)):
-            if network is not None:
-                metrics |= {f"{role}_accuracy": answers[role].accuracy, f"params_{role}": count_parameters(network)}
-                rows += [(f"{role} accuracy", f"{answers[role].accuracy:.2%}"), (f"{role} parameters", f"{count_parameters(network):,}")]
-                metrics["class_accuracy"] = answers[role].class_accuracy
-        if len(answers) == 2:
-            metrics["agreement"] = answers["student"].agreement(answers["teacher"])
-            metrics["confusion"] = answers["student"].confusion(answers["teacher"]) if spec.classes <= 100 else None
-            rows.append(("agreement", f"{metrics['agreement']:.2%}"))
+            if held is not None:
+                metrics |= _on_data(networks, held, runtime)
+                rows += _data_rows(metrics, networks)
+            if pool is not None and teacher is not None:
+                roles = {"teacher": teacher} if judge is None else {"teacher": teacher, "judge": judge}
+                metrics |= measure_pool(pool, roles, held, runtime, seed=self.seed, most=self.sample)
+                rows += pool_rows(metrics, spec)
         result = self.result(runtime, clock, metrics, images=None, selection=None)
         if run is not None:
             run.open(resume=self.resume, overwrite=self.overwrite)
             run.finish(result)
             rows.append(("run", str(run.folder)))
         return Outcome(folder=run.folder if run else None, result=result, rows=rows)
+
+    def _check_options(self) -> None:
+        if self.teacher is None and self.student is None:
+            raise InputError("give a `teacher`, a `student`, or both")
+        if self.pool is not None and self.teacher is None:
+            raise InputError("teacher: a pool is measured by the features of the network that it was made from; give a `teacher`")
+        if self.judge is not None and self.pool is None:
+            raise InputError("judge: it measures a pool; give a run or pool folder, as `--pool runs/synthesize`")
+        if self.data is None and (self.pool is None or self.student is not None):
+            raise InputError("data: say which images to measure on, as `--data digits`")
+
+    def _find_judge(self, spec: Spec) -> Network | None:
+        judge = find_model(self.judge, spec) if self.judge is not None else None
+        if judge is not None and judge.spec.shape != spec.shape:
+            raise InputError(f"judge: expected a network for images of shape {list(spec.shape)}, got one for {list(judge.spec.shape)}")
+        return judge
+
+    def _find_pool(self, teacher: Network, runtime: Runtime) -> Pool | None:
+        if self.pool is None:
+            return None
+        if teacher.spec.task != "classification":
+            raise InputError(f"pool: its measures are for classifiers, the teacher's task is {teacher.spec.task}; leave `pool` out")
+        inside = find_pool(Path(self.pool))
+        if inside is None:
+            raise InputError(f"pool: {self.pool} is no pool folder, nor a run folder with one: expected a pool.json that tacit wrote")
+        pool = load_pool(inside, teacher, runtime)
+        if not len(pool):
+            raise InputError(f"pool: {inside} holds no images")
+        return pool
+
+
+def _on_data(networks: Mapping[str, Network], held: Data, runtime: Runtime) -> dict[str, Any]:
+    """Return accuracies by role, and, of a teacher and a student, their agreement."""
+    answers = {role: predict(network, held.batches(512), runtime) for role, network in networks.items()}
+    metrics: dict[str, Any] = {"evaluation_images": len(held)}
+    for role, said in answers.items():
+        metrics |= {f"{role}_accuracy": said.accuracy, "class_accuracy": said.class_accuracy}
+    if len(answers) == 2:
+        metrics["agreement"] = answers["student"].agreement(answers["teacher"])
+        few = networks["teacher"].spec.classes <= 100
+        metrics["confusion"] = answers["student"].confusion(answers["teacher"]) if few else None
+    return metrics
+
+
+def _data_rows(metrics: Mapping[str, Any], roles: Iterable[str]) -> list[tuple[str, str]]:
+    rows = [("images", f"{metrics['evaluation_images']:,}")]
+    for role in roles:
+        rows += [(f"{role} accuracy", f"{metrics[f'{role}_accuracy']:.2%}"), (f"{role} parameters", f"{metrics[f'params_{role}']:,}")]
+    return rows + ([("agreement", f"{metrics['agreement']:.2%}")] if "agreement" in metrics else [])
 
 
 def _unreachable() -> Network:
