@@ -7,6 +7,8 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.conv import _ConvNd
+from torch.nn.modules.pooling import _AvgPoolNd, _MaxPoolNd
 
 from tacit.core.errors import InputError
 from tacit.core.network import Network
@@ -63,18 +65,22 @@ def classifier_name(network: Network) -> str:
 def classifier_rows(network: Network) -> Tensor:
     """Return the weights of that layer, one row a class, of shape (classes, features), detached; kernels are flattened."""
     _, layer = _classifier(network)
-    return layer.get_parameter("weight").detach().flatten(1)
+    weight = layer.weight
+    assert isinstance(weight, Tensor)
+    return weight.detach().flatten(1)
 
 
 def stage_names(network: Network) -> list[str]:
     """Return the dotted names of the modules that make the last feature map of each resolution, largest first.
 
-    Maps of one pixel don't count. For a ResNet these are its stages.
+    Maps of one pixel don't count, nor do layers that only rescale a map (norms, activations): a pre-activation net begins a stage with
+    those of the stage before. For a ResNet these are its stages.
     """
     last: dict[tuple[int, ...], str] = {}
 
-    def note(name: str, _: nn.Module, output: Tensor) -> None:
-        if output.ndim == 4 and max(output.shape[2:]) > 1:
+    def note(name: str, module: nn.Module, output: Tensor) -> None:
+        makes = isinstance(module, _ConvNd | _MaxPoolNd | _AvgPoolNd) or any(True for _ in module.children())
+        if makes and output.ndim == 4 and max(output.shape[2:]) > 1:
             last.pop(tuple(output.shape[2:]), None)
             last[tuple(output.shape[2:])] = name
 

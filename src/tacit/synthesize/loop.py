@@ -42,6 +42,7 @@ class Synthesizer:
         self.teacher, self.method, self.student = teacher, method, student
         self.runtime, self.generator = runtime, generator
         self.objective = method.objective(teacher)
+        self.objective.fit(teacher, student)
         initialise(self.objective, generator)
         self.needs = self.objective.needs
         if self.needs.student and student is None:
@@ -123,6 +124,15 @@ class Synthesizer:
         with self.runtime.autocast():
             shown = self.canvas.sample(Round(self.rounds, images or self.method.batch, None, self.generator))
         self.canvas.train()
+        return Batch(shown.float())
+
+    @torch.no_grad()
+    def peek(self, images: int, generator: torch.Generator) -> Batch:
+        """Return what `sample` would, by draws of the caller's `generator`; later rounds and samples don't notice."""
+        latent = self.canvas.latent
+        with frozen_as_critic(self.canvas, "train" if self.method.every else "eval", buffers_move=False), self.runtime.autocast():
+            shown = self.canvas.sample(Round(self.rounds, images, None, generator))
+        self.canvas.latent = latent
         return Batch(shown.float())
 
     def _view(self, look: Probe, watch: Probe, targets: Tensor | None, step: int) -> View:
