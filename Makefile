@@ -11,7 +11,7 @@ help:
 	@echo "make lint    ruff and mypy --strict"
 	@echo "make format  format the code"
 	@echo "make docs    build the guide into site/"
-	@echo "make bench   measure the demo over three seeds (what is there already is not run again)"
+	@echo "make bench   measure the demo over three seeds; SUITE=mnist: the methods on MNIST, hours (what is there is not run again)"
 
 $(BIN)/tacit: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -52,7 +52,7 @@ docs: $(VENV)/.docs
 	$(BIN)/mkdocs build --strict
 
 bench: $(VENV)/.test
-	$(BIN)/python -m benchmarks demo
+	$(BIN)/python -m benchmarks $(if $(SUITE),data_free --suite $(SUITE),demo)
 
 clean:
 	rm -rf $(VENV) site demo runs

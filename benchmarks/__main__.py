@@ -1,26 +1,61 @@
-"""`python -m benchmarks SUITE [--seeds 0 1 2]`: measure, keep each run as JSON as it ends, and write RESULTS.md from all that is there."""
+"""`python -m benchmarks SUITE ...`: measure, keep each run as JSON as it ends, and write RESULTS.md from all that is there."""
 
 from __future__ import annotations
 
 import argparse
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
 
-from benchmarks import demo, results, speed
+from benchmarks import data_free, demo, results, speed, teachers
+from benchmarks.places import HOME
+from tacit.core.errors import InputError
 
-SUITES = {"demo": demo.run, "speed": speed.run}
+__all__ = ["main"]
 
 
-def main() -> None:
-    """Run a suite; without one, list them."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("suite", nargs="?", choices=sorted(SUITES), help="what to measure; nothing: only write RESULTS.md anew")
-    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2], help="one run each; those that are there are not run again")
-    arguments = parser.parse_args()
-    if arguments.suite:
-        SUITES[arguments.suite](arguments.seeds)
-    else:
-        print(f"suites: {', '.join(sorted(SUITES))}")
-    results.write()
+def _demo(options: argparse.Namespace, home: Path) -> int:
+    demo.run(options.seeds)
+    return 0
+
+
+def _speed(options: argparse.Namespace, home: Path) -> int:
+    speed.run()
+    return 0
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of the command line."""
+    made = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    suites = made.add_subparsers(metavar="SUITE", help="without one, only RESULTS.md is written anew")
+    one = suites.add_parser("demo", help=demo.__doc__, description=demo.__doc__)
+    one.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2], help="one run each; those that are there are not run again")
+    one.set_defaults(action=_demo)
+    suites.add_parser("speed", help=speed.__doc__, description=speed.__doc__).set_defaults(action=_speed)
+    one = suites.add_parser("data_free", help=data_free.__doc__, description=data_free.__doc__)
+    data_free.add_arguments(one)
+    one.set_defaults(action=data_free.main)
+    one = suites.add_parser("teachers", help=teachers.__doc__, description=teachers.__doc__)
+    teachers.add_arguments(one)
+    one.set_defaults(action=teachers.main)
+    return made
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    """Run a suite; return 0 where all went well, 1 where a run failed, 2 where the input is wrong."""
+    options = parser().parse_args(words)
+    with tempfile.TemporaryDirectory() as temporary:  # of a smoke run nothing is kept
+        home = getattr(options, "out", None) or (Path(temporary) if getattr(options, "smoke", False) else HOME)
+        try:
+            failed = options.action(options, home) if "action" in options else 0
+        except InputError as error:
+            print(f"benchmarks: {error}", file=sys.stderr)
+            return 2
+        if not getattr(options, "list", False):
+            results.write(home)
+    return 1 if failed else 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

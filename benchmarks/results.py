@@ -7,21 +7,23 @@ from pathlib import Path
 from statistics import mean, median, stdev
 from typing import Any
 
-from benchmarks import demo, speed
+from benchmarks import demo, plots, speed, tables
+from benchmarks.places import HOME
 
 __all__ = ["write"]
 
-PAGE = Path(__file__).parent / "RESULTS.md"
 HEAD = """# Results
 
 Made by `python -m benchmarks` from the files in `results/`; don't edit by hand. Every figure is the last step; mean ± sd over seeds.
 """
 
 
-def write() -> None:
-    """Write RESULTS.md."""
-    PAGE.write_text(HEAD + _demo() + _speed())
-    print(f"wrote {PAGE}")
+def write(home: Path = HOME) -> None:
+    """Write RESULTS.md and its figures into `home`, from the JSON files in ``home/results``."""
+    plots.data_free(home)
+    page = home / "RESULTS.md"
+    page.write_text(HEAD + _demo() + _speed() + tables.data_free(home), encoding="utf-8")
+    print(f"wrote {page}")
 
 
 def _spread(values: list[float]) -> str:

@@ -26,8 +26,8 @@ MODELS: dict[str, dict[str, Any]] = {
 }
 
 
-def run(seeds: list[int]) -> None:
-    """Measure all; `seeds` means nothing here. A step is forward, backward and SGD on 128 images; the figures are medians."""
+def run() -> None:
+    """Measure all. A step is forward, backward and SGD on 128 images; the figures are medians."""
     cores = len(os.sched_getaffinity(0))
     steps = []
     for name, model in MODELS.items():

@@ -1,0 +1,197 @@
+"""Suites of data-free distillation: every method with the same teacher, student, optimiser and budget."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import tacit
+from benchmarks import runner, smoke
+from benchmarks.places import HOME, TEACHERS_HOME, all_data, checked_data
+from benchmarks.plans import Pair, Row, Suite, reference, slug
+from benchmarks.suites import SUITES
+from tacit.core.errors import InputError, nearest
+from tacit.core.models import model_hash
+
+__all__ = ["OWN", "add_arguments", "jobs", "main", "measure", "outcome_of", "record", "settings"]
+
+OWN = ("suite", "pair", "row", "student_steps", "curve", "teacher", "settings")
+"""What a kept run has over tacit's own result.json."""
+NEVER = 1e9
+"""Seconds between checkpoints: a run that is killed starts anew, so only the last one is of use."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    parser.add_argument("--suite", choices=sorted(SUITES), required=True, help="what is measured")
+    parser.add_argument("--methods", nargs="+", metavar="ROW", help="rows, by label; not given: all")
+    parser.add_argument("--pairs", nargs="+", metavar="PAIR", help="pairs of teacher and student; not given: all")
+    parser.add_argument("--seeds", nargs="+", type=int, metavar="SEED", help="not given: the suite's; the first of everything goes first")
+    parser.add_argument("--jobs", type=int, help="runs side by side, 0: in this process; not given: 2 on a CPU, 1 on a GPU, 0 with --smoke")
+    parser.add_argument("--data", type=Path, help="folder with mnist/ and cifar10/; not given: $TACIT_DATA, else ./data")
+    parser.add_argument("--out", type=Path, help="where results/, figures/ and RESULTS.md go; not given: benchmarks/")
+    parser.add_argument("--smoke", action="store_true", help="two steps of everything on generated data, to see that it runs")
+    parser.add_argument("--list", action="store_true", help="only say which runs there are, and which are done")
+
+
+def main(options: argparse.Namespace, home: Path) -> int:
+    """Run what is missing under `home`; return the number of runs that failed, or could not be started."""
+    suite = SUITES[options.suite]
+    made = _chosen(jobs(suite, home=home, data=options.data, seeds=options.seeds, small=options.smoke), suite, options)
+    if options.list:
+        for job in made:
+            print(f"{job.title}: {runner.state(job)}")
+        print(f"{sum(job.file.exists() for job in made)} of {len(made)} done")
+        return 0
+    if options.smoke:
+        smoke.prepare(suite, home)
+    else:
+        checked_data(options.data, suite.dataset)
+        if suite.device == "cuda" and not torch.cuda.is_available():
+            raise InputError(f"suite {suite.name}: expected a CUDA device, torch finds none here; try another suite, or --smoke")
+    ready = [job for job in made if job.file.exists() or Path(job.arguments["teacher"]).is_dir()]
+    for name in sorted({Path(job.arguments["teacher"]).name for job in made if job not in ready}):
+        print(f"no teacher {name}: its pairs are left out; make it with `python -m benchmarks teachers {name}`")
+    usual = 0 if options.smoke else 2 if suite.device == "cpu" else 1
+    side_by_side = usual if options.jobs is None else options.jobs
+    return len(made) - len(ready) + runner.run(ready, side_by_side=side_by_side, say=_say)
+
+
+def _chosen(made: Sequence[runner.Job], suite: Suite, options: argparse.Namespace) -> list[runner.Job]:
+    """Return the jobs of the rows and pairs that were asked for; `InputError` where one has no such name."""
+    kept = list(made)
+    for option, argument, known in (("methods", "row", [r.label for r in suite.rows]), ("pairs", "pair", [p.name for p in suite.pairs])):
+        wanted = getattr(options, option)
+        if wanted is None:
+            continue
+        for name in wanted:
+            if name.lower() not in (each.lower() for each in known):
+                raise InputError(f"--{option}: suite {suite.name} has no {argument} called {name!r}{nearest(name, known, most=20)}")
+        kept = [job for job in kept if job.arguments[argument].lower() in (name.lower() for name in wanted)]
+    return kept
+
+
+def jobs(
+    suite: Suite, *, home: Path = HOME, data: Path | None = None, seeds: Sequence[int] | None = None, small: bool = False
+) -> list[runner.Job]:
+    """Return every run of a suite: the first seed of everything, then the second.
+
+    Args:
+        suite: What is measured.
+        home: Where ``results/`` is, and for a smoke run all else.
+        data: The folder of all data.
+        seeds: Not given: the suite's.
+        small: Whether it is a smoke run.
+    """
+    place = home / "results" / "data_free" / suite.name
+    real, teachers = all_data(data), home.resolve() / "teachers" if small else TEACHERS_HOME
+    return [
+        runner.Job(
+            title=f"{suite.name}/{pair.name} {row.label}, seed {seed}",
+            file=(place / pair.name / f"{slug(row.label)}-seed{seed}.json").resolve(),
+            work="benchmarks.data_free:measure",
+            arguments={
+                "suite": suite.name,
+                "pair": pair.name,
+                "row": row.label,
+                "seed": seed,
+                "smoke": small,
+                "data": str(smoke.data_of(home) if small else real),
+                "teacher": str(teachers / pair.teacher),
+            },
+            settings=settings(smoke.shrunk(suite) if small else suite, pair, smoke.small(row) if small else row),
+            threads=1 if suite.device == "cpu" else None,
+        )
+        for seed in ((smoke.shrunk(suite) if small else suite).seeds if seeds is None else seeds)
+        for pair in suite.pairs
+        for row in suite.on(pair)
+    ]
+
+
+def measure(arguments: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    """Do one run; return what is kept of it."""
+    suite = SUITES[arguments["suite"]]
+    pair = next(pair for pair in suite.pairs if pair.name == arguments["pair"])
+    row = next(row for row in suite.rows if row.label == arguments["row"])
+    if arguments["smoke"]:
+        suite, row = smoke.shrunk(suite), smoke.small(row)
+    data, teacher = Path(arguments["data"]), Path(arguments["teacher"])
+    outcome = outcome_of(suite, pair, row, seed=arguments["seed"], data=data, teacher=teacher, folder=folder / "run")
+    return record(outcome, suite, pair, row, teacher)
+
+
+def outcome_of(suite: Suite, pair: Pair, row: Row, *, seed: int, data: Path, teacher: Path, folder: Path) -> tacit.Outcome:
+    """Run one row.
+
+    Args:
+        suite: Gives training, budget, and whatever the row has not of its own.
+        pair: Teacher and student.
+        row: What is done.
+        seed: Of every random draw.
+        data: The folder of all data.
+        teacher: Its folder.
+        folder: The run folder; the pool, where one was made, is in ``pool/``.
+    """
+    steps = row.steps or suite.training.steps
+    shared: dict[str, Any] = {
+        "data": str(data / suite.dataset.folder),
+        "training": replace(suite.training, steps=steps),
+        "augmentation": row.augmentation or suite.augmentation,
+        "evaluations": suite.evaluations,
+        "device": suite.device,
+        "seed": seed,
+        "checkpoint_seconds": NEVER,
+        "out": folder,
+    }
+    student = reference(pair.student, pair.kwargs, suite.dataset.spec)
+    if row.labels:
+        return tacit.train(model=student, **shared)
+    taught = {**shared, "teacher": str(teacher), "student": student, "objective": row.objective or suite.objective}
+    if row.method is None:
+        return tacit.distill(source="data", **taught)
+    seconds = row.max_seconds or suite.max_seconds
+    return tacit.distill(method=row.method, max_images=row.max_images, max_seconds=seconds, **taught)
+
+
+def settings(suite: Suite, pair: Pair, row: Row) -> dict[str, Any]:
+    """Return all that decides a run but its seed, as plain values."""
+    return {
+        "teacher": pair.teacher,
+        "student": {"factory": pair.student, "kwargs": dict(pair.kwargs)},
+        "method": row.method.config() if row.method else None,
+        "objective": None if row.labels else row.objective or suite.objective,
+        "augmentation": row.augmentation or suite.augmentation,
+        "training": asdict(replace(suite.training, steps=row.steps or suite.training.steps)),
+        "max_seconds": (row.max_seconds or suite.max_seconds) if row.budgeted else None,
+        "max_images": row.max_images,
+    }
+
+
+def record(outcome: tacit.Outcome, suite: Suite, pair: Pair, row: Row, teacher: Path) -> dict[str, Any]:
+    """Return what is kept of a run: result.json, what was run, the steps that were taken, and accuracy over budgeted seconds."""
+    assert outcome.folder is not None
+    lines = [json.loads(line) for line in (outcome.folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+    curve = [[round(line["seconds"], 3), line["student_accuracy"]] for line in lines if line["kind"] == "evaluation"]
+    seconds = outcome.result["seconds"]
+    end = [round(seconds["synthesis"] + seconds["training"], 3), outcome.metrics["student_accuracy"]]
+    checkpoint = torch.load(outcome.folder / "checkpoint" / "state.pt", map_location="cpu", weights_only=True)
+    return {
+        "suite": suite.name,
+        "pair": pair.name,
+        "row": row.label,
+        **outcome.result,
+        "student_steps": checkpoint["step"],
+        "curve": curve if curve and curve[-1] == end else [*curve, end],
+        "teacher": {"name": pair.teacher, "sha256": model_hash(tacit.load(teacher))},
+        "settings": settings(suite, pair, row),
+    }
+
+
+def _say(outcome: Mapping[str, Any]) -> str:
+    return f"{100 * outcome['metrics']['student_accuracy']:.2f} % after {outcome['student_steps']:,} student steps"

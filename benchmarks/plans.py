@@ -1,0 +1,148 @@
+"""What a suite is made of: plain data, no work."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from tacit.core.models import ModelRef
+from tacit.core.network import Spec
+from tacit.data import Augmentation
+from tacit.distill import Training
+from tacit.distill.objectives import Terms
+from tacit.synthesize import Method
+
+__all__ = ["Dataset", "Pair", "Published", "Row", "Suite", "TeacherPlan", "reference", "slug"]
+
+
+def slug(text: str) -> str:
+    """Return `text` as part of a file's name."""
+    return re.sub(r"[^A-Za-z0-9.]+", "-", text).strip("-")
+
+
+def reference(factory: str, kwargs: Mapping[str, Any], spec: Spec) -> ModelRef:
+    """Return where an untrained network is, and what it expects."""
+    return ModelRef(
+        path=factory, kwargs=dict(kwargs), **{name: getattr(spec, name) for name in ("shape", "classes", "mean", "std", "names")}
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dataset:
+    """Real data: only teachers and the rows that say so learn from them, and all are measured on ``test``."""
+
+    folder: str
+    """Name of the folder, under the folder of all data, that holds train.parquet and test.parquet."""
+    column: str
+    """Name of the column of images, as on the hub."""
+    spec: Spec
+    train: str
+    """The training images in words."""
+    test: str
+    """The test images in words."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TeacherPlan:
+    """How a teacher is trained."""
+
+    factory: str
+    kwargs: Mapping[str, Any]
+    dataset: Dataset
+    training: Training
+    augmentation: Augmentation
+    aim: float
+    """Test accuracy below which it is not good enough to be measured against, in %."""
+    device: Literal["cpu", "cuda"] = "cpu"
+    max_seconds: float | None = None
+
+    @property
+    def model(self) -> ModelRef:
+        """The untrained network."""
+        return reference(self.factory, self.kwargs, self.dataset.spec)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pair:
+    """A teacher and the student that learns from it."""
+
+    name: str
+    teacher: str
+    """Name of its folder under teachers/."""
+    student: str
+    """``package.module:factory``."""
+    kwargs: Mapping[str, Any] = field(default_factory=dict)
+    """Arguments of the student's factory."""
+    title: str
+    """Both in words."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Published:
+    """A figure that somebody else reports."""
+
+    value: float
+    """Test accuracy in %."""
+    pair: str
+    """Teacher -> student."""
+    source: str
+    """Who reports it, and where."""
+    mark: Literal["", "[M]", "[U]"] = ""
+    """[M]: remembered and not verified; [U]: unverified."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One way of teaching the student; the same everywhere but where a field says otherwise."""
+
+    label: str
+    method: Method | None = None
+    """How samples are made; None: the student learns from real data."""
+    labels: bool = False
+    """With real data: whether it learns from their labels, without the teacher."""
+    objective: Terms | None = None
+    """What the student minimises, where the paper has its own; None: the suite's."""
+    augmentation: Augmentation | None = None
+    """None: the suite's."""
+    max_images: int | None = None
+    """Most images that a growing pool keeps."""
+    max_seconds: float | None = None
+    """Another budget than the suite's; the table says so."""
+    steps: int | None = None
+    """Other student steps than the suite's; the table says so."""
+    pairs: tuple[str, ...] = ()
+    """The pairs it is run on; empty: all."""
+    published: tuple[Published, ...] = ()
+    smoke: Mapping[str, Any] = field(default_factory=dict)
+    """Fields of the method in a smoke run, over the usual small ones."""
+
+    @property
+    def budgeted(self) -> bool:
+        """Whether the budget of seconds holds; real data are only there to compare, for all of the steps."""
+        return self.method is not None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Suite:
+    """Rows that can be compared: the same teacher, student, optimiser and budget for all."""
+
+    name: str
+    title: str
+    dataset: Dataset
+    pairs: tuple[Pair, ...]
+    rows: tuple[Row, ...]
+    max_seconds: float
+    """Seconds of synthesis and training together. A run ends with them or with the last of `training.steps`, whichever comes first."""
+    training: Training
+    objective: Terms = "kd=1"
+    augmentation: Augmentation = "shift"
+    device: Literal["cpu", "cuda"] = "cpu"
+    seeds: tuple[int, ...] = (0, 1, 2)
+    evaluations: int = 20
+    """Points of a curve, were all of the steps taken."""
+
+    def on(self, pair: Pair) -> tuple[Row, ...]:
+        """Return the rows that are run on `pair`."""
+        return tuple(row for row in self.rows if not row.pairs or pair.name in row.pairs)

@@ -1,0 +1,168 @@
+"""Jobs, each a process of its own that leaves one JSON file as it ends: what every suite of the benchmarks shares.
+
+A job names the function that does its work, ``package.module:function``. That function is called as ``work(arguments, folder)`` with plain
+values and an empty folder, thrown away afterwards, and returns what the JSON file keeps.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import io
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from tacit.core.files import read_json, write_file
+from tacit.core.models import import_object
+
+__all__ = ["Job", "run", "state"]
+
+ROOT = Path(__file__).resolve().parents[1]
+LAST_LINES = 25
+"""Lines of a failed process's output that are shown."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """One run.
+
+    Args:
+        title: For the lines that are printed.
+        file: The JSON file that it leaves; a job whose file is there is not run again.
+        work: ``package.module:function``.
+        arguments: What the function is given; plain values, that JSON can hold.
+        settings: All that decides the outcome but the seed, as the JSON file has it under ``settings``; empty: not compared.
+        threads: OMP_NUM_THREADS of its process; None: as torch or tacit choose.
+    """
+
+    title: str
+    file: Path
+    work: str
+    arguments: Mapping[str, Any]
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    threads: int | None = 1
+
+
+def state(job: Job) -> Literal["done", "done with other settings", "to do"]:
+    """Return what the job's file says of it."""
+    if not job.file.exists():
+        return "to do"
+    kept = read_json(job.file).get("settings")
+    return "done with other settings" if job.settings and kept != json.loads(json.dumps(job.settings)) else "done"
+
+
+def run(jobs: Sequence[Job], *, side_by_side: int = 1, say: Callable[[Mapping[str, Any]], str] = lambda outcome: "done") -> int:
+    """Run the jobs whose file is missing, in order; a job that fails prints its error and does not stop the others.
+
+    Args:
+        jobs: In the order in which they are started.
+        side_by_side: Processes at the same time; 0: none, all is done in this process.
+        say: Puts an outcome into a few words.
+
+    Returns:
+        The number of jobs that failed.
+    """
+    waiting = []
+    for job in jobs:
+        found = state(job)
+        if found == "to do":
+            waiting.append(job)
+        elif found != "done":
+            print(f"{job.title}: {found}; delete {_short(job.file)} to run it again")
+    print(f"{len(waiting)} of {len(jobs)} runs to do", flush=True)
+    if not waiting:
+        return 0
+    if side_by_side < 1:
+        return sum(_finish(job, *_here(job), say) for job in waiting)
+    children: set[subprocess.Popen[str]] = set()
+    with ThreadPoolExecutor(side_by_side) as pool:
+        futures = {pool.submit(_apart, job, children): job for job in waiting}
+        try:
+            return sum(_finish(futures[future], *future.result(), say) for future in as_completed(futures))
+        except BaseException:  # above all Ctrl-C: nothing is left running, what has ended is kept
+            pool.shutdown(wait=False, cancel_futures=True)
+            for child in list(children):
+                child.kill()
+            raise
+
+
+def _finish(job: Job, seconds: float, error: str, say: Callable[[Mapping[str, Any]], str]) -> bool:
+    """Print how a job ended; return whether it failed."""
+    if error:
+        print(f"{job.title}: FAILED after {seconds:.0f} s\n{error}", file=sys.stderr, flush=True)
+        return True
+    print(f"{job.title}: {say(read_json(job.file))} ({seconds:.0f} s)", flush=True)
+    return False
+
+
+def _here(job: Job) -> tuple[float, str]:
+    start = time.perf_counter()
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            with contextlib.redirect_stderr(io.StringIO()):
+                _perform(job.work, job.arguments, Path(folder), job.file)
+        except Exception:  # the others go on, whatever it was
+            return time.perf_counter() - start, traceback.format_exc()
+    return time.perf_counter() - start, ""
+
+
+def _apart(job: Job, children: set[subprocess.Popen[str]]) -> tuple[float, str]:
+    environment = {name: value for name, value in os.environ.items() if name != "OMP_NUM_THREADS"}
+    environment |= {"OMP_NUM_THREADS": str(job.threads)} if job.threads else {}
+    environment["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), environment.get("PYTHONPATH")]))
+    start = time.perf_counter()
+    with tempfile.TemporaryDirectory() as folder, Path(folder, "output").open("w+", encoding="utf-8") as output:
+        words = [
+            sys.executable,
+            "-m",
+            "benchmarks.runner",
+            job.work,
+            json.dumps(dict(job.arguments)),
+            str(Path(folder, "work")),
+            str(job.file),
+        ]
+        child = subprocess.Popen(words, env=environment, stdout=output, stderr=subprocess.STDOUT, text=True)
+        children.add(child)
+        code = child.wait()
+        children.discard(child)
+        output.seek(0)
+        said = output.read().splitlines()[-LAST_LINES:]
+    seconds = time.perf_counter() - start
+    return seconds, "" if code == 0 else "\n".join([*said, f"(exit code {code})"])
+
+
+def _perform(work: str, arguments: Mapping[str, Any], folder: Path, file: Path) -> None:
+    """Do the work and keep what it returns; the file appears whole, or not at all."""
+    folder.mkdir(parents=True, exist_ok=True)
+    function: Callable[[Mapping[str, Any], Path], dict[str, Any]] = import_object(work)
+    kept = [f"{json.dumps(key)}: {json.dumps(value, allow_nan=False)}" for key, value in function(arguments, folder).items()]
+    write_file(file, "{\n" + ",\n".join(kept) + "\n}\n")  # one key a line, so that a change can be read
+
+
+def _short(path: Path) -> str:
+    return str(path.relative_to(ROOT)) if path.is_relative_to(ROOT) else str(path)
+
+
+def main() -> None:
+    """Do one job in this process: ``python -m benchmarks.runner WORK ARGUMENTS FOLDER FILE``."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("work")
+    parser.add_argument("arguments", type=json.loads)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("file", type=Path)
+    given = parser.parse_args()
+    _perform(given.work, given.arguments, given.folder, given.file)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,179 @@
+"""The suites, the teachers and the data: all that is measured, as plain data. A method joins a suite by one `Row`."""
+
+from __future__ import annotations
+
+from benchmarks.plans import Dataset, Pair, Row, Suite, TeacherPlan
+from benchmarks.published import published
+from tacit.core.network import Spec
+from tacit.distill import Training
+from tacit.synthesize import DFAD, AdaptiveDeepInversion, DeepInversion, Gaussian
+
+__all__ = ["DATASETS", "SUITES", "TEACHERS"]
+
+MNIST = Dataset(
+    folder="mnist",
+    column="image",
+    spec=Spec(shape=(1, 28, 28), classes=10, mean=(0.1307,), std=(0.3081,), names=tuple("0123456789")),
+    train="MNIST train (60,000)",
+    test="MNIST test (10,000)",
+)
+CIFAR10 = Dataset(
+    folder="cifar10",
+    column="img",
+    spec=Spec(
+        shape=(3, 32, 32),
+        classes=10,
+        mean=(0.4914, 0.4822, 0.4465),
+        std=(0.247, 0.2435, 0.2616),
+        names=("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"),
+    ),
+    train="CIFAR-10 train, AVIF q65 (50,000, lossy: not plain CIFAR-10)",
+    test="CIFAR-10 test (10,000, exact)",
+)
+DATASETS = {dataset.folder: dataset for dataset in (MNIST, CIFAR10)}
+
+_DIGITS = Training(steps=2800, lr=0.1, warmup=200, weight_decay=5e-4)
+TEACHERS = {
+    "mnist-resnet8": TeacherPlan(
+        factory="tacit.zoo:resnet",
+        kwargs={"depth": 8, "channels": 1},
+        dataset=MNIST,
+        training=_DIGITS,
+        augmentation="shift",
+        aim=99.2,
+    ),
+    "mnist-lenet5": TeacherPlan(
+        factory="tacit.zoo:lenet5",
+        kwargs={},
+        dataset=MNIST,
+        training=_DIGITS,
+        augmentation="shift",
+        aim=98.9,
+    ),
+    "cifar10-resnet20": TeacherPlan(
+        factory="tacit.zoo:resnet",
+        kwargs={"depth": 20},
+        dataset=CIFAR10,
+        training=Training(steps=11_700, lr=0.2, warmup=600, weight_decay=5e-4),
+        augmentation="shift-flip",
+        aim=90.0,
+    ),
+    "cifar10-wrn40-2": TeacherPlan(
+        factory="tacit.zoo:wrn40_2",
+        kwargs={},
+        dataset=CIFAR10,
+        training=Training(steps=9_800, batch=512, lr=0.4, warmup=490, weight_decay=5e-4),  # 100 epochs
+        augmentation="shift-flip",
+        aim=93.5,
+        device="cuda",
+        max_seconds=440,
+    ),
+}
+
+
+def _baselines(dataset: str, noise: Gaussian) -> tuple[Row, ...]:
+    """Return the rows without which no figure can be read."""
+    return (
+        Row(label="real", labels=True, published=published(dataset, "real")),
+        Row(label="kd-real", published=published(dataset, "kd-real")),
+        Row(label="noise", method=noise, published=published(dataset, "noise")),
+    )
+
+
+SUITES = {
+    suite.name: suite
+    for suite in (
+        Suite(
+            name="mnist",
+            title="MNIST on a CPU",
+            dataset=MNIST,
+            pairs=(
+                Pair(
+                    name="resnet8",
+                    teacher="mnist-resnet8",
+                    student="tacit.zoo:resnet",
+                    kwargs={"depth": 8, "channels": 1, "width": 8},
+                    title="ResNet-8 of 16 channels -> ResNet-8 of 8",
+                ),
+                Pair(name="lenet5", teacher="mnist-lenet5", student="tacit.zoo:lenet5_half", title="LeNet-5 -> LeNet-5-half"),
+            ),
+            rows=(
+                *_baselines("mnist", Gaussian(warmup=40)),
+                Row(
+                    label="DeepInversion",
+                    method=DeepInversion(steps=100, lr=0.1, bn=1.0, warmup=12),
+                    pairs=("resnet8",),
+                    published=published("mnist", "DeepInversion"),
+                ),
+                Row(
+                    label="AdaptiveDeepInversion",
+                    method=AdaptiveDeepInversion(steps=100, lr=0.1, bn=1.0, warmup=8, every=200),
+                    pairs=("resnet8",),
+                    published=published("mnist", "AdaptiveDeepInversion"),
+                ),
+                Row(
+                    label="DFAD",
+                    method=DFAD(batch=128, latent=100, width=32),
+                    objective="l1=1",
+                    published=published("mnist", "DFAD"),
+                ),
+            ),
+            max_seconds=300,
+            training=Training(steps=3000, batch=128, lr=0.1, weight_decay=5e-4),
+        ),
+        Suite(
+            name="cifar10-cpu",
+            title="CIFAR-10 on a CPU",
+            dataset=CIFAR10,
+            pairs=(
+                Pair(
+                    name="resnet20-resnet8",
+                    teacher="cifar10-resnet20",
+                    student="tacit.zoo:resnet",
+                    kwargs={"depth": 8},
+                    title="ResNet-20 -> ResNet-8",
+                ),
+            ),
+            rows=(
+                *_baselines("cifar10", Gaussian(warmup=40)),
+                Row(
+                    label="DFAD",
+                    method=DFAD(batch=128),
+                    objective="l1=1",
+                    published=published("cifar10", "DFAD"),
+                ),
+            ),
+            max_seconds=1500,
+            training=Training(steps=6000, batch=128, lr=0.1, weight_decay=5e-4),
+            augmentation="shift-flip",
+            seeds=(0, 1),
+        ),
+        Suite(
+            name="cifar10-gpu",
+            title="CIFAR-10 on a GPU",
+            dataset=CIFAR10,
+            pairs=(
+                Pair(
+                    name="wrn40-2-wrn16-1",
+                    teacher="cifar10-wrn40-2",
+                    student="tacit.zoo:wrn16_1",
+                    title="WRN-40-2 -> WRN-16-1",
+                ),
+            ),
+            rows=(
+                *_baselines("cifar10", Gaussian(warmup=100)),
+                Row(
+                    label="DFAD",
+                    method=DFAD(),
+                    objective="l1=1",
+                    published=published("cifar10", "DFAD"),
+                ),
+            ),
+            max_seconds=360,
+            training=Training(steps=20_000, batch=256, lr=0.2, weight_decay=1e-4),
+            augmentation="shift-flip",
+            device="cuda",
+            seeds=(0,),
+        ),
+    )
+}

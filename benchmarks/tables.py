@@ -1,0 +1,177 @@
+"""The tables of RESULTS.md on data-free distillation, made from the JSON files; `suites` only says which runs are missing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import mean, stdev
+from typing import Any
+
+from benchmarks.places import TEACHERS_HOME
+from benchmarks.plans import Pair, Published, Row, Suite
+from benchmarks.suites import SUITES, TEACHERS
+from tacit.core.files import read_json
+
+__all__ = ["Line", "data_free", "lines_of", "spread"]
+
+NOT_YET = "not run yet"
+Record = dict[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Line:
+    """All that is known of one row on one pair.
+
+    Args:
+        label: The row's.
+        runs: What its runs left, by seed.
+        row: What the suite says of it; None where it has no such row any more.
+    """
+
+    label: str
+    runs: dict[int, Record]
+    row: Row | None
+
+    @property
+    def accuracies(self) -> list[float]:
+        """Accuracy of each run in %, last step."""
+        return [100 * run["metrics"]["student_accuracy"] for run in self.runs.values()]
+
+    @property
+    def accuracy(self) -> float:
+        """Their mean; below all others where there is no run."""
+        return mean(self.accuracies) if self.runs else -1.0
+
+
+def lines_of(suite: Suite, pair: Pair, home: Path) -> list[Line]:
+    """Return the rows of a pair, the best first, those without a run last."""
+    rows = {row.label: row for row in suite.on(pair)}
+    found: dict[str, dict[int, Record]] = {label: {} for label in rows}
+    for file in sorted((home / "results" / "data_free" / suite.name / pair.name).glob("*.json")):
+        run = read_json(file)
+        found.setdefault(run["row"], {})[run["seed"]] = run
+    lines = [Line(label=label, runs=dict(sorted(runs.items())), row=rows.get(label)) for label, runs in found.items()]
+    return sorted(lines, key=lambda line: -line.accuracy)
+
+
+def spread(values: Sequence[float], form: str = ".2f") -> str:
+    """Return mean ± sd of several values, one value as it is, or a dash."""
+    if not values:
+        return "-"
+    return f"{mean(values):{form}} ± {stdev(values):{form}}" if len(values) > 1 else f"{values[0]:{form}}"
+
+
+def data_free(home: Path) -> str:
+    """Return the section on all suites; figures are looked for in ``home/figures``."""
+    return "\n## Data-free distillation\n" + "".join(_suite(suite, home) for suite in SUITES.values())
+
+
+def _suite(suite: Suite, home: Path) -> str:
+    training = suite.training
+    text = f"""
+### {suite.name}: {suite.title}
+
+`python -m benchmarks data_free --suite {suite.name}`. Each run: at most {suite.max_seconds:,.0f} s of synthesis and training together
+and {training.steps:,} student steps of {training.batch} images, whichever ends first; {training.optimizer}, learning rate {training.lr:g},
+{training.schedule}, weight decay {training.weight_decay:g}; augmentation {suite.augmentation}; objective {_objective(suite.objective)}.
+`real` (labels, no teacher) and `kd-real` (teacher on real images) take all of the steps, however long that is; they learn from
+{suite.dataset.train}, as the teacher did. No other row sees a training image. Accuracy in % on {suite.dataset.test}, last step.
+"""
+    return text + "".join(_pair(suite, pair, home) for pair in suite.pairs)
+
+
+def _pair(suite: Suite, pair: Pair, home: Path) -> str:
+    lines = lines_of(suite, pair, home)
+    runs = [run for line in lines for run in line.runs.values()]
+    seeds = sorted({*suite.seeds, *(run["seed"] for run in runs)})
+    head = ["", *(f"seed {seed}" for seed in seeds), "mean ± sd", "agreement", "student steps", "images synthesized"]
+    head += ["seconds: synthesis / training", "device", "published, on which pair"]
+    figure = home / "figures" / f"{suite.name}-{pair.name}.png"
+    picture = f"\n![Accuracy over seconds, {suite.name}, {pair.title}](figures/{figure.name})\n" if runs and figure.is_file() else ""
+    rows = "\n".join(_cells(line, seeds, suite.seeds) for line in lines)
+    return f"""
+#### {pair.title}
+
+{_teacher(pair, runs)}
+
+| {" | ".join(head)} |
+|---|{"---:|" * (len(head) - 2)}---|
+{rows}
+{_notes(suite, lines)}{picture}"""
+
+
+def _teacher(pair: Pair, runs: Sequence[Record]) -> str:
+    """Return a line on the teacher: by the runs themselves, else by the folder that is kept of it."""
+    plan = TEACHERS[pair.teacher]
+    hashes = sorted({run["teacher"]["sha256"][:12] for run in runs})
+    known = {run["metrics"]["teacher_accuracy"] for run in runs} - {None}
+    kept = TEACHERS_HOME / pair.teacher / "result.json"
+    if not known and kept.is_file():
+        known = {read_json(kept)["metrics"]["student_accuracy"]}
+    said = " and ".join(f"{100 * accuracy:.2f} %" for accuracy in sorted(known)) or NOT_YET
+    sizes = {(run["metrics"]["params_teacher"], run["metrics"]["params_student"]) for run in runs if run["metrics"]["params_teacher"]}
+    counted = "".join(f" Parameters: {theirs:,} -> {ours:,} ({theirs / ours:.1f} times fewer)." for theirs, ours in sorted(sizes))
+    warning = f" **Not the same teacher everywhere: {', '.join(hashes)}.**" if len(hashes) > 1 else ""
+    return f"Teacher `teachers/{pair.teacher}`, trained on {plan.dataset.train}: {said}.{counted}{warning}"
+
+
+def _cells(line: Line, seeds: Iterable[int], wanted: Sequence[int]) -> str:
+    runs = list(line.runs.values())
+    cells = [f"`{line.label}`" + ("" if line.row else " (no longer in the suite)")]
+    for seed in seeds:
+        run = line.runs.get(seed)
+        cells.append(f"{100 * run['metrics']['student_accuracy']:.2f}" if run else NOT_YET if seed in wanted else "-")
+    agreed = [100 * run["metrics"]["agreement"] for run in runs if run["metrics"]["agreement"] is not None]
+    cells += [spread(line.accuracies), f"{mean(agreed):.2f}" if agreed else "-"]
+    made = [run["images_synthesized"] for run in runs if run["images_synthesized"]]
+    cells += [f"{mean(run['student_steps'] for run in runs):,.0f}" if runs else "-", f"{mean(made):,.0f}" if made else "-"]
+    spent = [f"{mean(run['seconds'][kind] for run in runs):,.0f}" for kind in ("synthesis", "training") if runs]
+    devices = sorted({f"{run['device']}, {run['precision']}" for run in runs})
+    cells += [" / ".join(spent) or "-", "; ".join(devices) or "-", _published(line.row.published if line.row else ())]
+    return f"| {' | '.join(cells)} |"
+
+
+def _published(figures: Sequence[Published]) -> str:
+    return "; ".join(f"{figure.value:.2f}{' ' + figure.mark if figure.mark else ''} ({figure.pair})" for figure in figures) or "-"
+
+
+def _objective(terms: Any) -> str:
+    return f"`{terms}`" if isinstance(terms, str) else "`" + ", ".join(str(dict(term)) for term in terms) + "`"
+
+
+def _notes(suite: Suite, lines: Sequence[Line]) -> str:
+    """Return what must be known to read the table: what is missing, what differs, who published."""
+    notes = []
+    missing = {line.label: [seed for seed in suite.seeds if seed not in line.runs] for line in lines if line.row}
+    if absent := [f"`{label}` (seed {', '.join(map(str, seeds))})" for label, seeds in missing.items() if seeds]:
+        notes.append(f"Not run yet: {', '.join(absent)}.")
+    for line in lines:
+        kept = [run["settings"] for run in line.runs.values()]
+        if any(settings != kept[0] for settings in kept):
+            notes.append(f"**`{line.label}`: its seeds were run with different settings.**")
+        if kept:
+            notes += _differences(suite, line.label, kept[0])
+    figures = [figure for line in lines if line.row for figure in line.row.published]
+    if figures:
+        by_source: dict[str, set[str]] = {}
+        for figure in figures:
+            by_source.setdefault(figure.source, set()).add(f"{figure.value:.2f}")
+        sources = "; ".join(f"{', '.join(sorted(values))} by {source}" for source, values in by_source.items())
+        marks = " [M]: remembered, not verified; [U]: unverified." if any(figure.mark for figure in figures) else ""
+        notes.append(f"Published figures: their own budgets, often the best epoch on the test set; {sources}.{marks}")
+    return "".join(f"\n{note}\n" for note in notes)
+
+
+def _differences(suite: Suite, label: str, settings: Record) -> list[str]:
+    """Return a note for each thing in which a row was run otherwise than the suite says."""
+    found = []
+    if settings["objective"] not in (None, suite.objective):
+        found.append(f"objective {_objective(settings['objective'])}")
+    if settings["augmentation"] != suite.augmentation:
+        found.append(f"augmentation {settings['augmentation']}")
+    if settings["max_seconds"] not in (None, suite.max_seconds):
+        found.append(f"a budget of {settings['max_seconds']:,.0f} s")
+    if settings["training"]["steps"] != suite.training.steps:
+        found.append(f"{settings['training']['steps']:,} steps")
+    return [f"`{label}` has of its own: {', '.join(found)}."] if found else []

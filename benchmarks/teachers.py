@@ -1,0 +1,102 @@
+"""Teachers of the benchmarks, kept as model folders: a figure without its teacher can't be repeated."""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import tempfile
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+import yaml
+
+import tacit
+from benchmarks.places import checked_data
+from benchmarks.plans import TeacherPlan
+from benchmarks.suites import TEACHERS
+from tacit.core.errors import InputError, nearest
+from tacit.core.files import read_json, write_file, write_json
+from tacit.core.network import Spec
+
+__all__ = ["add_arguments", "keep", "main", "make"]
+
+KEPT = ("config.yaml", "result.json")
+MODEL = ("model.json", "weights.safetensors")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"not given: all of {', '.join(TEACHERS)}")
+    parser.add_argument("--data", type=Path, help="folder with mnist/ and cifar10/; not given: $TACIT_DATA, else ./data")
+    parser.add_argument("--run", type=Path, help="keep this finished run of `tacit train` as the one teacher that is named")
+
+
+def main(options: argparse.Namespace, home: Path) -> int:
+    """Make the teachers that are missing in ``home/teachers``; return the number of those that failed, or miss their aim."""
+    for name in options.names:
+        if name not in TEACHERS:
+            raise InputError(f"no teacher is called {name!r}{nearest(name, TEACHERS)}")
+    if options.run is not None:
+        if len(options.names) != 1:
+            raise InputError(f"--run: expected one name of a teacher with it, got {len(options.names)}")
+        return 0 if keep(options.run, home / "teachers" / options.names[0], TEACHERS[options.names[0]]) else 1
+    failed = 0
+    for name in options.names or TEACHERS:
+        plan = TEACHERS[name]
+        if (home / "teachers" / name).is_dir():
+            print(f"{name}: there already")
+        elif plan.device == "cuda" and not torch.cuda.is_available():
+            print(f"{name}: left out, it needs a CUDA device")
+            failed += name in options.names
+        else:
+            failed += not make(plan, home / "teachers" / name, checked_data(options.data, plan.dataset))
+    return failed
+
+
+def make(plan: TeacherPlan, place: Path, data: Path) -> bool:
+    """Train a teacher and keep it in `place`; return whether it reaches its aim."""
+    with tempfile.TemporaryDirectory() as folder:
+        outcome = tacit.train(
+            model=plan.model,
+            data=str(data / plan.dataset.folder),
+            training=plan.training,
+            augmentation=plan.augmentation,
+            max_seconds=plan.max_seconds,
+            device=plan.device,
+            out=Path(folder) / "run",
+        )
+        assert outcome.folder is not None
+        return keep(outcome.folder, place, plan)
+
+
+def keep(run: Path, place: Path, plan: TeacherPlan) -> bool:
+    """Copy what is needed of a finished run into `place`, which appears whole or not at all; return whether it reaches its aim.
+
+    Raises:
+        InputError: The run is not finished, is of another network, or `place` is taken.
+    """
+    if place.exists():
+        raise InputError(f"{place} is there already: delete it first")
+    result = read_json(run / "result.json")
+    described = read_json(run / "model" / "model.json")
+    if (described["factory"], described["kwargs"]) != (plan.factory, dict(plan.kwargs)):
+        raise InputError(f"{run} is a {described['factory']} with {described['kwargs']}, expected {plan.factory} with {dict(plan.kwargs)}")
+    spec = asdict(Spec(**{**described["spec"], "names": plan.dataset.spec.names}))  # names, where the run was not told them, change nothing
+    if spec != asdict(plan.dataset.spec):
+        raise InputError(f"{run} takes {described['spec']}, expected {asdict(plan.dataset.spec)}")
+    half = place.with_name(f".{place.name}.tmp")
+    shutil.rmtree(half, ignore_errors=True)
+    half.mkdir(parents=True)
+    for name in (*KEPT, *MODEL):
+        shutil.copyfile(run / ("model" if name in MODEL else "") / name, half / name)
+    write_json(half / "model.json", {**described, "spec": spec})
+    first, _, text = (half / "config.yaml").read_text(encoding="utf-8").partition("\n")
+    config: Mapping[str, object] = {**yaml.safe_load(text), "data": f"data/{plan.dataset.folder}"}  # wherever it was on that machine
+    write_file(half / "config.yaml", f"{first}\n{yaml.safe_dump(config, sort_keys=False)}")
+    half.rename(place)
+    accuracy = 100 * result["metrics"]["student_accuracy"]
+    good = bool(accuracy >= plan.aim)
+    print(f"{place.name}: {accuracy:.2f} %" + ("" if good else f", below the {plan.aim:g} % that it should have"))
+    return good

@@ -1,0 +1,244 @@
+"""The harness of the benchmarks: every suite end to end on generated data, runs that are kept, runs that fail, the tables made of them."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import tacit
+from benchmarks import data_free, plots, runner, smoke, tables, teachers
+from benchmarks.__main__ import main
+from benchmarks.places import TEACHERS_HOME
+from benchmarks.plans import slug
+from benchmarks.suites import SUITES, TEACHERS
+from tacit.core.errors import InputError
+from tacit.core.models import import_object
+from tacit.core.run import check_result
+
+BASELINES = ("real", "kd-real", "noise")
+RUN = {"mnist": None, "cifar10-cpu": None, "cifar10-gpu": BASELINES}
+"""Rows that are tried here, by suite (None: all): on a GPU's large networks two steps of every method take minutes on a CPU."""
+
+
+def job(folder: Path, number: int, **options: Any) -> runner.Job:
+    return runner.Job(title=f"job {number}", file=folder / f"{number}.json", work="toyjobs:double", arguments={"number": number}, **options)
+
+
+def twice(outcome: Mapping[str, Any]) -> str:
+    return f"twice is {outcome['twice']}"
+
+
+@pytest.fixture(scope="session")
+def smoked(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the results of smoke runs of all suites."""
+    home = tmp_path_factory.mktemp("benchmarks")
+    for name, rows in RUN.items():
+        chosen = ["--methods", *rows] if rows else []
+        assert main(["data_free", "--suite", name, "--smoke", "--out", str(home), *chosen]) == 0, f"suite {name}"
+    return home
+
+
+@pytest.mark.parametrize("name", SUITES)
+def test_every_row_of_every_suite_runs(name: str, smoked: Path) -> None:
+    suite, rows = SUITES[name], RUN[name]
+    for pair in suite.pairs:
+        for row in (row for row in suite.on(pair) if rows is None or row.label in rows):
+            run = json.loads((smoked / "results/data_free" / name / pair.name / f"{slug(row.label)}-seed0.json").read_text())
+            check_result({key: value for key, value in run.items() if key not in data_free.OWN})
+            assert (run["suite"], run["pair"], run["row"], run["seed"]) == (name, pair.name, row.label, 0)
+            assert run["student_steps"] == 2
+            assert run["curve"][-1][1] == run["metrics"]["student_accuracy"]
+            assert [seconds for seconds, _ in run["curve"]] == sorted(seconds for seconds, _ in run["curve"])
+            assert (run["settings"]["method"] is None) == (row.method is None)
+            assert run["verb"] == ("train" if row.labels else "distill")
+            assert bool(run["images_synthesized"]) == (row.method is not None)
+
+
+def test_all_rows_have_the_same_teacher_student_optimiser_and_budget(smoked: Path) -> None:
+    for pair in SUITES["mnist"].pairs:
+        runs = [json.loads(file.read_text()) for file in (smoked / "results/data_free/mnist" / pair.name).glob("*.json")]
+        assert len({run["teacher"]["sha256"] for run in runs}) == 1
+        assert len({json.dumps(run["settings"]["training"]) for run in runs}) == 1
+        assert len({json.dumps(run["settings"]["student"]) for run in runs}) == 1
+        assert len({run["settings"]["max_seconds"] for run in runs if run["settings"]["method"]}) == 1
+        assert {run["settings"]["max_seconds"] for run in runs if not run["settings"]["method"]} == {None}
+
+
+def test_what_is_there_is_not_run_again_and_what_is_missing_is(smoked: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["data_free", "--suite", "mnist", "--smoke", "--out", str(smoked), "--pairs", "resnet8", "--methods", "noise", "DFAD"]
+    noise, dfad = (smoked / "results/data_free/mnist/resnet8" / f"{name}-seed0.json" for name in ("noise", "DFAD"))
+    before = {file: file.stat().st_mtime_ns for file in (noise, dfad)}
+    noise.unlink()
+    assert main(words) == 0
+    said = capsys.readouterr().out
+    assert "resnet8 noise, seed 0: " in said
+    assert "DFAD" not in said
+    assert noise.stat().st_mtime_ns != before[noise]
+    assert dfad.stat().st_mtime_ns == before[dfad]
+
+
+def test_a_run_of_a_process_of_its_own_is_that_of_this_process(smoked: Path, tmp_path: Path) -> None:
+    words = ["data_free", "--suite", "mnist", "--smoke", "--pairs", "lenet5", "--methods", "NOISE"]
+    assert main([*words, "--jobs", "1", "--out", str(tmp_path)]) == 0
+    apart, here = (json.loads((home / "results/data_free/mnist/lenet5/noise-seed0.json").read_text()) for home in (tmp_path, smoked))
+    assert apart["metrics"]["confusion"] == here["metrics"]["confusion"]
+    assert apart["settings"] == here["settings"]
+
+
+def test_the_first_seed_of_everything_comes_first() -> None:
+    for suite in SUITES.values():
+        made = data_free.jobs(suite)
+        seeds = [job.arguments["seed"] for job in made]
+        assert seeds == sorted(seeds)
+        assert len({job.file for job in made}) == len(made)
+
+
+def test_every_suite_has_what_its_figures_are_read_against() -> None:
+    for suite in SUITES.values():
+        for pair in suite.pairs:
+            assert set(BASELINES) <= {row.label for row in suite.on(pair)}
+            assert TEACHERS[pair.teacher].dataset is suite.dataset
+        known = {pair.name for pair in suite.pairs}
+        assert all(set(row.pairs) <= known for row in suite.rows)
+
+
+def test_jobs_run_apart_with_their_threads_and_a_failure_stops_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    jobs = [job(tmp_path, 3), job(tmp_path, -1), job(tmp_path, 4, threads=2)]
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent))
+    assert runner.run(jobs, side_by_side=2, say=twice) == 1
+    said = capsys.readouterr()
+    assert "job 3: twice is 6" in said.out
+    assert "job -1: FAILED" in said.err
+    assert "no negative numbers" in said.err
+    kept = [json.loads((tmp_path / f"{number}.json").read_text()) for number in (3, 4)]
+    assert [one["threads"] for one in kept] == ["1", "2"]
+    assert len({os.getpid(), *(one["process"] for one in kept)}) == 3
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["3.json", "4.json"]
+
+
+def test_results_of_other_settings_are_kept_and_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "1.json").write_text('{"twice": 2, "settings": {"lr": 0.1}}')
+    assert runner.run([job(tmp_path, 1, settings={"lr": 0.1})], side_by_side=0, say=twice) == 0
+    assert "other settings" not in capsys.readouterr().out
+    assert runner.run([job(tmp_path, 1, settings={"lr": 0.2})], side_by_side=0, say=twice) == 0
+    assert "done with other settings" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("words", "message"), [
+    (["--suite", "mnist", "--data", "nowhere"], "no data at"),
+    (["--suite", "mnist", "--methods", "DFADD", "--smoke"], "did you mean 'DFAD'"),
+    (["--suite", "mnist", "--pairs", "resnet9", "--smoke"], "did you mean 'resnet8'"),
+])  # fmt: skip
+def test_bad_input_is_one_line(words: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["data_free", *words, "--out", str(tmp_path)]) == 2
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "RESULTS.md").exists()
+
+
+def test_a_list_runs_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["data_free", "--suite", "mnist", "--list", "--out", str(tmp_path)]) == 0
+    assert "mnist/resnet8 DFAD, seed 2: to do" in capsys.readouterr().out
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_page_sorts_rows_and_names_what_is_missing(smoked: Path, tmp_path: Path) -> None:
+    suite = SUITES["mnist"]
+    pair = suite.pairs[0]
+    kept = json.loads((smoked / "results/data_free/mnist/resnet8/DFAD-seed0.json").read_text())
+    place = tmp_path / "results/data_free/mnist/resnet8"
+    place.mkdir(parents=True)
+    for row, seed, accuracy in (("noise", 0, 0.8), ("DFAD", 0, 0.97), ("DFAD", 2, 0.99), ("Gone", 0, 0.5)):
+        run = {**kept, "row": row, "seed": seed, "metrics": {**kept["metrics"], "student_accuracy": accuracy}}
+        run["settings"] = {**kept["settings"], "objective": "l1=1" if row == "DFAD" else "kd=1", "max_seconds": 300 if seed == 0 else 1200}
+        (place / f"{row}-seed{seed}.json").write_text(json.dumps(run))
+    labels = [line.label for line in tables.lines_of(suite, pair, tmp_path)]
+    assert labels[:3] == ["DFAD", "noise", "Gone"]
+    assert sorted(labels) == sorted({*(row.label for row in suite.on(pair)), "Gone"})
+    plots.data_free(tmp_path)
+    page = tables.data_free(tmp_path)
+    assert "| `DFAD` | 97.00 | not run yet | 99.00 | 98.00 ± 1.41 |" in page
+    assert "`DFAD` (seed 1)" in page
+    assert "`noise` (seed 1, 2)" in page
+    assert "`kd-real` (seed 0, 1, 2)" in page
+    assert "`Gone` (no longer in the suite)" in page
+    assert "its seeds were run with different settings" in page
+    assert "objective `l1=1`" in page
+    assert "98.30 (LeNet-5 -> LeNet-5-half)" in page
+    assert "figures/mnist-resnet8.png" in page
+    assert (tmp_path / "figures" / "mnist-resnet8.png").read_bytes().startswith(b"\x89PNG")
+    assert "figures/mnist-lenet5.png" not in page
+
+
+def test_every_unverified_figure_is_marked_where_it_is_shown() -> None:
+    from benchmarks.published import FIGURES
+
+    marked = [figure for rows in FIGURES.values() for figures in rows.values() for figure in figures if figure.mark]
+    assert marked
+    for figure in marked:
+        assert f"{figure.value:.2f} {figure.mark}" in tables._published([figure])
+
+
+def test_a_teacher_is_trained_and_kept_as_a_folder_that_can_be_loaded(
+    tmp_path: Path, smoked: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    name = "mnist-resnet8"
+    plan = replace(TEACHERS[name], training=replace(TEACHERS[name].training, steps=2, batch=8), aim=0.0)
+    monkeypatch.setattr("benchmarks.teachers.TEACHERS", {name: plan})
+    options = teachers_options("--data", str(smoke.data_of(smoked)))
+    assert teachers.main(options, tmp_path) == 0
+    folder = tmp_path / "teachers" / name
+    assert sorted(file.name for file in folder.iterdir()) == ["config.yaml", "model.json", "result.json", "weights.safetensors"]
+    assert tacit.load(folder).spec == plan.dataset.spec
+    assert str(smoked) not in (folder / "config.yaml").read_text()
+    assert teachers.main(options, tmp_path) == 0
+    assert "there already" in capsys.readouterr().out
+    other = replace(plan, kwargs={"depth": 14, "channels": 1})
+    with pytest.raises(InputError, match=r"expected tacit\.zoo:resnet with"):
+        teachers.keep(smoked_run(tmp_path, smoked, plan), tmp_path / "teachers" / "other", other)
+    with pytest.raises(InputError, match=r"no teacher is called 'mnist-resnet9'; did you mean 'mnist-resnet8'"):
+        teachers.main(teachers_options("mnist-resnet9"), tmp_path)
+
+
+def teachers_options(*words: str) -> Any:
+    from benchmarks.__main__ import parser
+
+    return parser().parse_args(["teachers", *words])
+
+
+def smoked_run(folder: Path, smoked: Path, plan: Any) -> Path:
+    data = str(smoke.data_of(smoked) / plan.dataset.folder)
+    return tacit.train(model=plan.model, data=data, training=plan.training, out=folder / "run").folder or folder
+
+
+def test_teachers_that_are_kept_fit_their_plans_and_twelve_megabytes() -> None:
+    kept = [folder for folder in TEACHERS_HOME.glob("*") if folder.is_dir()]
+    assert sum(file.stat().st_size for folder in kept for file in folder.iterdir()) < 12e6
+    for folder in kept:
+        plan = TEACHERS[folder.name]
+        network = tacit.load(folder)
+        assert network.origin is not None
+        assert (network.origin.factory, dict(network.origin.kwargs)) == (plan.factory, dict(plan.kwargs))
+        assert (network.spec.shape, network.spec.mean, network.spec.std) == (
+            plan.dataset.spec.shape,
+            plan.dataset.spec.mean,
+            plan.dataset.spec.std,
+        )
+        result = json.loads((folder / "result.json").read_text())
+        assert 100 * result["metrics"]["student_accuracy"] >= plan.aim
+
+
+def test_work_is_named_by_what_can_be_imported() -> None:
+    assert import_object(data_free.jobs(SUITES["mnist"])[0].work) is data_free.measure
+
+
+@pytest.mark.parametrize("path", sorted(Path(data_free.__file__).parent.glob("*.py")), ids=lambda path: path.stem)
+def test_no_file_of_the_benchmarks_is_longer_than_300_lines(path: Path) -> None:
+    assert len(path.read_text(encoding="utf-8").splitlines()) <= 300
