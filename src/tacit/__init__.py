@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from tacit.synthesize.method import Method as Method
     from tacit.synthesize.pool import Pool as Pool
     from tacit.verbs.base import Outcome as Outcome
+    from tacit.verbs.compare import compare as compare
     from tacit.verbs.demo import demo as demo
     from tacit.verbs.distill import distill as distill
     from tacit.verbs.evaluate import evaluate as evaluate
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
     from tacit.verbs.train import train as train
 
 _FOLDERS = ("distill", "evaluate", "report", "synthesize")
-_VERBS = ("demo", "distill", "evaluate", "export", "inspect", "report", "synthesize", "train")
+_VERBS = ("compare", "demo", "distill", "evaluate", "export", "inspect", "report", "synthesize", "train")
 _PLACES = {
     **{verb: f"tacit.verbs.{verb}" for verb in _VERBS},
     "Ensemble": "tacit.core.network",

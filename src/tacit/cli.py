@@ -77,7 +77,8 @@ def _usage() -> str:
 
 def _table(outcome: Outcome) -> str:
     width = max((len(label) for label, _ in outcome.rows), default=0)
-    return "\n".join(f"{label:<{width}}  {value}".rstrip() for label, value in outcome.rows)
+    above = [outcome.text, ""] if outcome.text else []
+    return "\n".join([*above, *(f"{label:<{width}}  {value}".rstrip() for label, value in outcome.rows)])
 
 
 if __name__ == "__main__":

@@ -53,7 +53,9 @@ def _in_one_line(message: str, parser: ArgumentParser) -> str:
 def build_parser(verb: str) -> ArgumentParser:
     """Return the parser of a verb."""
     kind: type[Verb] = import_object(VERBS[verb][0])
-    parser = _Parser(prog=f"tacit {verb}", usage=f"tacit {verb} [options]")
+    bare = _bare(kind)
+    words = f" {bare[0].upper()}{' ...' if bare[1] else ''}" if bare else ""
+    parser = _Parser(prog=f"tacit {verb}", usage=f"tacit {verb}{words} [options]")
     parser.add_argument("--config", action="config", help="YAML file with any of the options below; the command line wins.")
     special = {f.name: f.metadata["cli"] for f in fields(kind) if "cli" in f.metadata}
     parser.add_class_arguments(kind, skip=set(special))
@@ -87,7 +89,7 @@ def parse(verb: str, words: list[str]) -> Verb:
     models = [f.name for f in fields(kind) if f.metadata.get("cli") is ModelRef]
     parser = build_parser(verb)
     flags = [f.name for f in fields(kind) if f.type == "bool"]
-    chosen = parser.parse_args(_arranged(words, models, flags, getattr(kind, "positional", None)))
+    chosen = parser.parse_args(_arranged(words, models, flags, _bare(kind)))
     try:
         made = parser.instantiate(chosen)
     except ValueError as error:
@@ -111,13 +113,19 @@ def _root(error: BaseException) -> BaseException:
     return inner or error
 
 
-def _arranged(words: list[str], models: list[str], flags: list[str], positional: str | None) -> list[str]:
+def _bare(kind: type[Verb]) -> tuple[str, bool] | None:
+    """Return the option that words without a name are for, and whether it takes several; None for none."""
+    name = getattr(kind, "positional", None)
+    return next(((f.name, f.type.startswith("Sequence[")) for f in fields(kind) if f.name == name and isinstance(f.type, str)), None)
+
+
+def _arranged(words: list[str], models: list[str], flags: list[str], bare: tuple[str, bool] | None) -> list[str]:
     """Put words into the order and the spelling that the parser wants.
 
     Dashes inside names become underscores; `--teacher X` means `--teacher.path X`, and several of them a list; a chosen method comes before
     its fields, whatever the order, and a config's method of another class is dropped whole, so that no field of it leaks.
     """
-    pairs, configs = _pairs(words, flags, positional)
+    pairs, configs = _pairs(words, flags, bare)
     method = next((value for name, value in reversed(pairs) if name == "--method"), None)
     arranged: list[str] = []
     for config in configs:
@@ -136,8 +144,10 @@ def _arranged(words: list[str], models: list[str], flags: list[str], positional:
     return arranged
 
 
-def _pairs(words: list[str], flags: list[str], positional: str | None) -> tuple[list[tuple[str, str | None]], list[str]]:
-    """Return (option, value) pairs, and the config files; a flag alone means true."""
+def _pairs(words: list[str], flags: list[str], bare: tuple[str, bool] | None) -> tuple[list[tuple[str, str | None]], list[str]]:
+    """Return (option, value) pairs, and the config files; a flag alone means true, and words without a name are gathered in a list."""
+    positional, several = bare or ("", False)
+    gathered: list[str] = []
     pairs: list[tuple[str, str | None]] = []
     configs: list[str] = []
     place = 0
@@ -147,9 +157,8 @@ def _pairs(words: list[str], flags: list[str], positional: str | None) -> tuple[
         if not word.startswith("--"):
             if word == "-h":
                 pairs.append(("--help", None))
-            elif positional is not None:
-                pairs.append((f"--{positional}", word))
-                positional = None
+            elif several or (positional and not gathered):
+                gathered.append(word)
             else:
                 raise InputError(f"unexpected word {word!r}: options start with --")
             continue
@@ -163,8 +172,12 @@ def _pairs(words: list[str], flags: list[str], positional: str | None) -> tuple[
             place += 1
         if name == "--config":
             configs.append(value)
+        elif several and name == f"--{positional}" and equals and not value.startswith("["):
+            gathered.append(value)  # `--runs a b c` is meant as `a b c`
         else:
             pairs.append((name, value if equals else None))
+    if gathered:
+        pairs.append((f"--{positional}", json.dumps(gathered) if several else gathered[0]))
     return pairs, configs
 
 

@@ -71,7 +71,7 @@ def test_training_options_reach_the_verb() -> None:
 
 def test_help_is_quick_and_names_all_verbs(tacit: Tacit) -> None:
     out = tacit("--help").stdout
-    for verb in ("demo", "train", "inspect", "synthesize", "distill", "evaluate", "report", "export"):
+    for verb in ("demo", "train", "inspect", "synthesize", "distill", "evaluate", "compare", "report", "export"):
         assert f"  {verb} " in out
     listed = tacit("synthesize", "--help").stdout
     assert "--method" in listed

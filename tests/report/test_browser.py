@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import tacit
 from tacit.report import write_report
 
 MEASURE = """<script>
@@ -65,6 +66,19 @@ def test_long_names_do_not_stick_out(browser: Callable[..., str], demo: Path) ->
     measured = measure(browser, write_report(demo), 360)
     assert measured["scroll"] == 360
     assert measured["wide"] == []
+
+
+def test_a_comparison_does_not_stick_out(
+    browser: Callable[..., str], run: Callable[..., Path], log: Callable[..., list[dict[str, object]]], tmp_path: Path
+) -> None:
+    long = "a_method_whose_name_is_a_good_deal_longer_than_any_phone_is_wide"
+    for name in (long, "CMI"):
+        run(tmp_path / name, config={"method": {"class_path": name}, "objective": "w" * 200 + name}, log=log(0.9, 20), student_accuracy=0.9)
+    page = tacit.compare(runs=[tmp_path / long, tmp_path / "CMI"], out=tmp_path / "c").folder
+    for width in (320, 1200):
+        measured = measure(browser, write_report(page or tmp_path), width)
+        assert measured["scroll"] == width
+        assert measured["wide"] == []
 
 
 def test_light_and_dark(browser: Callable[..., str], demo: Path) -> None:

@@ -15,15 +15,17 @@ import numpy as np
 from markupsafe import Markup, escape
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter, PercentFormatter
 
-__all__ = ["COLOURS", "DASHES", "MAX_NAMED", "Series", "heat", "lines"]
+__all__ = ["COLOURS", "DASHES", "MAX_NAMED", "Series", "heat", "lines", "picture"]
 
 COLOURS = 7  # in the style sheet: --s0 to --s6
 DASHES = ("none", "6 2.5", "1.5 2", "7 2 1.5 2")  # a second sign beside the colour, of stroke width 1.6
 MAX_NAMED = 30  # classes up to which cells of a heat-map carry numbers
 MAX_POINTS = 300
 INK, FAINT = "#010101", "#010102"  # stand-ins that `_inline` turns into colours of the page
+PRINTED = ("#0f6cbd", "#c75000", "#00805c", "#b0478a", "#8a6d00", "#2b93c9", "#7a5bc0")  # the palette of the light page
 SIDE = 400  # of a heat-map, at least
 HEAT = (0.2, 0.52, 0.86)
 SETTINGS: dict[Any, Any] = {
@@ -37,12 +39,14 @@ SETTINGS: dict[Any, Any] = {
 
 @dataclass(frozen=True)
 class Series:
-    """One line of a chart; `colour` counts the palette, None is the colour of the text."""
+    """One line of a chart; `colour` counts the palette, None is the colour of the text; `low` to `high` is a band around it."""
 
     name: str
     x: Sequence[float]
     y: Sequence[float]
     colour: int | None = 0
+    low: Sequence[float] = ()
+    high: Sequence[float] = ()
 
     @property
     def last(self) -> float:
@@ -78,27 +82,24 @@ def lines(
         figure = Figure(figsize=(420 / 72, 230 / 72))
         # Fixed margins: the text on the page is of another font, and larger on a phone.
         axes = figure.add_axes((0.125, 0.185, 0.825, 0.77))
-        for one in series:
-            width, at, value = (2.0 if one.colour is None else 1.6), *_thin(one.x, one.y)
-            marker = "o" if len(at) <= 25 else ""
-            colour = INK if one.colour is None else f"#0200{one.colour % COLOURS:02x}"
-            drawn = axes.plot(at, value, color=colour, linewidth=width, marker=marker, markersize=3.2, markeredgewidth=0)
-            if one.dash != "none":
-                drawn[0].set_linestyle((0, [float(length) / width for length in one.dash.split()]))
-        if reference is not None:
-            axes.axhline(reference, color=FAINT, linewidth=1, linestyle=(0, (2, 3)))
-        _axes(axes, x)
-        axes.set_xlim(left=0)
-        axes.xaxis.set_major_locator(MaxNLocator(5, integer=whole, steps=[1, 2, 2.5, 3, 5, 10]))
-        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}" if value >= 10 else f"{value:g}"))
-        axes.grid(axis="y", color=FAINT, linewidth=0.5, alpha=0.35)
-        if percent:
-            axes.set_ylim(0, 1.04)
-            axes.set_yticks([0, 0.25, 0.5, 0.75, 1])
-            axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
-        else:
-            _scale(axes, [value for one in series for value in one.y])
+        _lines(axes, series, x, percent=percent, reference=reference, whole=whole)
         return _inline(figure, key, label)
+
+
+def picture(series: Sequence[Series], *, title: str, x: str, reference: float | None = None) -> bytes:
+    """Draw shares over `x` as a PNG, with the names of the lines under it; `reference` is a level to draw across."""
+    with mpl.rc_context(SETTINGS):
+        figure = Figure(figsize=(7.2, 4.4), dpi=150, layout="constrained")
+        axes = figure.add_subplot(title=title)
+        drawn = _lines(axes, series, x, percent=True, reference=reference, whole=False, printed=True)
+        names = figure.legend(
+            drawn, [one.name for one in series], loc="outside lower left", ncols=1 if len(series) > 4 else 2, frameon=False
+        )
+        for text in names.get_texts():
+            text.set_parse_math(False)
+        buffer = io.BytesIO()
+        figure.savefig(buffer, format="png", metadata={"Software": None})
+    return buffer.getvalue()
 
 
 def heat(matrix: Sequence[Sequence[int]], names: Sequence[str], *, key: str, label: str, x: str, y: str) -> Markup:
@@ -128,11 +129,44 @@ def heat(matrix: Sequence[Sequence[int]], names: Sequence[str], *, key: str, lab
         return _inline(figure, key, label, width=side)
 
 
-def _axes(axes: Axes, x: str) -> None:
-    axes.set_xlabel(x, color=INK)
-    axes.tick_params(colors=INK, length=0, pad=6)
+def _lines(
+    axes: Axes, series: Sequence[Series], x: str, *, percent: bool, reference: float | None, whole: bool, printed: bool = False
+) -> list[Line2D]:
+    """Draw lines into `axes`, in colours of the page or, `printed`, in fixed ones; return them."""
+    ink, faint = ("#1a1d21", "#8d96a0") if printed else (INK, FAINT)
+    palette = PRINTED if printed else [f"#0200{index:02x}" for index in range(COLOURS)]
+    drawn = []
+    for one in series:
+        width, at, value = (2.0 if one.colour is None else 1.6), *_thin(one.x, one.y)
+        marker = "o" if len(at) <= 25 else ""
+        colour = ink if one.colour is None else palette[one.colour % COLOURS]
+        line = axes.plot(at, value, color=colour, linewidth=width, marker=marker, markersize=3.2, markeredgewidth=0)[0]
+        if one.dash != "none":
+            line.set_linestyle((0, [float(length) / width for length in one.dash.split()]))
+        if one.low and one.high:
+            axes.fill_between(at, _thin(one.x, one.low)[1], _thin(one.x, one.high)[1], color=colour, alpha=0.16, linewidth=0)
+        drawn.append(line)
+    if reference is not None:
+        axes.axhline(reference, color=faint, linewidth=1, linestyle=(0, (2, 3)))
+    _axes(axes, x, ink, faint)
+    axes.set_xlim(left=0)
+    axes.xaxis.set_major_locator(MaxNLocator(5, integer=whole, steps=[1, 2, 2.5, 3, 5, 10]))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}" if value >= 10 else f"{value:g}"))
+    axes.grid(axis="y", color=faint, linewidth=0.5, alpha=0.35)
+    if percent:
+        axes.set_ylim(0, 1.04)
+        axes.set_yticks([0, 0.25, 0.5, 0.75, 1])
+        axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    else:
+        _scale(axes, [value for one in series for value in one.y])
+    return drawn
+
+
+def _axes(axes: Axes, x: str, ink: str = INK, faint: str = FAINT) -> None:
+    axes.set_xlabel(x, color=ink)
+    axes.tick_params(colors=ink, length=0, pad=6)
     axes.spines[["top", "right", "left"]].set_visible(False)
-    axes.spines["bottom"].set_color(FAINT)
+    axes.spines["bottom"].set_color(faint)
 
 
 def _scale(axes: Axes, values: Sequence[float]) -> None:

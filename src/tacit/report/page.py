@@ -8,11 +8,10 @@ from dataclasses import dataclass
 from itertools import count as counter
 from pathlib import Path
 
-import jinja2
-
 from tacit.core.files import write_file
-from tacit.report import charts, words
+from tacit.report import charts, comparison, words
 from tacit.report.read import Record, Sample, number, read
+from tacit.report.templates import filled
 from tacit.report.tiles import measured, tiles
 
 __all__ = ["render", "write_report"]
@@ -45,19 +44,14 @@ def write_report(folder: Path) -> Path:
 def render(folder: Path) -> str:
     """Return the report of a run folder as one HTML page that needs nothing else."""
     record = read(folder)
+    if comparison.is_comparison(record):
+        return comparison.page(record)
     records, result = [record, *record.parts], record.result or {}
     keys = (f"c{index}" for index in counter())
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=jinja2.StrictUndefined,
-    )
-    environment.filters |= {"percent": words.percent, "short": words.short}
     shown = [one for one in records if one.samples]
     losses = [charts.losses(one, kind, next(keys), one is not record) for one in records for kind in ("synthesis", "train")]
-    return environment.get_template("template.html").render(
+    return filled(
+        "template.html",
         record=record,
         seed=result.get("seed"),
         device=result.get("device"),

@@ -6,7 +6,7 @@ import io
 import json
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from tacit.core.errors import InputError
 from tacit.core.files import read_json
 from tacit.core.run import Run
 
-__all__ = ["Record", "Sample", "number", "read"]
+__all__ = ["Record", "Sample", "number", "read", "read_figures"]
 
 MAX_PIXELS = 96  # a side of a picture on the page
 
@@ -38,11 +38,13 @@ class Record:
     name: str
     verb: str
     config: Mapping[str, Any]
-    config_text: str
     result: Mapping[str, Any] | None
-    log: tuple[Mapping[str, Any], ...]
-    samples: tuple[Sample, ...]
-    parts: tuple[Record, ...]
+    log: tuple[Mapping[str, Any], ...] = ()
+    config_text: str = ""
+    samples: tuple[Sample, ...] = ()
+    parts: tuple[Record, ...] = ()
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+    """Where the images of its pool come from: the teacher's hash, the method."""
 
     @property
     def metrics(self) -> Mapping[str, Any]:
@@ -94,11 +96,21 @@ def read(folder: Path) -> Record:
         raise InputError(f"report: {folder} is not a run folder: expected one with a config.yaml that tacit wrote")
     inside = sorted(child for child in folder.iterdir() if child.is_dir() and Run.is_run(child))
     # Those with pictures first: in a comparison, they are what the others are compared with.
-    parts = sorted(map(_record, inside), key=lambda one: not one.samples)
-    return _record(folder, tuple(parts))
+    records = [replace(_record(child), samples=tuple(_samples(child / "samples"))) for child in inside]
+    parts = sorted(records, key=lambda one: not one.samples)
+    return replace(_record(folder), samples=tuple(_samples(folder / "samples")), parts=tuple(parts))
 
 
-def _record(folder: Path, parts: tuple[Record, ...] = ()) -> Record:
+def read_figures(folder: Path) -> Record:
+    """Read what a run folder says in numbers: no pictures, no runs inside; its name is the path as given. `InputError` where it is none."""
+    if not Run.is_run(folder):
+        inside = sum(Run.is_run(child) for child in folder.iterdir()) if folder.is_dir() else 0
+        hint = f"; there are {inside} inside it, give those" if inside else ""
+        raise InputError(f"{folder} is no run folder: expected one that a tacit verb wrote (it has config.yaml){hint}")
+    return replace(_record(folder), name=str(folder))
+
+
+def _record(folder: Path) -> Record:
     first, _, text = (folder / "config.yaml").read_text(encoding="utf-8").partition("\n")
     try:
         config = yaml.safe_load(text)
@@ -114,9 +126,17 @@ def _record(folder: Path, parts: tuple[Record, ...] = ()) -> Record:
         config_text=text.strip(),
         result=result,
         log=tuple(_lines(folder / "metrics.jsonl")),
-        samples=tuple(_samples(folder / "samples")),
-        parts=parts,
+        provenance=_provenance(folder / "pool" / "pool.json"),
     )
+
+
+def _provenance(path: Path) -> Mapping[str, Any]:
+    try:
+        described = read_json(path)
+    except InputError:
+        return {}
+    found = described.get("provenance") if isinstance(described, dict) else None
+    return found if isinstance(found, dict) else {}
 
 
 def _lines(path: Path) -> Iterable[Mapping[str, Any]]:

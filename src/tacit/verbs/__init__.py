@@ -9,6 +9,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "synthesize": ("tacit.verbs.synthesize:Synthesize", "make samples from a trained network"),
     "distill": ("tacit.verbs.distill:Distill", "teach a student from a teacher, without data or with"),
     "evaluate": ("tacit.verbs.evaluate:Evaluate", "measure networks on labelled images"),
+    "compare": ("tacit.verbs.compare:Compare", "set runs side by side: a table, a picture and a page, over seeds"),
     "report": ("tacit.verbs.report:Report", "write one self-contained page of a run"),
     "export": ("tacit.verbs.export:Export", "write a pool as image folder, or a model as ONNX"),
 }

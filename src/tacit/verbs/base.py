@@ -84,12 +84,14 @@ class Outcome:
         result: As in result.json; other facts for verbs without a run.
         rows: The table that the command line prints.
         network: The student, or the trained network.
+        text: Printed above the table, as it stands.
     """
 
     folder: Path | None
     result: dict[str, Any]
     rows: list[tuple[str, str]]
     network: Network | None = None
+    text: str = ""
 
     @property
     def metrics(self) -> dict[str, Any]:
