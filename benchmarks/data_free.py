@@ -156,7 +156,7 @@ def outcome_of(suite: Suite, pair: Pair, row: Row, *, seed: int, data: Path, tea
     if row.method is None:
         return tacit.distill(source="data", **taught)
     seconds = row.max_seconds or suite.max_seconds
-    return tacit.distill(method=row.method, max_images=row.max_images, max_seconds=seconds, **taught)
+    return tacit.distill(method=row.method, keep_images=row.keep_images, max_seconds=seconds, **taught)
 
 
 def settings(suite: Suite, pair: Pair, row: Row) -> dict[str, Any]:
@@ -169,7 +169,7 @@ def settings(suite: Suite, pair: Pair, row: Row) -> dict[str, Any]:
         "augmentation": row.augmentation or suite.augmentation,
         "training": asdict(replace(suite.training, steps=row.steps or suite.training.steps)),
         "max_seconds": (row.max_seconds or suite.max_seconds) if row.budgeted else None,
-        "max_images": row.max_images,
+        "keep_images": row.keep_images,
     }
 
 

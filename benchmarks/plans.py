@@ -106,7 +106,7 @@ class Row:
     """What the student minimises, where the paper has its own; None: the suite's."""
     augmentation: Augmentation | None = None
     """None: the suite's."""
-    max_images: int | None = None
+    keep_images: int | None = None
     """Most images that a growing pool keeps."""
     max_seconds: float | None = None
     """Another budget than the suite's; the table says so."""

@@ -78,7 +78,10 @@ def test_imports_point_one_way(path: Path) -> None:
     assert parts <= KNOWS[part(path)]
 
 
-@pytest.mark.parametrize("name", ["synthesize/loop.py", "distill/loop.py", "distill/sources.py"])
+LOOPS = ["synthesize/loop.py", "distill/loop.py", "distill/sources.py", "distill/synthetic.py", "distill/health.py", "distill/advice.py"]
+
+
+@pytest.mark.parametrize("name", LOOPS)
 def test_no_loop_knows_the_name_of_a_method(name: str) -> None:
     text = (ROOT / name).read_text(encoding="utf-8")
     modules = {kind.__module__.rpartition(".")[2] for kind in METHODS}

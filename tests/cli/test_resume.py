@@ -37,7 +37,8 @@ def words(verb: str, teacher: Path, out: Path) -> list[str]:
         ]
     training = ["--training.steps", str(60 * KILLS), "--training.batch", "16", "--log-every", "5"]
     if verb == "live":
-        return ["distill", *shared, *STUDENT, "--method", "DFAD", *SMALL[:2], *SMALL[4:], *training]
+        selected = ["--select", "ema", "--patience", "1000", "--checks", str(3 * KILLS)]
+        return ["distill", *shared, *STUDENT, "--method", "DFAD", *SMALL[:2], *SMALL[4:], *training, *selected]
     return [
         "distill",
         *shared,
@@ -48,8 +49,9 @@ def words(verb: str, teacher: Path, out: Path) -> list[str]:
         "10",
         *SMALL,
         *training,
-        "--max-images",
+        "--keep-images",
         "120",
+        *("--ema", "0.9", "--select", "agreement", "--checks", str(3 * KILLS)),
     ]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import pytest
 import torch
@@ -151,7 +151,7 @@ def synthetic(
     teacher: Teacher, runtime: Runtime, method: Method, *, size: int = 16, cap: int | None = None, augmentation: Augmentation = "none"
 ) -> Synthetic:
     synthesizer = Synthesizer(teacher, method, runtime=runtime, generator=runtime.generator(0), student=teacher)
-    return Synthetic(synthesizer, size=size, clock=Clock(), cap=cap, augmentation=augmentation)
+    return Synthetic(synthesizer, size=size, clock=Clock(), keep=cap, augmentation=augmentation)
 
 
 def rows(images: Tensor) -> set[tuple[int, ...]]:

@@ -117,6 +117,14 @@ def _log(end: float, steps: int, parts: Sequence[str] = ()) -> list[dict[str, An
                 f"loss/{name}": (2.3 / (index + 1)) * np.exp(-4 * done * (1 + index)) * (1 + noise) for index, name in enumerate(parts)
             }
             lines.append({"kind": "synthesis", **when, "step": step, **values, "loss": sum(values.values())})
+            if step % (steps // 20 or 1) == 0:
+                shares = {
+                    "class_coverage": min(1.0, 0.3 + done),
+                    "teacher_confidence": 0.5 + 0.4 * done,
+                    "duplicate_rate": 0.02 * (1 - done),
+                }
+                agree = {"agreement_fresh": 0.2 + 0.7 * done, "agreement_old": 0.3 + 0.65 * done, "agreement_noise": 0.1 + 0.2 * done}
+                lines.append({"kind": "health", **when, **shares, **agree, "feature_distance": 4.1 + done, "kd_noise": 1.0})
         kd = 1.9 * np.exp(-3 * done) * (1 + noise) + 0.05
         lines.append({"kind": "train", **when, "loss": kd, "loss/kd": kd, "lr": 0.1 * (1 - done)})
         if step % (steps // 12 or 1) == 0:

@@ -102,6 +102,7 @@ def test_headings_are_in_the_dom(browser: Callable[..., str], demo: Path) -> Non
         "Synthetic images",
         "Accuracy over time",
         "Losses over time",
+        "Health while it ran",
         "Class by class",
         "Student against teacher",
         "Before you share",

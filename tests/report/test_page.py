@@ -172,6 +172,37 @@ def test_each_part_alone(run: Callable[..., Path], log: Callable[..., list[dict[
     assert sections("baselines", baselines=[{"name": "noise", "student_accuracy": 0.2}]) == {"baselines"}
 
 
+def test_health_is_drawn_by_name_with_its_last_values(run: Callable[..., Path], tmp_path: Path) -> None:
+    lines = [
+        {
+            "kind": "health",
+            "step": step,
+            "class_coverage": step / 10,
+            "teacher_confidence": 0.9,
+            "agreement_old": 0.5,
+            "feature_distance": 3.5,
+        }
+        for step in (5, 10)
+    ]
+    page = Page(render(run(tmp_path / "health", log=[*lines, {"kind": "health", "step": 10, "agreement_fresh": None}])))
+    assert page.all("section")[0]["id"] == "health"
+    for words in ("classes 100.0%", "confidence 90.0%", "old images 50.0%", "in the teacher's features 3.5", "The last images"):
+        assert words in page.words, words
+    assert not re.search(r"new images \d", page.words)
+    assert len(page.all("figure")) == 3
+
+
+def test_a_selected_model_is_told_from_the_last_step(run: Callable[..., Path], tmp_path: Path) -> None:
+    folder = run(tmp_path / "chosen", student_accuracy=0.8, student_accuracy_selected=0.85)
+    result = json.loads((folder / "result.json").read_text())
+    (folder / "result.json").write_text(json.dumps({**result, "selection": "agreement_synthetic"}))
+    words = Page(render(folder)).words
+    assert "Student accuracy 80.0% last step" in words
+    assert "Student accuracy, selected weights 85.0% the weights that agreed best on synthetic images" in words
+    assert "Numbers are those of the last step" in words
+    assert "no evaluation data chose it" in words
+
+
 def test_half_a_line_is_skipped(run: Callable[..., Path], log: Callable[..., list[dict[str, Any]]], tmp_path: Path) -> None:
     folder = run(tmp_path / "killed", log=log(0.9, 20))
     before = render(folder)

@@ -165,3 +165,111 @@ def test_options_that_do_not_touch_what_is_learned_may_change_on_resume(tmp_path
     distil(tmp_path / "run", teacher_folder, checkpoint_seconds=5, log_every=3, resume=True)
     with pytest.raises(tacit.InputError, match="made with another training"):
         distil(tmp_path / "run", teacher_folder, training=tacit.Training(steps=7, batch=16), resume=True)
+
+
+LIVE = DFAD(batch=16, width=4, latent=8, every=3)
+
+
+def logged(folder: Path, kind: str) -> list[dict[str, Any]]:
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    return [{key: value for key, value in line.items() if key != "seconds"} for line in lines if line["kind"] == kind]
+
+
+@pytest.mark.parametrize("method", [LIVE, DeepInversion(steps=2, batch=32, warmup=1, every=4)], ids=lambda method: method.name)
+def test_checks_change_nothing_that_is_learned(method: tacit.Method, tmp_path: Path, teacher_folder: Path) -> None:
+    spec, long = tacit.load(teacher_folder).spec, tacit.Training(steps=12, batch=16)
+    for name, checks in (("on", 5), ("off", 0)):
+        torch.manual_seed(1)
+        student = Network(Dropping(), spec)
+        outcome = distil(
+            tmp_path / name, teacher_folder, student=student, method=method, training=long, checks=checks, ema=0.9, log_every=1
+        )
+        assert (outcome.metrics["health"] is not None) == (checks > 0)
+        assert outcome.result["seconds"]["evaluation"] > 0
+    assert weights(tmp_path / "on") == weights(tmp_path / "off")
+    assert logged(tmp_path / "on", "train") == logged(tmp_path / "off", "train")
+    assert logged(tmp_path / "off", "health") == []
+    health = logged(tmp_path / "on", "health")
+    assert [line["step"] for line in health] == [3, 5, 8, 10, 12]
+    assert {"class_coverage", "teacher_confidence", "feature_distance", "duplicate_rate", "agreement_fresh", "kd_noise"} <= set(health[0])
+    assert "agreement_old" in health[-1]
+
+
+def test_what_is_selected_is_what_the_model_folder_and_the_student_hold(tmp_path: Path, teacher_folder: Path) -> None:
+    spec, results = tacit.load(teacher_folder).spec, {}
+    for select in ("last", "ema", "agreement"):
+        torch.manual_seed(1)
+        student = Network(resnet(channels=1, width=2), spec)
+        options: dict[str, Any] = {"student": student, "method": LIVE, "training": tacit.Training(steps=40, batch=16), "data": "digits"}
+        outcome = distil(tmp_path / select, teacher_folder, **options, select=select, ema=0.5, checks=8)
+        kept = tacit.load(tmp_path / select / "model") if student.origin else student
+        held = digits("test")
+        with torch.no_grad():
+            right = float((kept.eval()(held.images.float().div(255)).argmax(1) == held.labels).double().mean())
+        results[select] = outcome.metrics
+        wanted = outcome.metrics["student_accuracy" if select == "last" else "student_accuracy_selected"]
+        assert right == pytest.approx(wanted)
+    assert results["last"]["student_accuracy_selected"] is None
+    assert len({metrics["student_accuracy"] for metrics in results.values()}) == 1
+    assert len({metrics["student_accuracy_ema"] for metrics in results.values()}) == 1
+    assert results["ema"]["student_accuracy_selected"] == results["ema"]["student_accuracy_ema"]
+    assert results["agreement"]["best"]["step"] in range(5, 41, 5)
+    assert len({weights(tmp_path / select) for select in results}) >= 2
+
+
+def test_patience_ends_the_training_and_the_result_says_when(tmp_path: Path, teacher_folder: Path) -> None:
+    still = tacit.Training(steps=40, batch=16, lr=0.0)
+    outcome = distil(tmp_path / "run", teacher_folder, training=still, checks=20, patience=2)
+    assert outcome.metrics["steps"] == 6  # the first check is the best, two more are no better
+    assert outcome.result["selection"] == "last"
+
+
+def test_a_budget_of_images_ends_a_live_generators_training(tmp_path: Path, teacher_folder: Path) -> None:
+    long = tacit.Training(steps=1000, batch=16)
+    outcome = distil(tmp_path / "live", teacher_folder, method=LIVE, training=long, max_images=200, log_every=1)
+    assert (outcome.metrics["steps"], outcome.result["images_synthesized"]) == (12, 192)
+    rates = [line["lr"] for line in logged(tmp_path / "live", "train")]
+    assert rates[0] == long.lr
+    assert rates[-1] < 0.02 * long.lr  # the cosine ends with the images
+
+
+def test_a_budget_of_images_lets_a_pool_teach_on(tmp_path: Path, teacher_folder: Path) -> None:
+    method = DeepInversion(steps=1, batch=32, warmup=1, every=2)
+    outcome = distil(
+        tmp_path / "run", teacher_folder, method=method, training=tacit.Training(steps=10, batch=16), max_images=70, keep_images=40
+    )
+    assert (outcome.metrics["steps"], outcome.result["images_synthesized"], sum(outcome.metrics["class_counts"])) == (10, 64, 40)
+    made = tacit.synthesize(teacher=str(teacher_folder), method=method, images=500, max_images=70, out=tmp_path / "made")
+    assert made.result["images_synthesized"] == 64
+    assert made.metrics["health"]["class_coverage"] > 0
+    assert logged(tmp_path / "made", "health")[-1]["step"] == 2
+
+
+@pytest.mark.parametrize(("options", "words"), [
+    ({"max_images": 10}, "at least one round of DeepInversion, 32 images"),
+    ({"keep_images": 0}, "keep_images: expected at least 1"),
+    ({"checks": 0, "patience": 1}, "patience: agreement is measured at the checks"),
+    ({"method": None, "source": "data", "data": "digits", "select": "agreement"}, "select: agreement: no image is made"),
+    ({"method": None, "source": "data", "data": "digits", "max_images": 100}, "max_images: no image is made"),
+    ({"method": Gaussian(batch=8), "select": "agreement"}, "one image in 16 is held out"),
+])  # fmt: skip
+def test_budgets_and_selections_that_can_not_work_are_refused(
+    options: dict[str, Any], words: str, tmp_path: Path, teacher_folder: Path
+) -> None:
+    with pytest.raises(tacit.InputError, match=words):
+        distil(tmp_path / "run", teacher_folder, **options)
+    assert not (tmp_path / "run").exists()
+
+
+def test_training_can_hand_over_the_average(tmp_path: Path) -> None:
+    found = {}
+    for select in ("last", "ema"):
+        torch.manual_seed(0)
+        network = Network(resnet(channels=1, width=2), tacit.Spec(shape=(1, 8, 8), classes=10))
+        found[select] = tacit.train(model=network, data="digits", training=SHORT, out=tmp_path / select, select=select, ema=0.5)
+    assert found["ema"].result["selection"] == "ema"
+    assert found["ema"].metrics["student_accuracy"] == found["last"].metrics["student_accuracy"]
+    assert found["ema"].metrics["student_accuracy_selected"] == found["last"].metrics["student_accuracy_ema"]
+    assert weights(tmp_path / "ema") != weights(tmp_path / "last")
+    with pytest.raises(tacit.InputError, match="expected last or ema"):
+        tacit.train(model=network, data="digits", out=tmp_path / "no", select="agreement")

@@ -15,7 +15,7 @@ from tacit.core.batch import Batch
 from tacit.core.models import ModelRef
 from tacit.data import ImageSet, digits
 from tacit.distill.loop import Learner
-from tacit.synthesize import DFAD, DeepInversion, CMI, Method, Synthesizer
+from tacit.synthesize import CMI, DFAD, DeepInversion, Method, Synthesizer
 
 METHODS: tuple[Method, ...] = (
     CMI(steps=3, batch=32, width=4, latent=8, every=4),
@@ -41,10 +41,11 @@ working: list[str] = []
 touched: list[int] = []
 
 
-def distil(folder: Path, teacher: Path, method: Method, data: ImageSet | None) -> tacit.Outcome:
+def distil(folder: Path, teacher: Path, method: Method, data: ImageSet | None, **options: Any) -> tacit.Outcome:
     student = ModelRef(path="tacit.zoo:resnet", kwargs={"channels": 1, "width": 2})
     training = tacit.Training(steps=10, batch=16)
-    return tacit.distill(teacher=str(teacher), student=student, method=method, training=training, data=data, out=folder, evaluations=5)
+    given: dict[str, Any] = {"student": student, "method": method, "training": training, "data": data, "evaluations": 5, **options}
+    return tacit.distill(teacher=str(teacher), out=folder, **given)
 
 
 @pytest.fixture
@@ -75,6 +76,26 @@ def test_evaluation_data_are_touched_by_evaluation_alone_and_change_nothing(meth
     files = ["model/weights.safetensors"] + (["pool/pool.json"] if method.pooled else [])
     for file in files:
         assert (tmp_path / "with" / file).read_bytes() == (tmp_path / "without" / file).read_bytes()
+
+
+@pytest.mark.usefixtures("guard")
+@pytest.mark.parametrize("method", METHODS[:1] + METHODS[2:], ids=lambda method: method.name)
+@pytest.mark.parametrize("select", ["ema", "agreement"])
+def test_evaluation_data_can_not_influence_which_weights_are_selected(
+    method: Method, select: str, tmp_path: Path, teacher_folder: Path
+) -> None:
+    """Labels that are right, labels that are all wrong, and none lead to the same weights."""
+    held, chosen, right = digits("test"), [], []
+    for name, labels in (("right", held.labels), ("wrong", (held.labels + 1) % 10), ("none", None)):
+        data = Guarded(held.images, labels, held.names) if labels is not None else None
+        options: dict[str, Any] = {"select": select, "ema": 0.8, "checks": 5, "patience": 3, "training": tacit.Training(steps=20, batch=16)}
+        outcome = distil(tmp_path / name, teacher_folder, method, data, **options)
+        chosen.append((tmp_path / name / "model" / "weights.safetensors").read_bytes())
+        right.append(outcome.metrics["student_accuracy_selected"])
+        assert outcome.result["selection"] == {"ema": "ema", "agreement": "agreement_synthetic"}[select]
+    assert right[0] != right[1]
+    assert right[2] is None
+    assert chosen[0] == chosen[1] == chosen[2]
 
 
 def test_the_guard_raises_when_data_are_learned_from(tmp_path: Path, teacher_folder: Path, guard: None) -> None:

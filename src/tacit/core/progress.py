@@ -53,8 +53,8 @@ class Progress:
         if self._fancy:
             self._bar.stop()
 
-    def update(self, done: int, notes: Mapping[str, float] | None = None, *, final: bool = False) -> None:
-        """Say that `done` pieces are done; `notes` are numbers to show beside."""
+    def update(self, done: int, notes: Mapping[str, float | str] | None = None, *, final: bool = False) -> None:
+        """Say that `done` pieces are done; `notes` are numbers, or words, to show beside."""
         if self._first is None:
             self._first, self._start = done, time.monotonic()
         now = time.monotonic()
@@ -62,7 +62,7 @@ class Progress:
             return
         self._said = now
         speed = (done - self._first) / max(now - self._start, 1e-9)
-        note = "  ".join(f"{name} {value:.4g}" for name, value in (notes or {}).items())
+        note = "  ".join(f"{name} {value if isinstance(value, str) else format(value, '.4g')}" for name, value in (notes or {}).items())
         if self._fancy:
             self._bar.update(self._task, completed=done, note=f"{speed:.3g} {self.unit}/s  {note}")
             return

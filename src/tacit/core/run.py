@@ -29,6 +29,7 @@ METRICS = (
     "teacher_accuracy",
     "student_accuracy",
     "student_accuracy_ema",
+    "student_accuracy_selected",
     "agreement",
     "agreement_synthetic",
     "params_teacher",
@@ -154,7 +155,7 @@ class Run:
         """Append one object to metrics.jsonl, and its numbers to TensorBoard under `kind`.
 
         Args:
-            step: Student steps (kind ``train``, ``evaluation``) or rounds (kind ``synthesis``) done.
+            step: Student steps (kinds ``train``, ``evaluation`` and, of a distillation, ``health``) or rounds (kind ``synthesis``) done.
             values: Numbers, or 0-d tensors, by name.
             kind: What was done.
         """

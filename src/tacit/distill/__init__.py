@@ -2,6 +2,7 @@
 
 from tacit.distill.loop import Learner, Training
 from tacit.distill.objectives import DISTILLERS, build_objective
-from tacit.distill.sources import Source, Stored, Synthetic
+from tacit.distill.sources import Source, Stored
+from tacit.distill.synthetic import Synthetic
 
 __all__ = ["DISTILLERS", "Learner", "Source", "Stored", "Synthetic", "Training", "build_objective"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from markupsafe import Markup
@@ -11,7 +11,23 @@ from tacit.report import figures, words
 from tacit.report.figures import Series
 from tacit.report.read import Record
 
-__all__ = ["Chart", "accuracy", "confusion", "dense", "losses"]
+__all__ = ["Chart", "accuracy", "confusion", "dense", "health", "losses"]
+
+HEALTH = (
+    ("The last images", True, (("class_coverage", "classes"), ("teacher_confidence", "confidence"), ("duplicate_rate", "near-duplicates"))),
+    (
+        "Student and teacher agree",
+        True,
+        (
+            ("agreement_fresh", "new images"),
+            ("agreement_old", "old images"),
+            ("agreement_noise", "noise"),
+            ("agreement_best", "best weights so far"),
+        ),
+    ),
+    ("How far apart two images are", False, (("feature_distance", "in the teacher's features"),)),
+)
+"""Charts of a monitor's measures: title, whether they are shares, and (name in the log, name on the page)."""
 
 
 @dataclass(frozen=True)
@@ -32,8 +48,9 @@ def accuracy(records: Sequence[Record], x: str, key: str) -> Chart | None:
     own = records[0]
     series = [Series("student" if one is own else one.name, at, value, index) for index, (one, at, value) in enumerate(found)]
     if len(found) == 1:
-        at, value = found[0][0].points("evaluation", x, "agreement")
-        series += [Series("agreement", at, value, 1)] if at else []
+        for key, name in (("agreement", "agreement"), ("student_accuracy_ema", "averaged weights")):
+            at, value = found[0][0].points("evaluation", x, key)
+            series += [Series(name, at, value, len(series))] if at else []
     if not series:
         return None
     teacher = own.metric("teacher_accuracy")
@@ -66,6 +83,20 @@ def losses(one: Record, kind: str, key: str, named: bool) -> Chart | None:
     svg = figures.lines(series, key=key, label=f"Line chart of the loss ({kind}) by {under}: {ends}.", x=under)
     many = max(len(each.x) for each in series) > figures.MAX_POINTS
     return Chart(title, svg, series, caption="Means of neighbouring points are drawn." if many else "")
+
+
+def health(one: Record, keys: Iterator[str], named: bool) -> list[Chart]:
+    """Return what a monitor measured while the run went on: of the images, of how student and teacher agree, of distances."""
+    found, under = [], "rounds" if one.verb == "synthesize" else "student steps"
+    for title, shares, lines in HEALTH:
+        points = [(name, *one.points("health", "step", key)) for key, name in lines]
+        series = [Series(name, at, value, index) for index, (name, at, value) in enumerate(points) if at]
+        if not series:
+            continue
+        ends = ", ".join(f"{each.name} ends at {words.percent(each.last) if shares else words.short(each.last)}" for each in series)
+        svg = figures.lines(series, key=next(keys), label=f"Line chart by {under}, {title.lower()}: {ends}.", x=under, percent=shares)
+        found.append(Chart(f"{one.name}: {title[0].lower()}{title[1:]}" if named else title, svg, series, percent=shares))
+    return found
 
 
 def dense(record: Record) -> bool:

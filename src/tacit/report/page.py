@@ -65,6 +65,7 @@ def render(folder: Path) -> str:
         samples=[(one, *_samples(one, record, MAX_SAMPLE_BYTES // len(shown), MAX_SAMPLES // len(shown))) for one in shown],
         accuracy=[chart for x in ("step", "seconds") if (chart := charts.accuracy(records, x, next(keys)))],
         losses=[chart for chart in losses if chart],
+        health=[chart for one in records for chart in charts.health(one, keys, one is not record)],
         classes=_classes(record),
         coverage=_coverage(record),
         dense=charts.dense(record),

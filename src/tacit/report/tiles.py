@@ -13,10 +13,10 @@ from tacit.report.read import Record, number
 __all__ = ["Tile", "measured", "tiles"]
 
 SELECTED = {
-    "last": "the last step",
-    "ema": "the weights averaged up to the last step",
-    "agreement_synthetic": "the step that agreed best on synthetic images",
+    "ema": "the average of the weights up to the last step",
+    "agreement_synthetic": "the weights that agreed best on synthetic images",
 }
+"""What is in ``model/`` where that is not the last step, by what chose it."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +50,9 @@ def tiles(record: Record) -> list[Tile]:
         found.append(_share(record, "student_accuracy_ema", "Student accuracy, averaged weights", "last step"))
     if record.metric("agreement_synthetic") is not None:
         found.append(_share(record, "agreement_synthetic", "Agreement on synthetic images", "images held out"))
+    chosen = SELECTED.get(str(result.get("selection")))
+    if chosen is not None and record.metric("student_accuracy_selected") is not None:
+        found.append(_share(record, "student_accuracy_selected", "Student accuracy, selected weights", chosen))
     made = number(result.get("images_synthesized"))
     found.append(Tile("Images synthesized", words.count(made), "none were needed" if made == 0 else "not measured" if made is None else ""))
     each = ", ".join(_whole(f"{kind} {words.seconds(took)}") for kind, took in kinds if took)
@@ -82,9 +85,10 @@ def measured(record: Record) -> str:
     result = record.result
     if not result:
         return ""
-    chosen, seed = SELECTED.get(str(result.get("selection")), SELECTED["last"]), result.get("seed")
+    chosen, seed = SELECTED.get(str(result.get("selection"))), result.get("seed")
     parts = [
-        f"Numbers are those of {chosen}, never of the best step on the evaluation data.",
+        "Numbers are those of the last step, never of the best step on the evaluation data.",
+        *([f"The model that was stored is {chosen}; no evaluation data chose it."] if chosen is not None else []),
         f"One run{'' if seed is None else f' with seed {seed}'} on {result.get('device')} in {result.get('precision')}.",
     ]
     images, accuracy = sum(map(sum, record.confusion)), record.metric("student_accuracy")

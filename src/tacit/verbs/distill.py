@@ -8,18 +8,21 @@ from typing import Any, ClassVar
 
 from tacit.core.device import Clock, Runtime
 from tacit.core.errors import InputError, nearest
-from tacit.core.models import model_hash, save
+from tacit.core.models import model_hash
 from tacit.core.network import Network, Teacher, count_parameters
 from tacit.core.run import Run
 from tacit.data.load import Data
 from tacit.distill import Learner, Source, Stored, Synthetic, build_objective
+from tacit.distill.advice import pool_faults
+from tacit.distill.health import StudentMonitor
 from tacit.distill.objectives import Terms
+from tacit.distill.selection import Selection
 from tacit.evaluate import agreement, predict
 from tacit.synthesize import METHODS, Method, Pool, Synthesizer
 from tacit.verbs.base import ModelLike, Outcome, as_function, check_pair, find_model, model_option
 from tacit.verbs.choose import choose_method, method_named
-from tacit.verbs.learning import LearningVerb
-from tacit.verbs.pictures import pool_metrics, pool_warnings, save_samples
+from tacit.verbs.learning import OTHERS, LearningVerb
+from tacit.verbs.pictures import pool_metrics, save_samples
 from tacit.verbs.pools import find_pool, load_pool
 
 __all__ = ["Distill", "distill"]
@@ -40,14 +43,28 @@ class Distill(LearningVerb):
     objective: Terms = "kd=1"
     """What the student minimises: `kd=1,ce=0.1`, or a list of {loss, weight, ...}."""
     max_images: int | None = None
-    """Most synthetic images that a growing pool keeps; the oldest are forgotten."""
+    """Budget of synthesized images. When it is used up, a pool goes on teaching; with a live generator training ends, and the learning
+    rate falls with the images."""
+    keep_images: int | None = None
+    """Most images that a growing pool keeps; the oldest are forgotten."""
+    checks: int = 20
+    """How often the health of images and student is measured on the way, where images are made; 0: never. It steers nothing but `select`
+    and `patience`, and its time counts as evaluation."""
+    patience: int = 0
+    """Checks in a row without a better agreement on held-out synthetic images after which training ends; 0: it goes on to the last step."""
     eval_split: str | None = "test"
     """With `source: data`, the split on which the student is measured; null: none."""
 
     name: ClassVar[str] = "distill"
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        Selection.check(ema=self.ema, patience=self.patience, checks=self.checks, select=self.select)
+        if self.keep_images is not None and self.keep_images < 1:
+            raise InputError(f"keep_images: expected at least 1, got {self.keep_images}")
+
     def run(self) -> Outcome:
-        """Distil; return the run folder and the student as it is after the last step."""
+        """Distil; return the run folder and the student with the weights that `select` names."""
         run, clock = self.plan_run(), Clock()
         teacher = Teacher.of(find_model(self.teacher, seed=self.seed))
         student = find_model(self.student, teacher.spec, seed=self.seed)
@@ -60,18 +77,23 @@ class Distill(LearningVerb):
         learner = Learner(
             student, source, objective, self.training, runtime=runtime, generator=runtime.generator(self.seed, "objective"), teacher=teacher
         )
+        selection = Selection(student, select=self.select, ema=self.ema, patience=self.patience)
+        monitor = StudentMonitor(source, student, checks=self.checks, seed=self.seed) if isinstance(source, Synthetic) else None
         state = self.open_run(run, runtime)
 
-        def evaluate() -> dict[str, float]:
+        def evaluate() -> float:
             assert held is not None
-            return {"student_accuracy": predict(student, held.batches(512), runtime).accuracy}
+            return predict(student, held.batches(512), runtime).accuracy
 
         title = f"distill {source.method.name}" if isinstance(source, Synthetic) else "distill"
-        self.learn(learner, run, clock, state, title=title, evaluate=evaluate if held is not None else None)
-        save(student, run.folder / "model")
+        measure = evaluate if held is not None else None
+        self.learn(learner, run, clock, state, title=title, evaluate=measure, selection=selection, monitor=monitor)
         with clock("evaluation"):
-            metrics = self._measure(teacher, student, source, held, runtime, run.folder)
-        result = self.result(runtime, clock, metrics, images=getattr(source, "images_made", 0), selection="last")
+            metrics = self._measure(teacher, student, held, runtime)
+            if monitor is not None:
+                metrics |= _on_samples(monitor, run.folder)
+            metrics |= {"steps": learner.done, **self.hand_over(selection, run, measure)}
+        result = self.result(runtime, clock, metrics, images=getattr(source, "images_made", 0), selection=selection.name)
         run.finish(result)
         return Outcome(folder=run.folder, result=result, rows=_rows(result, run.folder), network=student)
 
@@ -81,6 +103,7 @@ class Distill(LearningVerb):
         if self.source is not None and named is None:
             if method is not None:
                 raise InputError(f"source: {self.source!r} and a method were both given; choose one")
+            self._check_without_method()
             if self.source == "data":
                 return self.real_source(teacher.spec, runtime)
             part = (runtime.fabric.global_rank, runtime.fabric.world_size)
@@ -89,6 +112,8 @@ class Distill(LearningVerb):
         if named is not None and method is not None and named.name != method.name:
             raise InputError(f"source: {named.name}, and method: {method.name}; choose one")
         method = method or named or choose_method(teacher, student=student)
+        if method.pooled and method.batch < 16 and (self.select == "agreement" or self.patience):
+            raise InputError(f"method: one image in 16 is held out to choose by; expected a `batch` of at least 16, got {method.batch}")
         run.config = replace(self, method=method).config()  # what was chosen, so that the config repeats the run
         synthesizer = Synthesizer(teacher, method, runtime=runtime, generator=runtime.generator(self.seed), student=student)
 
@@ -102,26 +127,28 @@ class Distill(LearningVerb):
             run.log(synthesizer.rounds, {"seconds": clock.budgeted, **parts}, kind="synthesis")
 
         provenance = {"teacher_sha256": model_hash(teacher), "method": method.config(), "seed": self.seed}
-        return Synthetic(synthesizer, clock=clock, cap=self.max_images, provenance=provenance, on_round=log_round, **options)
+        options |= {"keep": self.keep_images, "budget": self.max_images}
+        return Synthetic(synthesizer, clock=clock, provenance=provenance, on_round=log_round, **options)
 
-    def _measure(
-        self, teacher: Teacher, student: Network, source: Source, held: Data | None, runtime: Runtime, folder: Path
-    ) -> dict[str, Any]:
+    def _check_without_method(self) -> None:
+        """Refuse options that need images to be made, where none are."""
+        wanted = {
+            "max_images": self.max_images is not None,
+            "keep_images": self.keep_images is not None,
+            "select: agreement": self.select == "agreement",
+            "patience": self.patience > 0,
+        }
+        for name, given in wanted.items():
+            if given:
+                raise InputError(f"{name}: no image is made from the source {self.source!r}; leave it out, or give a method")
+
+    def _measure(self, teacher: Teacher, student: Network, held: Data | None, runtime: Runtime) -> dict[str, Any]:
         metrics: dict[str, Any] = {
             "params_teacher": count_parameters(teacher),
             "params_student": count_parameters(student),
             "class_names": [teacher.spec.class_name(label) for label in range(teacher.spec.classes)],
-            "size_student_bytes": (folder / "model" / "weights.safetensors").stat().st_size,
             "size_teacher_bytes": sum(v.numel() * v.element_size() for v in teacher.model.state_dict().values()),
         }
-        if isinstance(source, Synthetic):
-            metrics["method"] = source.method.name
-            if len(source.held_out) or not source.method.pooled:
-                metrics["agreement_synthetic"] = agreement(student, teacher, source.unseen(), runtime)
-            shown = source.pool if source.method.pooled else _as_pool(source, teacher, runtime)
-            metrics |= pool_metrics(shown)
-            metrics["warnings"] = pool_warnings(shown)
-            save_samples(folder / "samples", shown)
         if held is not None:
             theirs, ours = (predict(network, held.batches(512), runtime) for network in (teacher, student))
             metrics |= {
@@ -143,6 +170,18 @@ def _stored_pool(folder: Path, teacher: Teacher, runtime: Runtime) -> Pool:
     return load_pool(inside, teacher, runtime)
 
 
+def _on_samples(monitor: StudentMonitor, folder: Path) -> dict[str, Any]:
+    """Return what the samples say of the student, and of themselves; pictures of them are written."""
+    source, teacher, runtime = monitor.source, monitor.teacher, monitor.runtime
+    metrics: dict[str, Any] = {"method": source.method.name}
+    if len(source.held_out) or not source.method.pooled:
+        metrics["agreement_synthetic"] = agreement(monitor.student, teacher, source.unseen(), runtime)
+    shown = source.pool if source.method.pooled else _as_pool(source, teacher, runtime)
+    save_samples(folder / "samples", shown)
+    monitor.advice.give(pool_faults(shown, source.method))
+    return {**metrics, **pool_metrics(shown), "warnings": monitor.advice.texts, "health": monitor.values or None}
+
+
 def _as_pool(source: Synthetic, teacher: Teacher, runtime: Runtime) -> Pool:
     """Return a fresh sample of a live generator, with the teacher's answers, to be looked at."""
     pool, shown = Pool(teacher.spec, device=runtime.device), source.unseen()
@@ -162,6 +201,7 @@ def _rows(result: dict[str, Any], folder: Path) -> list[tuple[str, str]]:
     rows = [
         ("teacher accuracy", share("teacher_accuracy")),
         ("student accuracy", share("student_accuracy") + (", last step" if metrics["student_accuracy"] is not None else "")),
+        *((name, share(key)) for name, key in OTHERS if metrics[key] is not None),
         ("agreement", share("agreement")),
         ("parameters", f"{metrics['params_teacher']:,} -> {metrics['params_student']:,} ({ratio:.1f} times fewer)"),
         ("images synthesized", f"{result['images_synthesized']:,}"),
@@ -169,7 +209,8 @@ def _rows(result: dict[str, Any], folder: Path) -> list[tuple[str, str]]:
         ("model", str(folder / "model")),
     ]
     if metrics["agreement_synthetic"] is not None:
-        rows.insert(3, ("agreement, held-out samples", share("agreement_synthetic")))
+        place = [name for name, _ in rows].index("agreement") + 1
+        rows.insert(place, ("agreement, held-out samples", share("agreement_synthetic")))
     return rows
 
 

@@ -11,16 +11,22 @@ import torch
 
 from tacit.core.device import Clock, Runtime, derived_seed
 from tacit.core.errors import InputError
+from tacit.core.models import save
 from tacit.core.network import Spec
 from tacit.core.progress import Progress
 from tacit.core.run import Run
 from tacit.data import Augmentation, has_splits, load_data
 from tacit.data.load import Data, StreamedSet
 from tacit.distill import Learner, Stored, Training
+from tacit.distill.health import StudentMonitor
+from tacit.distill.selection import Select, Selection, wearing
 from tacit.distill.sources import Streamed
 from tacit.verbs.base import DataLike, LaunchVerb, data_option
 
-__all__ = ["LearningVerb"]
+__all__ = ["OTHERS", "LearningVerb"]
+
+OTHERS = (("  of averaged weights", "student_accuracy_ema"), ("  of selected weights", "student_accuracy_selected"))
+"""Rows of a verb's table, below the accuracy of the last step: name and metric."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,9 +46,15 @@ class LearningVerb(LaunchVerb):
     """How often the network is evaluated on the way, where evaluation data are given; it never steers the training."""
     log_every: int = 20
     """Steps between two lines of metrics.jsonl."""
+    ema: float = 0.0
+    """Decay of an average of the weights, which is measured too; 0: none is kept. It warms up as min(ema, (1 + t) / (10 + t))."""
+    select: Select = "last"
+    """Which weights are handed over: those of the last step, their average (ema; decay 0.999 where none is given), or those that agreed
+    best with the teacher on held-out synthetic images (agreement). Evaluation data never choose."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        Selection.check(ema=self.ema)
         if self.evaluations < 0 or self.log_every < 1:
             raise InputError("evaluations: expected 0 or more; log_every: at least 1")
 
@@ -77,7 +89,9 @@ class LearningVerb(LaunchVerb):
         state: dict[str, Any] | None,
         *,
         title: str,
-        evaluate: Callable[[], dict[str, float]] | None,
+        evaluate: Callable[[], float] | None,
+        selection: Selection,
+        monitor: StudentMonitor | None = None,
     ) -> None:
         """Drive `learner` to its last step, from `state` where a run is resumed.
 
@@ -87,12 +101,17 @@ class LearningVerb(LaunchVerb):
             clock: Counts the seconds.
             state: The last checkpoint.
             title: For the progress bar.
-            evaluate: Measures the student on real data; None where there are none.
+            evaluate: Returns the accuracy of the network, as it is, on real data; None where there are none.
+            selection: Is told of every step, and judges at every check; may stop the training.
+            monitor: Looks at images and student on the way.
         """
         torch.manual_seed(derived_seed(self.seed, "learning"))  # data sets may have drawn, and evaluation data must change nothing
         if state is not None:
             learner.load_state_dict(state["learner"], run.folder)
             clock.seconds = dict(state["seconds"])
+            selection.load_state_dict(state["selection"])
+            if monitor is not None:
+                monitor.load_state_dict(state["health"])
         source, runtime = learner.source, learner.runtime
         steps, saved = self.training.steps, time.monotonic()
         stride = max(1, steps // self.evaluations) if evaluate is not None and self.evaluations else 0
@@ -102,12 +121,19 @@ class LearningVerb(LaunchVerb):
             if due or runtime.agreed(time.monotonic() - saved) >= self.checkpoint_seconds:
                 runtime.settle(f"before the checkpoint of step {learner.done}")
                 source.save(run.folder)
-                run.checkpoint(learner.done, {"learner": learner.state_dict(), "seconds": clock.seconds})
+                held = {"learner": learner.state_dict(), "seconds": clock.seconds, "selection": selection.state_dict()}
+                run.checkpoint(learner.done, {**held, "health": monitor.state_dict() if monitor is not None else None})
                 saved = time.monotonic()
 
         def share() -> float:
             spent = runtime.agreed(clock.budgeted) / self.max_seconds if self.max_seconds else 0.0
-            return max(learner.done / steps, spent)
+            return max(learner.done / steps, spent, learner.done / source.most_steps if source.most_steps else 0.0)
+
+        def check(watching: StudentMonitor, done: float) -> None:
+            with clock("evaluation"), torch.random.fork_rng():
+                watching.observe(done)
+                chosen = selection.judge(learner.done, lambda: runtime.agreed(watching.agreement())) if selection.judges else {}
+            run.log(learner.done, {"seconds": clock.budgeted, **watching.logged, **chosen}, kind="health")
 
         with Progress(f"{title}: first samples", source.pieces, "rounds") as progress:
             for rounds, _ in enumerate(source.prepare(), start=1):
@@ -118,20 +144,27 @@ class LearningVerb(LaunchVerb):
         if learner.done == 0:
             checkpoint(due=True)
         with Progress(title, steps, "steps") as progress:
-            notes: dict[str, float] = {}
-            while (done := share()) < 1.0:
+            notes: dict[str, float | str] = {}
+            while True:
+                done = share()
+                if monitor is not None and learner.done and monitor.due(done):
+                    check(monitor, done)
+                    notes |= monitor.notes
+                if done >= 1.0 or selection.stopped:
+                    break
                 with clock("training"):
                     learner.step(done)
+                    selection.step()
                     if learner.done % self.log_every == 0 or learner.done == steps:
                         parts = {name: float(part.detach()) for name, part in learner.parts.items()}
                         logged = {"seconds": clock.budgeted, "loss": float(learner.loss.detach()), "lr": learner.lr}
                         run.log(learner.done, {**logged, **{f"loss/{name}": part for name, part in parts.items()}}, kind="train")
-                        notes = {**notes, **parts}
+                        notes |= parts
                 if evaluate is not None and stride and learner.done % stride == 0:
                     with clock("evaluation"), torch.random.fork_rng():
-                        measured = evaluate()
+                        measured = {"student_accuracy": evaluate(), **self._averaged(selection, evaluate)}
                     run.log(learner.done, {"seconds": clock.budgeted, **measured}, kind="evaluation")
-                    notes = {**notes, **measured}
+                    notes |= measured
                 progress.update(learner.done, notes)
                 checkpoint(due=False)
             progress.update(learner.done, notes, final=True)
@@ -141,3 +174,25 @@ class LearningVerb(LaunchVerb):
             )
         checkpoint(due=True)
         learner.student.eval()
+
+    @staticmethod
+    def _averaged(selection: Selection, evaluate: Callable[[], float]) -> dict[str, float]:
+        """Return the accuracy of the averaged weights, where an average is kept."""
+        if selection.average is None:
+            return {}
+        with wearing(selection.network, selection.average.weights):
+            return {"student_accuracy_ema": evaluate()}
+
+    def hand_over(self, selection: Selection, run: Run, evaluate: Callable[[], float] | None) -> dict[str, Any]:
+        """Put the weights that `select` names into the network and into ``model/``; return what is known of them, as metrics.
+
+        To be called when everything that is said of the last step has been measured.
+        """
+        metrics: dict[str, Any] = self._averaged(selection, evaluate) if evaluate is not None else {}
+        selection.hand_over()
+        if evaluate is not None and selection.select != "last":
+            metrics["student_accuracy_selected"] = evaluate()
+        if selection.best is not None:
+            metrics["best"] = {"step": selection.best_step, "agreement_synthetic": selection.best_agreement}
+        save(selection.network, run.folder / "model")
+        return {**metrics, "size_student_bytes": (run.folder / "model" / "weights.safetensors").stat().st_size}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,7 @@ from torch import Tensor
 from tacit.core.files import write_file, write_json
 from tacit.synthesize import Pool
 
-__all__ = ["pool_metrics", "pool_warnings", "save_picture", "save_samples"]
+__all__ = ["pool_metrics", "save_picture", "save_samples"]
 
 
 def save_picture(path: Path, image: Tensor) -> None:
@@ -51,17 +50,3 @@ def pool_metrics(pool: Pool) -> dict[str, Any]:
         means = [float(confidence[seen == label].mean()) if bool((seen == label).any()) else None for label in range(pool.spec.classes)]
         metrics |= {"class_counts": pool.class_counts, "class_confidence": means}
     return metrics
-
-
-def pool_warnings(pool: Pool) -> list[str]:
-    """Return what looks wrong with a pool, said on stderr too: samples all alike, classes never made."""
-    found, images = [], pool.columns["images"][-1024:].float()
-    if len(images) > 1 and float(images.std(dim=0).mean()) < 2:
-        found.append("the samples are all alike: the synthesis has collapsed; try a smaller learning rate or another seed")
-    missing = [pool.spec.class_name(label) for label, count in enumerate(pool.class_counts) if not count]
-    if missing and len(pool) >= 4 * pool.spec.classes:
-        names = ", ".join(missing[:5]) + (", ..." if len(missing) > 5 else "")
-        found.append(f"the teacher sees no sample of {len(missing)} of {pool.spec.classes} classes ({names}): the student can't learn them")
-    for warning in found:
-        print(f"tacit: warning: {warning}", file=sys.stderr)
-    return found

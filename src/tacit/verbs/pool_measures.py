@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import sys
 from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
@@ -14,6 +13,7 @@ from torch import Tensor
 from tacit.core.device import Runtime, derived_seed
 from tacit.core.network import Network, Spec
 from tacit.data import Data
+from tacit.distill.advice import Advice, pool_faults
 from tacit.evaluate import (
     Seen,
     class_histogram,
@@ -26,7 +26,7 @@ from tacit.evaluate import (
     watch,
 )
 from tacit.synthesize import Pool
-from tacit.verbs.pictures import pool_metrics, pool_warnings
+from tacit.verbs.pictures import pool_metrics
 
 __all__ = ["measure_pool", "pool_rows"]
 
@@ -53,7 +53,8 @@ def measure_pool(
     confidence, seen = pool.columns["logits"].float().softmax(dim=1).max(dim=1)
     spread, picked = class_histogram(seen, pool.spec.classes), _draw(len(pool), most, seed, "pool").to(images.device)
     made = {role: watch(network, images[picked], runtime) for role, network in networks.items()}
-    warnings = pool_warnings(pool)
+    advice = Advice()
+    advice.give(pool_faults(pool))
     metrics: dict[str, Any] = {
         **pool_metrics(pool),
         "pool_images": len(pool),
@@ -73,10 +74,8 @@ def measure_pool(
         genuine = {role: watch(network, real, runtime) for role, network in networks.items()}
         metrics["diversity_data"] = _diversity(genuine, genuine["teacher"].labels)
         metrics["fidelity"], found = _fidelity(genuine, made, seed)
-        for warning in found:
-            print(f"tacit: warning: {warning}", file=sys.stderr)
-        warnings += found
-    return metrics | {"warnings": warnings}
+        advice.give({f"fidelity {number}": text for number, text in enumerate(found)})
+    return metrics | {"warnings": advice.texts}
 
 
 def _draw(count: int, most: int, seed: int, role: str) -> Tensor:

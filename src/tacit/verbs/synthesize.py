@@ -15,10 +15,13 @@ from tacit.core.errors import InputError
 from tacit.core.models import model_hash
 from tacit.core.network import Teacher, count_parameters
 from tacit.core.progress import Progress
+from tacit.distill.advice import pool_faults
+from tacit.distill.health import IMAGES, Monitor
+from tacit.distill.synthetic import rounds_within
 from tacit.synthesize import Method, Pool, Synthesizer
 from tacit.verbs.base import LaunchVerb, ModelLike, Outcome, as_function, check_pair, find_model, model_option
 from tacit.verbs.choose import choose_method
-from tacit.verbs.pictures import pool_metrics, pool_warnings, save_samples
+from tacit.verbs.pictures import pool_metrics, save_samples
 
 __all__ = ["Synthesize", "synthesize"]
 
@@ -34,13 +37,19 @@ class Synthesize(LaunchVerb):
     method: Method | None = None
     """How samples are made; not given: what `tacit inspect` recommends."""
     images: int = 1024
-    """How many samples."""
+    """How many samples; what the last round paints beyond is left out."""
+    max_images: int | None = None
+    """Budget of painted images: no round is begun that would go beyond it."""
+    checks: int = 20
+    """How often the health of the samples is measured on the way, on the batch just painted; 0: never. Its time counts as evaluation."""
     name: ClassVar[str] = "synthesize"
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.images < 1:
             raise InputError(f"images: expected at least 1, got {self.images}")
+        if self.checks < 0:
+            raise InputError(f"checks: expected 0 or more, got {self.checks}")
 
     def run(self) -> Outcome:
         """Make the samples; return the run folder with its pool."""
@@ -53,13 +62,15 @@ class Synthesize(LaunchVerb):
         run.config = replace(self, method=method).config()  # what was chosen, so that the config repeats the run
         runtime = self.open_runtime(teacher, student)
         synthesizer = Synthesizer(teacher, method, runtime=runtime, generator=runtime.generator(self.seed), student=student)
-        clock, pool = Clock(), Pool(teacher.spec, device=runtime.device)
+        clock, pool, most_rounds = Clock(), Pool(teacher.spec, device=runtime.device), rounds_within(method, self.max_images)
+        monitor = Monitor(teacher, method, checks=self.checks, runtime=runtime)
         provenance = {"teacher_sha256": model_hash(teacher), "method": method.config(), "seed": self.seed}
         state = self.open_run(run, runtime)
         if state is not None:
             synthesizer.load_state_dict(state["synthesizer"])
             pool = Pool.load(run.folder / "pool", device=runtime.device, state=state["pool"])
             clock.seconds = dict(state["seconds"])
+            monitor.load_state_dict(state["health"])
             torch.set_rng_state(state["global_rng"])
             if student is not None:
                 student.load_state_dict(state["student"])
@@ -68,26 +79,39 @@ class Synthesize(LaunchVerb):
             pool.save(run.folder / "pool", provenance)
             held: dict[str, Any] = {"synthesizer": synthesizer.state_dict(), "pool": pool.state_dict(), "seconds": clock.seconds}
             held |= {"student": student.state_dict() if student is not None else None, "global_rng": torch.get_rng_state()}
+            held |= {"health": monitor.state_dict()}
             run.checkpoint(synthesizer.rounds, held)
+
+        def share() -> float:
+            spent = clock.budgeted / self.max_seconds if self.max_seconds is not None else 0.0
+            return max(pool.made / self.images, spent, synthesizer.rounds / most_rounds if most_rounds else 0.0)
 
         saved = 0.0
         with Progress(f"synthesize {method.name}", self.images, "images") as progress:
-            while pool.made < self.images and (self.max_seconds is None or clock.budgeted < self.max_seconds):
+            while share() < 1.0:
                 with clock("synthesis"):
-                    pool.add(synthesizer.round().at(slice(0, self.images - pool.made)))
+                    painted = synthesizer.round()
+                    pool.add(painted.at(slice(0, self.images - pool.made)))
                 parts = {name: float(part) for name, part in synthesizer.parts.items()}
                 run.log(synthesizer.rounds, {"seconds": clock.budgeted, **{f"loss/{k}": v for k, v in parts.items()}}, kind="synthesis")
-                progress.update(pool.made, parts)
+                done = share()
+                if monitor.due(done):
+                    with clock("evaluation"), torch.random.fork_rng():
+                        monitor.check(painted.images[-IMAGES:].clamp(0, 1), done)
+                    run.log(synthesizer.rounds, {"seconds": clock.budgeted, **monitor.logged}, kind="health")
+                progress.update(pool.made, {**parts, **monitor.notes})
                 if time.monotonic() - saved >= self.checkpoint_seconds:
                     checkpoint()
                     saved = time.monotonic()
         checkpoint()
         save_samples(run.folder / "samples", pool)
+        monitor.advice.give(pool_faults(pool, method))
         metrics = {
             "params_teacher": count_parameters(teacher),
             "method": method.name,
             **pool_metrics(pool),
-            "warnings": pool_warnings(pool),
+            "warnings": monitor.advice.texts,
+            "health": monitor.values or None,
         }
         result = self.result(runtime, clock, metrics, images=pool.made, selection=None)
         run.finish(result)

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from tacit.core.device import Clock
-from tacit.core.models import save
+from tacit.core.errors import InputError
 from tacit.core.network import count_parameters
 from tacit.distill import Learner, build_objective
+from tacit.distill.selection import Selection
 from tacit.evaluate import predict
 from tacit.verbs.base import ModelLike, Outcome, as_function, find_model, model_option
-from tacit.verbs.learning import LearningVerb
+from tacit.verbs.learning import OTHERS, LearningVerb
 
 __all__ = ["Train", "train"]
 
@@ -27,6 +28,11 @@ class Train(LearningVerb):
 
     name: ClassVar[str] = "train"
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.select == "agreement":
+            raise InputError("select: agreement with a teacher can't choose here, where labels teach: expected last or ema")
+
     def run(self) -> Outcome:
         """Train; return the run folder and the network as it is after the last step."""
         run = self.plan_run()
@@ -36,27 +42,30 @@ class Train(LearningVerb):
         held = self.held_out(self.eval_split, "eval_split", network.spec, runtime)
         clock = Clock()
         learner = Learner(network, source, build_objective("ce"), self.training, runtime=runtime, generator=runtime.generator(self.seed))
+        selection = Selection(network, select=self.select, ema=self.ema)
         state = self.open_run(run, runtime)
 
-        def evaluate() -> dict[str, float]:
+        def evaluate() -> float:
             assert held is not None
-            return {"student_accuracy": predict(network, held.batches(512), runtime).accuracy}
+            return predict(network, held.batches(512), runtime).accuracy
 
-        self.learn(learner, run, clock, state, title="train", evaluate=evaluate if held is not None else None)
-        save(network, run.folder / "model")
+        measure = evaluate if held is not None else None
+        self.learn(learner, run, clock, state, title="train", evaluate=measure, selection=selection)
         with clock("evaluation"):
             answers = predict(network, held.batches(512), runtime) if held is not None else None
-        metrics = {
-            "student_accuracy": answers.accuracy if answers else None,
-            "params_student": count_parameters(network),
-            "class_accuracy": answers.class_accuracy if answers else None,
-            "class_names": [network.spec.class_name(label) for label in range(network.spec.classes)],
-            "size_student_bytes": (run.folder / "model" / "weights.safetensors").stat().st_size,
-        }
-        result = self.result(runtime, clock, metrics, images=None, selection="last")
+            metrics: dict[str, Any] = {
+                "student_accuracy": answers.accuracy if answers else None,
+                "params_student": count_parameters(network),
+                "class_accuracy": answers.class_accuracy if answers else None,
+                "class_names": [network.spec.class_name(label) for label in range(network.spec.classes)],
+                "steps": learner.done,
+                **self.hand_over(selection, run, measure),
+            }
+        result = self.result(runtime, clock, metrics, images=None, selection=selection.name)
         run.finish(result)
         rows = [
             ("accuracy", f"{answers.accuracy:.2%} of {len(answers.labels):,} images, last step" if answers else "not measured"),
+            *((name, f"{metrics[key]:.2%}") for name, key in OTHERS if metrics.get(key) is not None),
             ("parameters", f"{count_parameters(network):,}"),
             ("seconds", f"{clock.report()['total']:.1f}"),
             ("model", str(run.folder / "model")),

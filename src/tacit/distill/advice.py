@@ -1,0 +1,143 @@
+"""Advice: what looks wrong with a synthesis or a student, and what to change about it."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from dataclasses import fields
+from typing import Any
+
+from tacit.core.network import Spec
+from tacit.synthesize.method import Method
+from tacit.synthesize.pool import Pool
+
+__all__ = ["Advice", "image_faults", "pool_faults", "student_faults"]
+
+ALIKE = 2.0
+"""Standard deviation over a set, averaged over pixels, in steps of 8 bits, below which all its images are alike."""
+Values = Mapping[str, float | None]
+"""Measures by name, as `tacit.distill.health` makes them; None where there was nothing to measure."""
+
+
+class Advice:
+    """Warnings by kind: each kind is said once on stderr and kept for the result.
+
+    Args:
+        quiet: Only keep them, as all processes of a launch but the first do.
+    """
+
+    def __init__(self, *, quiet: bool = False) -> None:
+        self.quiet = quiet
+        self._said: dict[str, str] = {}
+        self._times: dict[str, int] = {}
+
+    @property
+    def texts(self) -> list[str]:
+        """What was said, in order."""
+        return list(self._said.values())
+
+    def give(self, faults: Mapping[str, str]) -> None:
+        """Say each of `faults`, a text by kind, whose kind was not said before."""
+        for kind, text in faults.items():
+            if kind not in self._said:
+                self._said[kind] = text
+                if self.quiet:
+                    continue
+                print(f"tacit: warning: {text}", file=sys.stderr)
+
+    def notice(self, faults: Mapping[str, str], *, certain: bool) -> None:
+        """Say what is `certain`, or was seen the time before too: what comes and goes is not said."""
+        self._times = {kind: self._times.get(kind, 0) + 1 for kind in faults}
+        self.give({kind: text for kind, text in faults.items() if certain or self._times[kind] > 1})
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what was said and seen."""
+        return {"said": dict(self._said), "times": dict(self._times)}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from where `state_dict` was taken."""
+        self._said, self._times = dict(state["said"]), dict(state["times"])
+
+
+def _hint(method: Method | None, *, more: tuple[str, ...] = (), less: tuple[str, ...] = (), other: str) -> str:
+    """Return what to try: options that `method` has, larger or smaller, and what holds for any."""
+    known = {field.name for field in fields(method)} if method is not None else set()
+    words = [other]
+    for how, names in (("smaller", less), ("larger", more)):
+        present = [f"`{name}`" for name in names if name in known]
+        if present:
+            words.insert(0, f"a {how} {' or '.join(present)}")
+    return "try " + (words[0] if len(words) == 1 else f"{', '.join(words[:-1])}, or {words[-1]}")
+
+
+def _unseen(spec: Spec, counts: list[int], among: str, method: Method | None) -> str:
+    missing = [spec.class_name(label) for label, count in enumerate(counts) if not count]
+    names = ", ".join(missing[:5]) + (", ..." if len(missing) > 5 else "")
+    hint = _hint(method, more=("balance", "classes", "ce", "authenticity"), less=("restart", "lr"), other="another seed")
+    return f"the teacher sees no sample of {len(missing)} of {spec.classes} classes ({names}){among}: the student can't learn them; {hint}"
+
+
+def _alike(method: Method | None) -> str:
+    hint = _hint(method, more=("contrast", "samples", "seeking"), other="a smaller learning rate or another seed")
+    return f"the samples are all alike: the synthesis has collapsed; {hint}"
+
+
+def image_faults(values: Values, counts: list[int], spec: Spec, method: Method | None) -> dict[str, str]:
+    """Return what is wrong with the last images of a synthesis, a text by kind.
+
+    Args:
+        values: Their `image_health`.
+        counts: Images of each class that the teacher names.
+        spec: Of the teacher.
+        method: How they were made, whose own options the texts name; None: not known.
+    """
+    found: dict[str, str] = {}
+    images, classes = sum(counts), spec.classes
+    expected = 1 - (1 - 1 / classes) ** images  # share of classes that as many draws would reach, were all equally likely
+    if images >= 4 * classes and (values["class_coverage"] or 0.0) < 0.8 * expected:
+        found["classes"] = _unseen(spec, counts, f" among the last {images} images", method)
+    spread, doubles, sure = values["pixel_deviation"] or 0.0, values["duplicate_rate"] or 0.0, values["teacher_confidence"] or 0.0
+    if images > 1 and spread * 255 < ALIKE:
+        found["alike"] = _alike(method)
+    elif doubles > 0.5:
+        hint = _hint(method, more=("contrast", "samples", "seeking", "noise"), less=("restart", "lr"), other="another seed")
+        found["duplicates"] = f"{doubles:.0%} of the last {images} images have a near-duplicate among them; {hint}"
+    if (sure - 1 / classes) / (1 - 1 / classes) < 0.1:
+        hint = _hint(method, more=("ce", "authenticity", "steps"), less=("adv",), other="another method")
+        found["unsure"] = f"the teacher is hardly surer of the last images ({sure:.0%}) than of a guess among {classes} classes; {hint}"
+    return found
+
+
+def student_faults(values: Values, method: Method, *, fought: bool, best_old: float | None) -> dict[str, str]:
+    """Return what is wrong with how a student learns, a text by kind.
+
+    Args:
+        values: The last `StudentMonitor` measures.
+        method: How the images are made.
+        fought: Whether images are made against the student.
+        best_old: The best agreement on old images at an earlier check.
+    """
+    found: dict[str, str] = {}
+    old = values["agreement_old"]
+    if old is not None and best_old is not None and old < best_old - 0.1:
+        keep = "more images kept (`keep_images`)" if method.pooled else "averaged weights (`ema`)"
+        hint = _hint(method, more=("every",), other=f"a smaller `training.lr`, or {keep}")
+        found["forgetting"] = f"student and teacher agree on {old:.0%} of the oldest images, {best_old:.0%} before: it forgets; {hint}"
+    made, noise, same = values["kd_fresh"], values["kd_noise"], values["agreement_noise"]
+    if fought and made is not None and noise is not None and same is not None and made < 0.02 * noise and same < 0.5:
+        hint = _hint(method, more=("steps", "lr"), less=("every",), other="another seed")
+        found["collapse"] = (
+            f"student and teacher are at one on what is made to tell them apart (KD loss {made:.2g}), but not on plain noise ({noise:.2g}, "
+            f"agreement {same:.0%}): the synthesis no longer finds where they differ; {hint}"
+        )
+    return found
+
+
+def pool_faults(pool: Pool, method: Method | None = None) -> dict[str, str]:
+    """Return what is wrong with a whole pool, a text by kind: samples all alike, classes never made."""
+    found, images = {}, pool.columns["images"][-1024:].float()
+    if len(images) > 1 and float(images.std(dim=0).mean()) < ALIKE:
+        found["alike"] = _alike(method)
+    if not all(pool.class_counts) and len(pool) >= 4 * pool.spec.classes:
+        found["classes"] = _unseen(pool.spec, pool.class_counts, "", method)
+    return found

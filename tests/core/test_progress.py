@@ -1,0 +1,23 @@
+"""Progress in a pipe: plain lines on stderr."""
+
+from __future__ import annotations
+
+import pytest
+
+from tacit.core.progress import Progress
+
+
+def test_a_line_has_numbers_in_four_digits_and_words_as_they_are(capsys: pytest.CaptureFixture[str]) -> None:
+    with Progress("distill", 10, "steps", every=0.0) as progress:
+        progress.update(1, {"kd": 0.123456})
+        progress.update(10, {"kd": 1 / 3, "classes": "10/10", "conf": ".98"}, final=True)
+    first, last = capsys.readouterr().err.splitlines()
+    assert first.startswith("distill: 1/10 steps")
+    assert last.startswith("distill: 10/10 steps")
+    assert last.endswith("kd 0.3333  classes 10/10  conf .98")
+
+
+def test_a_quiet_one_says_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    with Progress("distill", 10, "steps", quiet=True, every=0.0) as progress:
+        progress.update(10, final=True)
+    assert capsys.readouterr().err == ""
