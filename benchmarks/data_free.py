@@ -145,6 +145,7 @@ def outcome_of(suite: Suite, pair: Pair, row: Row, *, seed: int, data: Path, tea
         "augmentation": row.augmentation or suite.augmentation,
         "evaluations": suite.evaluations,
         "device": suite.device,
+        "precision": suite.precision,
         "seed": seed,
         "checkpoint_seconds": NEVER,
         "out": folder,
@@ -170,6 +171,7 @@ def settings(suite: Suite, pair: Pair, row: Row) -> dict[str, Any]:
         "training": asdict(replace(suite.training, steps=row.steps or suite.training.steps)),
         "max_seconds": (row.max_seconds or suite.max_seconds) if row.budgeted else None,
         "keep_images": row.keep_images,
+        "precision": suite.precision,
     }
 
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from tacit.core.device import Precision
 from tacit.core.models import ModelRef
 from tacit.core.network import Spec
 from tacit.data import Augmentation
@@ -139,6 +140,8 @@ class Suite:
     objective: Terms = "kd=1"
     augmentation: Augmentation = "shift"
     device: Literal["cpu", "cuda"] = "cpu"
+    precision: Precision = "auto"
+    """In which every row is run, whatever the size of its networks."""
     seeds: tuple[int, ...] = (0, 1, 2)
     evaluations: int = 20
     """Points of a curve, were all of the steps taken."""

@@ -17,7 +17,7 @@ from tacit.core.errors import MissingExtraError
 __all__ = ["data_of", "prepare", "shrunk", "small"]
 
 IMAGES = 40
-SMALL = {"batch": 16, "steps": 2, "warmup": 1, "every": 2, "width": 4, "latent": 8}
+SMALL = {"batch": 16, "steps": 2, "warmup": 1, "every": 2, "width": 4, "latent": 8, "noise": 8, "negatives": 8, "embedding": 8}
 """Largest values of a method's fields."""
 
 

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from benchmarks.plans import Dataset, Pair, Row, Suite, TeacherPlan
-from benchmarks.published import published
+from benchmarks import rows
+from benchmarks.plans import Dataset, Pair, Suite, TeacherPlan
 from tacit.core.network import Spec
 from tacit.distill import Training
-from tacit.synthesize import DFAD, AdaptiveDeepInversion, DeepInversion, Gaussian
 
 __all__ = ["DATASETS", "SUITES", "TEACHERS"]
 
@@ -71,15 +70,6 @@ TEACHERS = {
 }
 
 
-def _baselines(dataset: str, noise: Gaussian) -> tuple[Row, ...]:
-    """Return the rows without which no figure can be read."""
-    return (
-        Row(label="real", labels=True, published=published(dataset, "real")),
-        Row(label="kd-real", published=published(dataset, "kd-real")),
-        Row(label="noise", method=noise, published=published(dataset, "noise")),
-    )
-
-
 SUITES = {
     suite.name: suite
     for suite in (
@@ -97,29 +87,10 @@ SUITES = {
                 ),
                 Pair(name="lenet5", teacher="mnist-lenet5", student="tacit.zoo:lenet5_half", title="LeNet-5 -> LeNet-5-half"),
             ),
-            rows=(
-                *_baselines("mnist", Gaussian(warmup=40)),
-                Row(
-                    label="DeepInversion",
-                    method=DeepInversion(steps=100, lr=0.1, bn=1.0, warmup=12),
-                    pairs=("resnet8",),
-                    published=published("mnist", "DeepInversion"),
-                ),
-                Row(
-                    label="AdaptiveDeepInversion",
-                    method=AdaptiveDeepInversion(steps=100, lr=0.1, bn=1.0, warmup=8, every=200),
-                    pairs=("resnet8",),
-                    published=published("mnist", "AdaptiveDeepInversion"),
-                ),
-                Row(
-                    label="DFAD",
-                    method=DFAD(batch=128, latent=100, width=32),
-                    objective="l1=1",
-                    published=published("mnist", "DFAD"),
-                ),
-            ),
+            rows=rows.MNIST,
             max_seconds=300,
-            training=Training(steps=3000, batch=128, lr=0.1, weight_decay=5e-4),
+            training=Training(steps=4000, batch=64, lr=0.1, weight_decay=5e-4, clip=5.0),
+            precision="bf16-mixed",
         ),
         Suite(
             name="cifar10-cpu",
@@ -134,17 +105,10 @@ SUITES = {
                     title="ResNet-20 -> ResNet-8",
                 ),
             ),
-            rows=(
-                *_baselines("cifar10", Gaussian(warmup=40)),
-                Row(
-                    label="DFAD",
-                    method=DFAD(batch=128),
-                    objective="l1=1",
-                    published=published("cifar10", "DFAD"),
-                ),
-            ),
+            rows=rows.CIFAR10_CPU,
             max_seconds=1500,
-            training=Training(steps=6000, batch=128, lr=0.1, weight_decay=5e-4),
+            training=Training(steps=8000, batch=64, lr=0.1, weight_decay=5e-4, clip=5.0),
+            precision="bf16-mixed",
             augmentation="shift-flip",
             seeds=(0, 1),
         ),
@@ -160,15 +124,7 @@ SUITES = {
                     title="WRN-40-2 -> WRN-16-1",
                 ),
             ),
-            rows=(
-                *_baselines("cifar10", Gaussian(warmup=100)),
-                Row(
-                    label="DFAD",
-                    method=DFAD(),
-                    objective="l1=1",
-                    published=published("cifar10", "DFAD"),
-                ),
-            ),
+            rows=rows.CIFAR10_GPU,
             max_seconds=360,
             training=Training(steps=20_000, batch=256, lr=0.2, weight_decay=1e-4),
             augmentation="shift-flip",

@@ -93,9 +93,10 @@ class Synthesizer:
                 if method.pooled:
                     batch = self._kept(best, look, targets)
                 elif method.shows == "painted":
-                    batch = Batch(view.canvas.detach().float(), targets, view.teacher.logits.detach())
+                    batch = Batch(view.images.detach().float(), targets, view.teacher.logits.detach())
                 else:
-                    batch = Batch(self.canvas.again().float(), targets)
+                    again = self.canvas.again()
+                    batch = Batch(again.float(), targets, self.teacher(again).float())  # asked once for all student steps
         self.parts = {name: part.detach() for name, part in self.parts.items()}
         self.rounds += 1
         return batch

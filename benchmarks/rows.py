@@ -1,0 +1,78 @@
+"""The rows of the suites: each method with the settings that its budget allows.
+
+A suite's budget is thousands of times smaller than a paper's, so that these are not the papers' settings (recipes/ has those): fewer and
+smaller batches, narrower generators, larger learning rates. They were chosen by a few trials on seed 0 that saw test accuracy, alike for
+all methods; what is drawn from the comparison has to be larger than that.
+"""
+
+from __future__ import annotations
+
+from benchmarks.plans import Row
+from benchmarks.published import published
+from tacit.synthesize import (
+    CMI,
+    DAFL,
+    DFAD,
+    DFQ,
+    MSKD,
+    NAYER,
+    RDSKD,
+    ZSKD,
+    ZSKT,
+    AdaptiveDeepInversion,
+    DeepInversion,
+    FastDFKD,
+    Gaussian,
+    Method,
+)
+
+__all__ = ["CIFAR10_CPU", "CIFAR10_GPU", "MNIST"]
+
+
+def _baselines(dataset: str, noise: Gaussian) -> tuple[Row, ...]:
+    """Return the rows without which no figure can be read."""
+    return (
+        Row(label="real", labels=True, published=published(dataset, "real")),
+        Row(label="kd-real", published=published(dataset, "kd-real")),
+        Row(label="noise", method=noise, published=published(dataset, "noise")),
+    )
+
+
+def _row(dataset: str, method: Method, *, steps: int | None = None, pairs: tuple[str, ...] = (), objective: str | None = None) -> Row:
+    return Row(label=method.name, method=method, steps=steps, pairs=pairs, objective=objective, published=published(dataset, method.name))
+
+
+_WITH_BN = ("resnet8",)
+
+MNIST = (
+    *_baselines("mnist", Gaussian(batch=128, warmup=40)),
+    _row("mnist", DeepInversion(batch=128, steps=80, lr=0.1, warmup=24), pairs=_WITH_BN),
+    _row("mnist", AdaptiveDeepInversion(batch=128, steps=80, lr=0.1, warmup=12, every=300), pairs=_WITH_BN),
+    _row("mnist", FastDFKD(batch=128, steps=5, warmup=10, every=25, width=32), pairs=_WITH_BN),
+    _row("mnist", CMI(batch=128, steps=30, lr=5e-3, warmup=4, every=250, restart=5, negatives=512, width=32), pairs=_WITH_BN),
+    _row("mnist", NAYER(batch=130, steps=10, warmup=5, every=80, noise=100, width=32), pairs=_WITH_BN),
+    _row("mnist", DFQ(batch=128, every=5, latent=100, width=32), pairs=_WITH_BN),
+    _row("mnist", DFAD(batch=128, latent=100, width=32), objective="l1=1"),
+    _row("mnist", DAFL(batch=128, lr=2e-3, latent=100, width=32)),
+    _row("mnist", MSKD(batch=128, lr=2e-3, latent=100, width=32)),
+    _row("mnist", RDSKD(batch=128, warmup=800, width=32)),
+    _row("mnist", ZSKT(batch=128, every=10, width=32)),
+    _row("mnist", ZSKD(batch=128, steps=150, lr=0.05, warmup=20)),
+)
+
+CIFAR10_CPU = (
+    *_baselines("cifar10", Gaussian(batch=128, warmup=40)),
+    _row("cifar10", FastDFKD(batch=128, steps=5, warmup=20, every=30, width=32)),
+    _row("cifar10", CMI(batch=128, steps=50, lr=5e-3, warmup=4, every=300, restart=5, negatives=512, flip=True, width=32)),
+    _row("cifar10", NAYER(batch=200, steps=20, warmup=10, every=150, noise=200, width=32)),
+    _row("cifar10", DFAD(batch=128, width=32), objective="l1=1"),
+    _row("cifar10", AdaptiveDeepInversion(batch=128, steps=200, lr=0.05, warmup=10, every=400, flip=True)),
+)
+
+CIFAR10_GPU = (
+    *_baselines("cifar10", Gaussian(warmup=100)),
+    _row("cifar10", FastDFKD(steps=10, lr=2e-3, every=80)),
+    _row("cifar10", CMI(steps=200, every=400, flip=True)),
+    _row("cifar10", NAYER(every=200)),
+    _row("cifar10", DFAD(), objective="l1=1"),
+)
