@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from tacit.core.loss import Loss, Needs, NonFiniteLossError, Objective, View, check_finite
+from tacit.core.network import Network
 from tacit.core.probe import Signals
 from tacit.losses import KD, BNAlignment, ClassPrior, TotalVariation
 
@@ -18,12 +19,16 @@ class Fixed(Loss):
 
     def __init__(self, value: float, needs: Needs | None = None) -> None:
         super().__init__()
-        self.value, self.asked, self.remembered = nn.Parameter(torch.tensor(value)), 0, 0
-        self.needs = needs or Needs(teacher=False)
+        self.value, self.asked, self.remembered, self.fitted = nn.Parameter(torch.tensor(value)), 0, 0, 0
+        self.needs = self.found = needs or Needs(teacher=False)
 
     def forward(self, view: View) -> Tensor:
         self.asked += 1
         return self.value.detach() * 1.0
+
+    def fit(self, teacher: Network | None, student: Network | None) -> None:
+        self.fitted += 1
+        self.needs = self.found
 
     def remember(self, view: View) -> None:
         self.remembered += 1
@@ -81,10 +86,22 @@ def test_parameters_of_terms_are_found_and_saved() -> None:
     assert len(list(objective.parameters())) == 2
 
 
-def test_every_term_is_told_what_to_remember() -> None:
-    terms = Fixed(1.0), Fixed(2.0)
-    Objective(a=(1.0, terms[0]), b=(0.0, terms[1])).remember(at())
-    assert [term.remembered for term in terms] == [1, 1]
+def test_every_term_is_told_what_to_remember_and_fitted_but_those_of_weight_zero() -> None:
+    terms = Fixed(1.0), Fixed(2.0), Fixed(3.0)
+    objective = Objective(a=(1.0, terms[0]), b=(lambda view: 0.0, terms[1]), off=(0.0, terms[2]))
+    objective.remember(at())
+    objective.fit(None, None)
+    assert [term.remembered for term in terms] == [1, 1, 0]
+    assert [term.fitted for term in terms] == [1, 1, 0]
+
+
+def test_needs_that_fitting_finds_are_added_up() -> None:
+    late = Fixed(1.0)
+    objective = Objective(a=(1.0, late))
+    late.found = Needs(bn=True, teacher_taps=("deep",))
+    assert not objective.needs.bn
+    objective.fit(None, None)
+    assert objective.needs == Needs(bn=True, teacher_taps=("deep",))
 
 
 def test_a_view_without_teacher_or_student_says_what_to_pass() -> None:

@@ -139,3 +139,51 @@ def test_members_of_an_ensemble_can_be_tapped_and_give_all_their_statistics() ->
         signals = look(torch.rand(2, 1, 6, 6))
     assert signals.features["networks.1.model.conv1"].shape == (2, 4, 6, 6)
     assert len(signals.bn) == 4
+
+
+def test_a_tap_of_an_input_gives_what_goes_into_the_module_and_can_stand_beside_its_output() -> None:
+    model, images = BNNet().eval(), torch.rand(2, 1, 6, 6, requires_grad=True)
+    with Probe(Network(model, GREY), taps=("head:in", "head", "model.bn1:in")) as look:
+        features = look(images).features
+    torch.testing.assert_close(features["head:in"], model.features(images))
+    torch.testing.assert_close(features["head"], model(images))
+    torch.testing.assert_close(features["model.bn1:in"], model.conv1(images))
+    (gradient,) = torch.autograd.grad(features["head:in"].sum(), images)
+    assert float(gradient.abs().sum()) > 0
+    assert hooks(look.model) == 0
+
+
+def test_inputs_of_members_of_an_ensemble_can_be_tapped() -> None:
+    together = Ensemble.of([Network(BNNet().eval(), GREY) for _ in range(2)])
+    with Probe(together, taps=("networks.0.model.head:in",)) as look:
+        assert look(torch.rand(2, 1, 6, 6)).features["networks.0.model.head:in"].shape == (2, 8)
+
+
+@pytest.mark.parametrize(
+    ("tap", "words"), [("haed:in", "no module is called 'haed'; did you mean 'head'"), (":in", "no module is called ''")]
+)
+def test_an_unknown_tap_of_an_input_offers_the_name_without_its_ending(tap: str, words: str) -> None:
+    with pytest.raises(InputError, match=words):
+        Probe(Network(BNNet(), GREY), taps=(tap,))
+
+
+class ByName(nn.Module):
+    """Calls its layer by keyword."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Flatten()
+
+    def forward(self, x: Tensor) -> Tensor:
+        flat: Tensor = self.layer(input=x)
+        return flat
+
+
+def test_a_tap_of_an_input_that_is_no_tensor_is_refused_and_leaves_no_hook() -> None:
+    network = Network(ByName(), Spec(shape=(1, 6, 6), classes=36))
+    with (
+        pytest.raises(InputError, match="tap 'layer:in': this module's first argument is no tensor"),
+        Probe(network, taps=("layer:in",)) as look,
+    ):
+        look(torch.rand(2, 1, 6, 6))
+    assert hooks(network) == 0

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import pytest
 import torch
 
+from tacit.core.batch import Batch
+from tacit.core.device import Runtime
 from tacit.core.errors import InputError
 from tacit.core.loss import View
-from tacit.core.probe import Signals
-from tacit.distill import DISTILLERS, build_objective
-from tacit.losses import KD, L1, CrossEntropy
+from tacit.core.network import Network, Spec, Teacher
+from tacit.core.probe import Probe, Signals
+from tacit.distill import DISTILLERS, Learner, Stored, Training, build_objective
+from tacit.losses import KD, L1, MSE, CrossEntropy, SoftCrossEntropy
+from tacit.losses.attention import attention_distance
+from tacit.synthesize import Pool
+from tacit.zoo import resnet
 from toy import Reach
 
 
@@ -64,7 +71,7 @@ def test_a_loss_of_ones_own_is_given_by_import_path(terms: Any) -> None:
 
 @pytest.mark.parametrize("name", DISTILLERS)
 def test_every_distiller_can_be_named_alone(name: str) -> None:
-    assert list(build_objective(name).losses) == [name]
+    assert list(build_objective(name).losses) == [name.replace("-", "_")]
 
 
 @pytest.mark.parametrize(
@@ -96,3 +103,76 @@ def test_what_can_not_be_built_is_refused_with_the_nearest_name(terms: Any, word
 def test_a_temperature_that_is_not_positive_is_refused(temperature: float) -> None:
     with pytest.raises(InputError, match="temperature"):
         build_objective([{"loss": "kd", "temperature": temperature}])
+
+
+GREY = Spec(shape=(1, 8, 8), classes=5)
+
+
+def taught(terms: Any, student: Network, runtime: Runtime, logits: bool = True) -> Learner:
+    """Return a learner on stored random images, with the answers of the teacher where `logits`."""
+    torch.manual_seed(0)
+    teacher, images = Teacher(resnet(8, classes=5, channels=1, width=4), GREY), torch.rand(16, 1, 8, 8)
+    pool = Pool(GREY)
+    pool.add(Batch(images, logits=teacher(images) if logits else None))
+    source = Stored(pool, size=8, seed=0, device=torch.device("cpu"))
+    objective, training = build_objective(terms), Training(steps=4, lr=0.01, schedule="constant")
+    return Learner(student, source, objective, training, runtime=runtime, generator=runtime.generator(0), teacher=teacher)
+
+
+def small(width: int = 2) -> Network:
+    torch.manual_seed(1)
+    return Network(resnet(8, classes=5, channels=1, width=width), GREY)
+
+
+@pytest.mark.parametrize("logits", [True, False])
+def test_attention_transfer_finds_its_layers_and_teaches_by_them(logits: bool, runtime: Runtime) -> None:
+    student = small()
+    learner = taught("kd=1,at=250", student, runtime, logits)
+    assert learner.needs.teacher_taps
+    assert len(learner.needs.teacher_taps) == len(learner.needs.student_taps) == 3
+    seen = []
+    for _ in range(20):
+        learner.step()
+        seen.append({name: float(part.detach()) for name, part in learner.parts.items()})
+    assert seen[0].keys() == {"kd", "at"}
+    assert sum(parts["at"] for parts in seen[-4:]) < sum(parts["at"] for parts in seen[:4])
+    assert not any(module._forward_hooks for module in (*student.modules(), *(learner.teacher or student).modules()))
+
+
+def test_attention_transfer_of_named_layers_is_the_distance_of_their_maps(runtime: Runtime) -> None:
+    student = small()
+    terms = [{"loss": "at", "weight": 3.0, "teacher": ["stages.1"], "student": ["stages.0"]}]
+    learner = taught(terms, student, runtime)
+    assert learner.needs.teacher_taps == ("stages.1",)
+    before = copy.deepcopy(student).train()
+    images = learner.source.batch(0).images
+    assert learner.teacher is not None
+    with Probe(learner.teacher, taps=("stages.1",)) as ask, Probe(before, taps=("stages.0",)) as look:
+        wanted = attention_distance(look(images).features["stages.0"], ask(images).features["stages.1"])
+    learner.step()
+    torch.testing.assert_close(learner.loss, 3 * wanted)
+
+
+def test_attention_transfer_of_weight_zero_asks_for_nothing_even_where_it_could_not_be_fitted(runtime: Runtime) -> None:
+    flat = Network(torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 5)), GREY)
+    assert taught("kd=1,at=0", flat, runtime).needs.teacher_taps == ()
+    with pytest.raises(InputError, match="one of them has none"):
+        taught("kd=1,at=1", flat, runtime)
+
+
+def test_taps_that_do_not_exist_are_refused_before_any_step(runtime: Runtime) -> None:
+    with pytest.raises(InputError, match=r"no module is called 'stage\.1'; did you mean 'stages"):
+        taught([{"loss": "at", "teacher": ["stages.1"], "student": ["stage.1"]}], small(), runtime)
+    with pytest.raises(InputError, match="give taps for both"):
+        build_objective([{"loss": "at", "teacher": ["stages.1"]}])
+
+
+@pytest.mark.parametrize(("name", "kind"), [("mse", MSE), ("soft-ce", SoftCrossEntropy)])
+def test_mse_and_soft_cross_entropy_can_be_named_and_teach(name: str, kind: type, runtime: Runtime) -> None:
+    learner = taught(f"{name}=0.5", small(), runtime)
+    assert [type(loss) for loss in learner.objective.losses.values()] == [kind]
+    first = None
+    for _ in range(20):
+        learner.step()
+        first = float(learner.loss.detach()) if first is None else first
+    assert float(learner.loss.detach()) < (first or 0.0)

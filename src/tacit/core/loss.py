@@ -121,7 +121,8 @@ class NonFiniteLossError(RuntimeError):
 class Objective(Loss):
     """A weighted sum of named losses: ``Objective(ce=(1.0, ClassPrior()), bn=(10.0, BNAlignment()))``.
 
-    A term whose weight is zero at a step is not computed, and does not appear among the parts.
+    A term whose weight is zero at a step is not computed, and does not appear among the parts; one whose weight is always zero asks for
+    nothing and is told nothing.
     """
 
     def __init__(self, **terms: tuple[Weight, Loss]) -> None:
@@ -132,13 +133,15 @@ class Objective(Loss):
 
     def _add_needs(self) -> None:
         self.needs = Needs(teacher=False)
-        for name, loss in self.losses.items():
-            if self.weights[name] != 0.0:
-                self.needs |= cast("Loss", loss).needs
+        for loss in self._used():
+            self.needs |= loss.needs
+
+    def _used(self) -> list[Loss]:
+        return [cast("Loss", loss) for name, loss in self.losses.items() if self.weights[name] != 0.0]
 
     def fit(self, teacher: Network | None, student: Network | None) -> None:
-        for loss in self.losses.values():
-            cast("Loss", loss).fit(teacher, student)
+        for loss in self._used():
+            loss.fit(teacher, student)
         self._add_needs()
 
     def weight(self, name: str, view: View) -> float:
@@ -160,8 +163,8 @@ class Objective(Loss):
         return self.total(self.parts(view), view)
 
     def remember(self, view: View) -> None:
-        for loss in self.losses.values():
-            cast("Loss", loss).remember(view)
+        for loss in self._used():
+            loss.remember(view)
 
 
 def check_finite(parts: Mapping[str, Tensor], where: str) -> None:

@@ -40,8 +40,9 @@ def inter_sample(images: Tensor, shares: Tensor) -> Tensor:
         shares: The teacher's softmax, of shape (N, classes).
     """
     (x1, x2), (p1, p2) = _halves(images), _halves(shares)
-    apart: Tensor = torch.linalg.vector_norm(x2 - x1) / (torch.linalg.vector_norm(p2 - p1) + 1e-20)
-    return 1 / (apart + 1e-20)
+    apart, answers = torch.linalg.vector_norm(x2 - x1), torch.linalg.vector_norm(p2 - p1) + 1e-20
+    alike: Tensor = answers / (apart + 1e-20 * answers)  # one division: two would make the gradient NaN where all answers are the same
+    return alike
 
 
 class ModeSeeking(Loss):

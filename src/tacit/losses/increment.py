@@ -10,6 +10,7 @@ from torch import Tensor
 
 from tacit.core.errors import InputError
 from tacit.core.loss import Loss, View
+from tacit.core.network import Network
 
 __all__ = ["Increment"]
 
@@ -31,6 +32,13 @@ class Increment(Loss):
             raise InputError(f"period: expected at least 1 round, got {period}")
         self.loss, self.period, self.needs = loss, period, loss.needs
         self.register_buffer("reference", torch.zeros(()))
+
+    def fit(self, teacher: Network | None, student: Network | None) -> None:
+        self.loss.fit(teacher, student)
+        self.needs = self.loss.needs
+
+    def remember(self, view: View) -> None:
+        self.loss.remember(view)
 
     def forward(self, view: View) -> Tensor:
         value: Tensor = self.loss(view)

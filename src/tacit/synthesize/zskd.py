@@ -17,6 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from tacit.core.errors import InputError
 from tacit.core.loss import Objective
 from tacit.core.network import Teacher
 from tacit.core.taps import classifier_rows
@@ -63,6 +64,11 @@ class ZSKD(IterativeMethod):
     """Concentration of the answers, for the two halves of a batch: small ones are nearly one-hot."""
 
     minimum: ClassVar[dict[str, float]] = {**IterativeMethod.minimum, "batch": 2}
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if len(self.concentrations) != 2 or not all(value > 0 for value in self.concentrations):
+            raise InputError(f"ZSKD.concentrations: expected two positive numbers, got {list(self.concentrations)}")
 
     def canvas(self, teacher: Teacher, generator: torch.Generator) -> Canvas:
         return _Rescaled(teacher.spec)

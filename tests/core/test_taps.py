@@ -1,0 +1,120 @@
+"""Taps found without being named."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from tacit.core.errors import InputError
+from tacit.core.network import Ensemble, Network, Spec, Teacher
+from tacit.core.probe import Probe
+from tacit.core.taps import classifier_name, classifier_rows, stage_names
+from tacit.zoo import resnet
+from toy import BNNet, GroupNet
+
+GREY = Spec(shape=(1, 8, 8), classes=5)
+
+
+class TwoHeads(nn.Module):
+    """A layer with as many outputs as classes is built last, and used first."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.classifier = nn.Linear(5, 5)
+        self.hidden = nn.Sequential(nn.Flatten(), nn.Linear(64, 5), nn.ReLU(inplace=True))
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits: Tensor = self.classifier(self.hidden(x))
+        return logits
+
+
+def convolutional() -> nn.Module:
+    return nn.Sequential(nn.Conv2d(1, 4, 3, 2, 1), nn.ReLU(), nn.Conv2d(4, 5, 1), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+
+
+def test_the_classifier_is_the_layer_that_makes_the_logits_by_use_and_not_by_place() -> None:
+    assert classifier_name(Network(BNNet(), GREY)) == "head"
+    assert classifier_name(Network(TwoHeads(), GREY)) == "classifier"
+    assert classifier_name(Network(GroupNet(), Spec(shape=(1, 28, 28), classes=7))) == "head"
+    assert classifier_name(Network(resnet(8, channels=1, width=4), Spec(shape=(1, 8, 8), classes=10))) == "classifier"
+
+
+def test_a_convolution_can_be_the_classifier_and_its_kernels_are_its_rows() -> None:
+    network = Network(convolutional(), GREY)
+    assert classifier_name(network) == "2"
+    rows = classifier_rows(network)
+    assert rows.shape == (5, 4)
+    assert torch.equal(rows, network.model.get_parameter("2.weight").detach().flatten(1))
+
+
+def test_its_input_times_its_rows_gives_the_logits() -> None:
+    network, images = Network(TwoHeads(), GREY), torch.rand(3, 1, 8, 8)
+    with Probe(network, taps=(f"{classifier_name(network)}:in",)) as look:
+        signals = look(images)
+    logits = signals.features["classifier:in"] @ classifier_rows(network).T + network.model.get_parameter("classifier.bias")
+    torch.testing.assert_close(logits, signals.logits)
+    assert not classifier_rows(network).requires_grad
+
+
+def test_rows_of_a_layer_whose_weight_is_normalised_are_read() -> None:
+    model = TwoHeads()
+    nn.utils.parametrizations.weight_norm(model.classifier)
+    assert torch.equal(classifier_rows(Network(model, GREY)), model.classifier.weight.detach())
+
+
+def test_an_ensemble_has_the_classifier_of_its_last_member() -> None:
+    assert classifier_name(Ensemble.of([Network(BNNet(), GREY) for _ in range(2)])) == "networks.1.model.head"
+
+
+def test_a_network_without_a_layer_of_as_many_outputs_is_refused() -> None:
+    with pytest.raises(InputError, match=r"no linear or convolution layer with 3 outputs.*reads the logits alone"):
+        classifier_name(Network(BNNet(), Spec(shape=(1, 8, 8), classes=3)))
+
+
+def test_stages_are_the_last_maps_of_each_resolution_largest_first() -> None:
+    network = Network(resnet(14, channels=1, width=4), Spec(shape=(1, 16, 12), classes=10)).eval()
+    names = stage_names(network)
+    with Probe(network, taps=[*names, "pool:in"]) as look:
+        features = look(torch.rand(2, 1, 16, 12)).features
+    assert [tuple(features[name].shape[1:]) for name in names] == [(4, 16, 12), (8, 8, 6), (16, 4, 3)]
+    assert names[:2] == ["stages.0", "stages.1"]
+    assert torch.equal(features[names[2]], features["pool:in"])
+
+
+def test_maps_of_one_pixel_are_no_stages_and_a_network_of_rows_has_none() -> None:
+    assert stage_names(Network(convolutional(), GREY)) == ["2"]
+    assert stage_names(Network(TwoHeads(), GREY)) == []
+
+
+def test_what_only_rescales_a_map_makes_no_stage() -> None:
+    """A pre-activation net begins a stage with the norm and activation of the stage before."""
+    model = nn.Sequential(
+        nn.Sequential(nn.Conv2d(1, 2, 3, padding=1), nn.Conv2d(2, 2, 1)),
+        nn.BatchNorm2d(2),
+        nn.ReLU(),
+        nn.Conv2d(2, 3, 3, 2, 1),
+        nn.MaxPool2d(2),
+    )
+    assert stage_names(Network(nn.Sequential(*model, nn.Flatten(), nn.Linear(12, 5)), GREY)) == ["0", "3", "4"]
+
+
+def test_looking_leaves_modes_statistics_gradients_and_hooks_as_they_were() -> None:
+    network = Network(BNNet(), GREY).train()
+    network.model.get_submodule("bn2").eval()
+    before = {key: value.clone() for key, value in network.state_dict().items()}
+    classifier_name(network)
+    stage_names(network)
+    assert network.model.get_submodule("bn1").training
+    assert not network.model.get_submodule("bn2").training
+    assert all(torch.equal(value, before[key]) for key, value in network.state_dict().items())
+    assert not any(module._forward_hooks or module._forward_pre_hooks for module in network.modules())
+    assert not Teacher(BNNet(), GREY).training
+
+
+def test_hooks_are_gone_and_modes_back_when_the_model_can_not_take_the_image() -> None:
+    network = Network(BNNet(channels=2), GREY).train()
+    with pytest.raises(RuntimeError):
+        stage_names(network)
+    assert network.training
+    assert not any(module._forward_hooks for module in network.modules())

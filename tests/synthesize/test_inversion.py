@@ -1,0 +1,182 @@
+"""DeepInversion, its adaptive form, CMI and noise: what each does its own way, and what painting achieves."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from quick_methods import quick, synthesizer
+from tacit.core.device import Clock, Runtime
+from tacit.core.loss import View
+from tacit.core.network import Teacher
+from tacit.core.probe import Probe
+from tacit.distill import Synthetic
+from tacit.losses import InstanceContrast
+from tacit.losses.bn_alignment import bn_distance
+from tacit.synthesize import CMI, NAYER, ZSKD, AdaptiveDeepInversion, DeepInversion, FastDFKD, Gaussian, Method, Synthesizer
+from tacit.synthesize.deep_inversion import roll
+
+
+def seeded(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def views_of(work: Synthesizer) -> list[View]:
+    """Note every view that the objective is shown."""
+    seen: list[View] = []
+    parts = work.objective.parts
+
+    def noted(view: View) -> dict[str, Tensor]:
+        seen.append(view)
+        return parts(view)
+
+    work.objective.parts = noted  # type: ignore[method-assign]
+    return seen
+
+
+def totals_of(work: Synthesizer) -> list[tuple[float, Tensor]]:
+    """Note the total loss of every step, and the canvas it is of."""
+    seen: list[tuple[float, Tensor]] = []
+    total = work.objective.total
+
+    def noted(parts: Any, view: View) -> Tensor:
+        value = total(parts, view)
+        seen.append((float(value.detach()), view.canvas.detach().clone()))
+        return value
+
+    work.objective.total = noted  # type: ignore[method-assign]
+    return seen
+
+
+@pytest.mark.parametrize(
+    ("kind", "betas"),
+    [(DeepInversion, (0.5, 0.9)), (CMI, (0.5, 0.999)), (FastDFKD, (0.5, 0.999)), (NAYER, (0.5, 0.999)), (ZSKD, (0.9, 0.999))],
+)
+def test_adam_has_the_published_betas(kind: type[Method], betas: tuple[float, float], teacher: Teacher, runtime: Runtime) -> None:
+    work = synthesizer(quick(kind, lr=0.0123), teacher, runtime)
+    work.round()
+    assert work.canvas_optimizer is not None
+    assert {group["betas"] for group in work.canvas_optimizer.param_groups} == {betas}
+    rates = [group["lr"] for group in work.canvas_optimizer.param_groups]
+    assert rates == ([0.0123, 0.01] if kind is FastDFKD else [0.0123])
+
+
+def test_a_roll_moves_the_whole_batch_by_at_most_the_limit_and_mirrors_where_asked() -> None:
+    image = torch.arange(48.0).view(1, 1, 6, 8).repeat(2, 1, 1, 1)
+    draws, found = seeded(), set()
+    for _ in range(300):
+        shown = roll(image, (1, 2), True, draws)
+        assert torch.equal(shown[0], shown[1])
+        for down in (-1, 0, 1):
+            for across in (-2, -1, 0, 1, 2):
+                moved = image.roll((down, across), dims=(2, 3))
+                found |= {(down, across, flip) for flip in (False, True) if torch.equal(shown, moved.flip(-1) if flip else moved)}
+    assert len(found) == 3 * 5 * 2
+    assert not any(torch.equal(roll(image, (0, 0), False, draws), image.flip(-1)) for _ in range(20))
+
+
+def test_adaptive_deep_inversion_paints_a_batch_every_so_many_steps_into_the_same_pool(teacher: Teacher, runtime: Runtime) -> None:
+    assert AdaptiveDeepInversion().every == 50
+    work = synthesizer(quick(AdaptiveDeepInversion, every=3, warmup=2), teacher, runtime)
+    source = Synthetic(work, size=4, clock=Clock())
+    list(source.prepare())
+    sizes = []
+    for step in range(8):
+        source.batch(step)
+        sizes.append(work.rounds)
+    assert sizes == [2, 2, 2, 3, 3, 3, 4, 4]
+    assert len(source.pool) + len(source.held_out) == 4 * 16
+
+
+def test_cmi_keeps_its_head_its_bank_and_the_best_iterate(teacher: Teacher, runtime: Runtime) -> None:
+    work = synthesizer(quick(CMI, bank=40), teacher, runtime)
+    contrast = work.objective.losses["contrast"]
+    assert isinstance(contrast, InstanceContrast)
+    head, optimizer, canvas_optimizers, canvases = list(contrast.head.parameters()), work.loss_optimizer, [], []
+    weights = [head[0].detach().clone()]
+    steps = totals_of(work)
+    for number in (1, 2, 3):
+        steps.clear()
+        batch = work.round()
+        best = min(steps, key=lambda pair: pair[0])[1]
+        assert torch.equal(batch.images, best.mul(255).round().div(255))
+        assert len(contrast.get_buffer("bank")) == min(16 * number, 40)
+        canvas_optimizers.append(work.canvas_optimizer)
+        canvases.append(work.canvas)
+        weights.append(head[0].detach().clone())
+    assert [id(p) for p in contrast.head.parameters()] == [id(p) for p in head]
+    assert all(not torch.equal(one, other) for one, other in itertools.pairwise(weights))
+    assert work.loss_optimizer is optimizer
+    assert optimizer is not None
+    assert all(int(optimizer.state[parameter]["step"]) == 9 for parameter in head)
+    assert len({id(one) for one in canvas_optimizers}) == 3
+    assert len({id(one) for one in canvases}) == 3
+
+
+def test_cmis_generator_starts_anew_from_other_weights_or_stays(teacher: Teacher, runtime: Runtime) -> None:
+    for restart, kept in ((1, []), (2, [(0, 1), (2, 3)]), (0, [(0, 1), (1, 2), (2, 3)])):
+        work, canvases = synthesizer(quick(CMI, restart=restart, steps=1), teacher, runtime), []
+        for _ in range(4):
+            work.round()
+            canvases.append(work.canvas)
+        assert [(i, i + 1) for i in range(3) if canvases[i] is canvases[i + 1]] == kept
+        fresh = work.method.canvas(teacher, work.generator).state_dict()["net.project.weight"]
+        assert not torch.equal(fresh, canvases[0].state_dict()["net.project.weight"])
+
+
+def test_cmis_teacher_is_shown_shifted_images_and_its_terms_but_contrast_read_these_alone(teacher: Teacher, runtime: Runtime) -> None:
+    work = synthesizer(quick(CMI), teacher, runtime)
+    seen = views_of(work)
+    work.round()
+    for view in seen:
+        assert not torch.equal(view.images, view.canvas)
+        torch.testing.assert_close(view.teacher.logits, teacher(view.images))
+    contrast, last = work.objective.losses["contrast"], seen[-1]
+    shown = last.images.detach().requires_grad_()
+    for name, reads in (("ce", True), ("bn", True), ("contrast", False)):
+        with torch.enable_grad(), Probe(teacher, taps=work.needs.teacher_taps, bn=True) as look:
+            view = View(shown, last.targets, teacher=look(shown), look=look, canvas=last.canvas.detach(), generator=seeded())
+            value = work.objective.losses[name](view)
+        (gradient,) = torch.autograd.grad(value, shown, allow_unused=True)
+        assert (gradient is not None) == reads
+    assert isinstance(contrast, InstanceContrast)
+
+
+def test_cmi_without_contrast_has_no_head_and_no_taps(teacher: Teacher) -> None:
+    objective = quick(CMI, contrast=0.0).objective(teacher)
+    assert not list(objective.parameters())
+    assert objective.needs.teacher_taps == ()
+
+
+@pytest.mark.parametrize(("kind", "lr"), [(DeepInversion, 0.05), (CMI, 0.02)])
+def test_bn_methods_come_nearer_to_the_training_statistics_than_noise(
+    kind: type[Method], lr: float, teacher: Teacher, runtime: Runtime
+) -> None:
+    def distance(method: Method) -> float:
+        images = synthesizer(method, teacher, runtime).round().images
+        with torch.no_grad(), Probe(teacher, bn=True) as look:
+            return float(bn_distance(look(images).bn))
+
+    wider = {"width": 8, "latent": 16} if kind is CMI else {}
+    assert distance(quick(kind, steps=60, lr=lr, batch=64, **wider)) < distance(quick(Gaussian, batch=64)) / 2
+
+
+def test_deep_inversion_gives_the_wanted_classes(teacher: Teacher, runtime: Runtime) -> None:
+    batch = synthesizer(quick(DeepInversion, steps=40, lr=0.1, batch=100), teacher, runtime).round()
+    assert batch.targets is not None
+    assert batch.logits is not None
+    assert (batch.logits.argmax(dim=1) == batch.targets).float().mean() > 0.9
+    assert sorted(set(batch.targets.tolist())) == list(range(10))
+
+
+def test_gaussian_has_the_moments_of_the_spec(teacher: Teacher, runtime: Runtime) -> None:
+    spec = replace(teacher.spec, mean=(0.5,), std=(0.1,))
+    work = Synthesizer(Teacher(teacher.model, spec), Gaussian(batch=512), runtime=runtime, generator=runtime.generator(0))
+    images = work.round().images
+    assert abs(float(images.mean()) - 0.5) < 0.003
+    assert abs(float(images.std()) - 0.1) < 0.003

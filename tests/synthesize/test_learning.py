@@ -1,0 +1,93 @@
+"""Every method teaches a student what noise does not."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+import torch
+
+from quick_methods import plain_net
+from tacit.core.device import Clock, Runtime
+from tacit.core.network import Network, Teacher
+from tacit.data import digits
+from tacit.distill import Learner, Synthetic, Training, build_objective
+from tacit.evaluate import predict
+from tacit.synthesize import (
+    CMI,
+    DAFL,
+    DFAD,
+    DFQ,
+    METHODS,
+    MSKD,
+    NAYER,
+    RDSKD,
+    ZSKD,
+    ZSKT,
+    AdaptiveDeepInversion,
+    DeepInversion,
+    FastDFKD,
+    Gaussian,
+    Method,
+    Synthesizer,
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Setting:
+    """How a student learns in about a second."""
+
+    method: Method
+    steps: int = 80
+    lr: float = 6e-3
+    objective: str = "kd"
+
+
+NET: dict[str, Any] = {"batch": 64, "width": 8, "latent": 32}
+SETTINGS = (
+    Setting(method=DeepInversion(batch=64, steps=20, lr=0.1, bn=0.3, warmup=4)),
+    Setting(method=AdaptiveDeepInversion(batch=64, steps=15, lr=0.1, bn=0.3, warmup=3, every=40)),
+    Setting(method=FastDFKD(**NET, steps=5, lr=0.01, warmup=6, every=20)),
+    Setting(method=CMI(**NET, steps=12, lr=0.1, warmup=3, every=60, negatives=32, embedding=32, restart=0), steps=110, lr=3e-3),
+    Setting(method=NAYER(batch=60, width=8, noise=32, steps=10, lr=0.02, warmup=4, every=75), steps=110, lr=3e-3),
+    Setting(method=DFQ(**NET, lr=5e-3, every=4)),
+    Setting(method=DFAD(**NET, lr=1e-3, every=5), steps=200, lr=1e-2, objective="l1"),
+    Setting(method=RDSKD(**NET, lr=5e-3, warmup=75)),
+    Setting(method=DAFL(**NET, lr=1e-2), steps=110, lr=3e-3),
+    Setting(method=MSKD(**NET, lr=1e-2), steps=110, lr=3e-3),
+    Setting(method=ZSKT(**NET, lr=1e-3, every=5), steps=120),
+    Setting(method=ZSKD(batch=64, steps=20, lr=0.1, warmup=3)),
+)
+NOISE = Setting(method=Gaussian(batch=64, warmup=4), steps=200)
+
+
+def accuracy(setting: Setting, teacher: Teacher, runtime: Runtime) -> float:
+    """Return the accuracy on held-out digits of a student without batch norm, whose statistics a live generator would lead astray."""
+    torch.manual_seed(0)
+    student = Network(plain_net(), teacher.spec)
+    work = Synthesizer(teacher, setting.method, runtime=runtime, generator=runtime.generator(0), student=student)
+    source = Synthetic(work, size=64, clock=Clock())
+    training = Training(steps=setting.steps, batch=64, optimizer="adam", lr=setting.lr)
+    objective = build_objective(setting.objective)
+    learner = Learner(student, source, objective, training, runtime=runtime, generator=runtime.generator(0), teacher=teacher)
+    for _ in source.prepare():
+        pass
+    for _ in range(setting.steps):
+        learner.step()
+    return predict(student, digits("test").batches(540), runtime).accuracy
+
+
+@pytest.fixture(scope="module")
+def from_noise(teacher: Teacher, runtime: Runtime) -> float:
+    return accuracy(NOISE, teacher, runtime)
+
+
+def test_there_is_a_setting_for_every_method() -> None:
+    assert {type(setting.method) for setting in (*SETTINGS, NOISE)} == set(METHODS)
+
+
+@pytest.mark.parametrize("setting", SETTINGS, ids=lambda setting: setting.method.name)
+def test_a_student_learns_far_more_than_from_noise(setting: Setting, from_noise: float, teacher: Teacher, runtime: Runtime) -> None:
+    assert from_noise < 0.2
+    assert accuracy(setting, teacher, runtime) > from_noise + 0.08
