@@ -15,7 +15,7 @@ from torch import Tensor
 
 from tacit.core.errors import InputError
 from tacit.core.network import Spec
-from tacit.data import Augmentation, ImageSet, StreamedSet, augment, digits, load_data
+from tacit.data import Augmentation, ImageSet, StreamedSet, augment, digits, has_splits, load_data
 from tacit.data.load import as_image
 from toy import Squares
 
@@ -354,3 +354,49 @@ def test_pictures_of_different_sizes_and_labels_in_words_are_refused() -> None:
 def test_an_empty_set_is_refused() -> None:
     with pytest.raises(InputError, match="the data hold no images"):
         load_data(Squares(images=0), "train")
+
+
+def test_an_id_may_carry_the_name_of_a_configuration(tmp_path: Path) -> None:
+    datasets = pytest.importorskip("datasets")
+    features = datasets.Features({"image": datasets.Image(), "label": datasets.ClassLabel(num_classes=2)})
+    about = ["---", "configs:"]
+    for name, value in (("full_numbers", 5), ("cropped_digits", 9)):
+        (tmp_path / "svhn" / name).mkdir(parents=True)
+        rows = {"image": [picture(value)], "label": [1]}
+        datasets.Dataset.from_dict(rows, features=features).to_parquet(str(tmp_path / "svhn" / name / "test-00000-of-00001.parquet"))
+        about += [f"- config_name: {name}", "  data_files:", "  - split: test", f"    path: {name}/test-*"]
+    (tmp_path / "svhn" / "README.md").write_text("\n".join([*about, "---", ""]))
+    assert in_memory(load_data(f"{tmp_path}/svhn@cropped_digits", "test")).images[:, 0, 0, 0].tolist() == [9]
+    assert in_memory(load_data(f"{tmp_path}/svhn@full_numbers", "test")).images[:, 0, 0, 0].tolist() == [5]
+    with pytest.raises(InputError, match="nosuch"):
+        load_data(f"{tmp_path}/svhn@nosuch", "test")
+    assert has_splits(f"{tmp_path}/svhn@cropped_digits")
+
+
+def test_the_hub_is_asked_for_the_id_and_the_configuration(monkeypatch: pytest.MonkeyPatch) -> None:
+    datasets = pytest.importorskip("datasets")
+    asked: list[tuple[Any, ...]] = []
+
+    def load_dataset(name: str, configuration: str | None = None, *, split: str) -> Any:
+        asked.append((name, configuration, split))
+        raise ValueError("Config name is missing.\nPlease pick one among the available configs: ['cropped_digits', 'full_numbers']\nMore")
+
+    monkeypatch.setattr(datasets, "load_dataset", load_dataset)
+    for name in ("ufldl-stanford/svhn@cropped_digits", "ylecun/mnist"):
+        with pytest.raises(
+            InputError, match=rf"available configs: \['cropped_digits', 'full_numbers'\] Write it as `{name.partition('@')[0]}@"
+        ):
+            load_data(name, "train")
+    assert asked == [("ufldl-stanford/svhn", "cropped_digits", "train"), ("ylecun/mnist", None, "train")]
+
+
+@pytest.mark.parametrize("name", ["ufldl-stanford/svhn@", "@cropped_digits"])
+def test_half_a_configuration_is_refused(name: str) -> None:
+    pytest.importorskip("datasets")
+    with pytest.raises(InputError, match="expected a name, an @ and a configuration"):
+        load_data(name, "train")
+
+
+def test_a_folder_may_have_an_at_in_its_name(tmp_path: Path) -> None:
+    pytest.importorskip("datasets")
+    assert len(load_data(str(folder_of_images(tmp_path / "pets@home")), "train")) == 6

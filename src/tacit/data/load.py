@@ -106,7 +106,8 @@ def load_data(data: str | Data | Dataset[Any], split: str, spec: Spec | None = N
     """Load labelled images.
 
     Args:
-        data: ``digits``; a Hugging Face id, or a local folder of images (one sub-folder a class) or of parquet files;
+        data: ``digits``; a Hugging Face id, with an ``@`` before the configuration where the set has several
+            (``ufldl-stanford/svhn@cropped_digits``); a local folder of images (one sub-folder a class) or of parquet files;
             ``package.module:callable`` that gives a torch `Dataset` of (image, label), and is passed ``split`` where it takes that;
             or such a set itself.
         split: ``train``, ``test``, ... as the set names them.
@@ -156,16 +157,21 @@ def _from_hub(data: str, split: str, spec: Spec | None) -> Data:
         raise MissingExtraError("datasets", "data", f"loading {data!r}") from error
     datasets.disable_progress_bars()
     folder = Path(data)
+    name, at, configuration = data.partition("@")
+    if at and not (folder.is_dir() or (name and configuration)):
+        raise InputError(f"data: expected a name, an @ and a configuration, as `ufldl-stanford/svhn@cropped_digits`, got {data!r}")
     try:
         found: HubDataset = (
             datasets.load_dataset(_builder(folder), data_dir=str(folder), split=split)
             if folder.is_dir()
-            else datasets.load_dataset(data, split=split)
+            else datasets.load_dataset(name, configuration or None, split=split)
         )
     except InputError:
         raise
     except Exception as error:  # the library raises many kinds, and all mean: this can't be read
-        raise InputError(f"can't load {data!r}, split {split!r}: {str(error).strip().splitlines()[0]}") from error
+        lines = str(error).strip().splitlines() or [type(error).__name__]
+        named = " ".join(lines[:2]) + f" Write it as `{name}@...`" if "onfig name is missing" in lines[0] else lines[0]
+        raise InputError(f"can't load {data!r}, split {split!r}: {named}") from error
     image = _column(found, "Image", ("image", "img"))
     label = _column(found, "ClassLabel", ("label", "labels", "fine_label"))
     names = tuple(getattr(found.features[label], "names", None) or ())

@@ -36,17 +36,29 @@ class Training:
     """Peak learning rate."""
     weight_decay: float = 1e-4
     """Weight decay."""
-    schedule: Literal["cosine", "constant"] = "cosine"
-    """Learning rate after the warm-up: falls to zero along a cosine, or stays."""
+    schedule: Literal["cosine", "constant", "steps"] = "cosine"
+    """Learning rate after the warm-up: falls to zero along a cosine, stays, or is multiplied by `gamma` at each of the `milestones`."""
+    milestones: tuple[float, ...] = ()
+    """For the schedule `steps`: shares of the training, above 0 and below 1, in rising order."""
+    gamma: float = 0.1
+    """For the schedule `steps`: the factor at a milestone."""
     warmup: int = 0
     """Steps in which the learning rate rises linearly."""
     clip: float = 0.0
     """Largest norm of the gradient; 0: no limit."""
 
     def __post_init__(self) -> None:
-        for name, least in (("steps", 1), ("batch", 1), ("warmup", 0), ("lr", 0.0), ("weight_decay", 0.0), ("clip", 0.0)):
+        for name, least in (("steps", 1), ("batch", 1), ("warmup", 0), ("lr", 0.0), ("weight_decay", 0.0), ("gamma", 0.0), ("clip", 0.0)):
             if not getattr(self, name) >= least:
                 raise InputError(f"training.{name}: expected at least {least:g}, got {getattr(self, name)}")
+        object.__setattr__(self, "milestones", tuple(float(share) for share in self.milestones))
+        if any(not 0 < share < 1 for share in self.milestones) or list(self.milestones) != sorted(set(self.milestones)):
+            raise InputError(f"training.milestones: expected rising shares between 0 and 1, as [0.4, 0.8], got {list(self.milestones)}")
+        if (self.schedule == "steps") != bool(self.milestones):
+            raise InputError(
+                f"training.milestones: expected some with the schedule `steps` and none with another, got {list(self.milestones)} with "
+                f"`{self.schedule}`"
+            )
 
     def build(self, parameters: list[torch.nn.Parameter]) -> Optimizer:
         """Build the optimiser."""
@@ -57,8 +69,9 @@ class Training:
     def rate(self, step: int, progress: float) -> float:
         """Return the learning rate at `step`, when the share `progress` of the work is done."""
         rise = min(1.0, (step + 1) / self.warmup) if self.warmup else 1.0
-        fall = 0.5 * (1 + math.cos(math.pi * min(progress, 1.0))) if self.schedule == "cosine" else 1.0
-        return self.lr * rise * fall
+        if self.schedule == "cosine":
+            return self.lr * rise * 0.5 * (1 + math.cos(math.pi * min(progress, 1.0)))
+        return self.lr * rise * self.gamma ** sum(progress >= share for share in self.milestones)
 
 
 class Learner:
