@@ -144,6 +144,7 @@ def outcome_of(suite: Suite, pair: Pair, row: Row, *, seed: int, data: Path, tea
         "training": replace(suite.training, steps=steps),
         "augmentation": row.augmentation or suite.augmentation,
         "evaluations": suite.evaluations,
+        "checks": suite.checks,
         "device": suite.device,
         "precision": suite.precision,
         "seed": seed,

@@ -145,6 +145,8 @@ class Suite:
     seeds: tuple[int, ...] = (0, 1, 2)
     evaluations: int = 20
     """Points of a curve, were all of the steps taken."""
+    checks: int = 5
+    """How often the health of a run is looked at; not counted in the budget."""
 
     def on(self, pair: Pair) -> tuple[Row, ...]:
         """Return the rows that are run on `pair`."""

@@ -47,10 +47,10 @@ _WITH_BN = ("resnet8",)
 MNIST = (
     *_baselines("mnist", Gaussian(batch=128, warmup=40)),
     _row("mnist", DeepInversion(batch=128, steps=80, lr=0.1, warmup=24), pairs=_WITH_BN),
-    _row("mnist", AdaptiveDeepInversion(batch=128, steps=80, lr=0.1, warmup=12, every=300), pairs=_WITH_BN),
+    _row("mnist", AdaptiveDeepInversion(batch=128, steps=80, lr=0.1, warmup=12, every=330), pairs=_WITH_BN),
     _row("mnist", FastDFKD(batch=128, steps=5, warmup=10, every=25, width=32), pairs=_WITH_BN),
-    _row("mnist", CMI(batch=128, steps=30, lr=5e-3, warmup=4, every=250, restart=5, negatives=512, width=32), pairs=_WITH_BN),
-    _row("mnist", NAYER(batch=130, steps=10, warmup=5, every=80, noise=100, width=32), pairs=_WITH_BN),
+    _row("mnist", CMI(batch=128, steps=30, lr=5e-3, warmup=4, every=330, restart=4, negatives=512, width=32), pairs=_WITH_BN),
+    _row("mnist", NAYER(batch=130, steps=10, warmup=5, every=50, noise=100, width=32), pairs=_WITH_BN),
     _row("mnist", DFQ(batch=128, every=5, latent=100, width=32), pairs=_WITH_BN),
     _row("mnist", DFAD(batch=128, latent=100, width=32), objective="l1=1"),
     _row("mnist", DAFL(batch=128, lr=2e-3, latent=100, width=32)),

@@ -82,7 +82,7 @@ class InstanceContrast(Loss):
         part, whole, bank = self._part(view), self.features(view.teacher), self.get_buffer("bank")
         count = min(self.negatives, len(bank))
         if count:
-            chosen = bank[torch.randint(len(bank), (count,), generator=view.generator, device=bank.device)]
+            chosen = bank[torch.randperm(len(bank), generator=view.generator, device=bank.device)[:count]]
             part, whole = torch.cat([part, chosen[:, 0]]), torch.cat([whole, chosen[:, 1]])
         with torch.no_grad():
             wholes = self._embed(whole)

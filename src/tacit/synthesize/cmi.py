@@ -15,12 +15,10 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
-from torch import Tensor
 
 from tacit.core.loss import Objective
 from tacit.core.network import Teacher
 from tacit.losses import InstanceContrast
-from tacit.losses.views import shifted
 from tacit.synthesize.canvas import Canvas, GeneratorAndLatents
 from tacit.synthesize.generative_inversion import GenerativeInversion
 from tacit.synthesize.generators import ConvGenerator, initialise
@@ -43,8 +41,6 @@ class CMI(GenerativeInversion):
     """Remembered images that each step compares with."""
     embedding: int = 256
     """Length of the vectors that are compared."""
-    flip: bool = False
-    """Whether images are mirrored half of the time before each look; wrong where left and right differ, as in digits."""
     latent: int = 256
     """Length of a latent."""
     restart: int = 1
@@ -71,9 +67,6 @@ class CMI(GenerativeInversion):
             teacher, width=self.embedding, temperature=self.temperature, bank=self.bank, negatives=self.negatives, flip=self.flip
         )
         return Objective(**self.terms(), contrast=(self.contrast, contrast))
-
-    def augment(self, images: Tensor, generator: torch.Generator) -> Tensor:
-        return shifted(images, generator, flip=self.flip)
 
     def renew(self, round: int) -> bool:
         return self.restart > 0 and round % self.restart == 0

@@ -3,8 +3,8 @@
 "Dreaming to Distill: Data-free Knowledge Transfer via DeepInversion", Yin et al., 2020, https://arxiv.org/abs/1912.08795, eqs. 1-4.
 Pixels start as uniform noise and are optimised by Adam; the teacher sees them rolled by up to 1/16 of their size and, by option, flipped.
 The authors' settings for CIFAR-10: 2,000 steps, batch 256, lr 0.05, bn 10, tv 2.5e-5, l2 0, on
-pixels after normalisation. Here they are in [0, 1]: a learning rate, and the weights of tv and l2, act as if 1 / std times as large. The
-defaults are for short runs on small images.
+pixels after normalisation. Here they are in [0, 1]: a learning rate acts as if 1 / std times as large, the weights of tv and l2 as if std
+times as large. The defaults are for short runs on small images.
 """
 
 from __future__ import annotations

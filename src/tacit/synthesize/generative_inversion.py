@@ -1,8 +1,9 @@
 """GenerativeInversion: what CMI, Fast-DFKD and NAYER share.
 
 "Contrastive Model Inversion for Data-Free Knowledge Distillation", Fang et al., 2021, https://arxiv.org/abs/2105.08584, eqs. 1-4: class
-prior, BN alignment and a decision-adversarial term, on what a generator makes; each round's batch joins a pool that the student learns
-from. The iterate of least loss is kept, as the papers mean it (their code keeps the last: its "best" is an alias).
+prior, BN alignment and a decision-adversarial term, on what a generator makes; the networks are shown shifted images, and each round's
+batch joins a pool that the student learns from. The iterate of least loss is kept, as the papers mean it (their code keeps the last: its
+"best" is an alias).
 """
 
 from __future__ import annotations
@@ -10,9 +11,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
+import torch
+from torch import Tensor
+
 from tacit.core.loss import Loss, Objective, Weight
 from tacit.core.network import Teacher
 from tacit.losses import BNAlignment, ClassPrior, DecisionAdversarial
+from tacit.losses.views import shifted
 from tacit.synthesize.method import IterativeMethod
 from tacit.synthesize.schedules import after
 
@@ -35,6 +40,8 @@ class GenerativeInversion(IterativeMethod):
     """Weight of the decision-adversarial term, after the warm-up."""
     width: int = 64
     """Maps of the generator's last hidden layer."""
+    flip: bool = False
+    """Whether images are mirrored half of the time before each look; wrong where left and right differ, as in digits."""
 
     keep: ClassVar[Literal["last", "best"]] = "best"
     betas: ClassVar[tuple[float, float]] = (0.5, 0.999)
@@ -42,6 +49,9 @@ class GenerativeInversion(IterativeMethod):
 
     def objective(self, teacher: Teacher) -> Objective:
         return Objective(**self.terms())
+
+    def augment(self, images: Tensor, generator: torch.Generator) -> Tensor:
+        return shifted(images, generator, flip=self.flip)
 
     def terms(self) -> dict[str, tuple[Weight, Loss]]:
         """Return the weighted losses, for methods that add one."""

@@ -1,0 +1,234 @@
+"""Claims of the papers, tested as claims: CMI's diversity, RDSKD's robustness to hyper-parameters, and what its penalty does."""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from statistics import mean, stdev
+from typing import Any, ClassVar
+
+from torch import Tensor, nn
+
+import tacit
+from benchmarks import runner, smoke
+from benchmarks.data_free import outcome_of, record, settings
+from benchmarks.places import HOME, TEACHERS_HOME, all_data, checked_data
+from benchmarks.plans import Pair, Row, Suite, slug
+from benchmarks.suites import SUITES
+from tacit.core.errors import InputError
+from tacit.core.loss import Objective
+from tacit.core.network import Teacher
+from tacit.losses import Increment
+from tacit.synthesize import CMI, DAFL, MSKD, RDSKD, ZSKD, DeepInversion, Method
+
+__all__ = ["CLAIMS", "Claim", "add_arguments", "jobs", "main", "measure"]
+
+JUDGE = "mnist-lenet5"
+"""A network that no method sees, of another architecture, trained by itself."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Claim:
+    """What a paper says, and the runs that test it.
+
+    Args:
+        name: Of the claim, and of its folder of results.
+        said: The claim in words, with its source.
+        rows: The variants that are compared, by label; a variant of a grid is called ``method/setting``.
+        max_seconds: Budget of a run.
+        steps: Student steps of a run, at most.
+        judged: Whether the pool of each run is measured, by the teacher and by a judge.
+    """
+
+    name: str
+    said: str
+    rows: Mapping[str, Method]
+    max_seconds: float
+    steps: int
+    judged: bool = False
+
+
+def _diversity() -> dict[str, Method]:
+    """Return pools of as many images, each given about 12 s a batch on one core: an image of CMI costs more a step."""
+    cmi = CMI(batch=128, lr=5e-3, warmup=8, every=0, adv=0.0, negatives=512, width=32)
+    return {
+        "CMI": replace(cmi, steps=48),
+        "CMI, no contrast": replace(cmi, steps=72, contrast=0.0),
+        "DeepInversion": DeepInversion(batch=128, steps=190, lr=0.1, warmup=8),
+    }
+
+
+def _grid() -> dict[str, Method]:
+    """Return 12 settings of each method: three learning rates, two batches, two choices of latent length and weights."""
+    small: dict[str, Any] = {"width": 16}
+    found: dict[str, Method] = {}
+    for factor in (0.25, 1.0, 4.0):
+        for batch in (64, 192):
+            for weight, latent in ((0.3, 32), (3.0, 256)):
+                live: dict[str, Any] = {**small, "batch": batch, "latent": latent, "lr": 1e-3 * factor}
+                dafl: dict[str, Any] = {"balance": 5.0 * weight, "activation": 0.1 * weight}
+                stored: dict[str, Any] = {"batch": batch, "steps": 40, "warmup": 1536 // batch}
+                kinds = (
+                    RDSKD(**live, warmup=24_000 // batch, classes=weight, samples=weight),
+                    DAFL(**live, **dafl),
+                    MSKD(**live, **dafl, seeking=weight),
+                    ZSKD(**stored, lr=0.05 * factor, temperature=20.0 / weight),
+                    DeepInversion(**stored, lr=0.1 * factor, bn=weight, tv=2.5e-5 * weight),
+                )
+                found |= {f"{kind.name}/lr x{factor:g}, batch {batch}, weights x{weight:g}": kind for kind in kinds}
+    return found
+
+
+@dataclass(frozen=True, kw_only=True)
+class WatchedRDSKD(RDSKD):
+    """RDSKD, with its plain losses written down at each generator step."""
+
+    seen: ClassVar[dict[str, list[float]]] = {}
+
+    def objective(self, teacher: Teacher) -> Objective:
+        built = super().objective(teacher)
+        self.seen.clear()
+        for name in ("authenticity", "classes"):
+            loss = built.losses[name]
+            self.seen[name] = []
+            (loss.loss if isinstance(loss, Increment) else loss).register_forward_hook(_noter(self.seen[name]))
+        return built
+
+
+def _noter(values: list[float]) -> Any:
+    def note(_: nn.Module, __: tuple[Any, ...], value: Tensor) -> None:
+        values.append(round(float(value.detach()), 5))
+
+    return note
+
+
+def _penalties() -> dict[str, Method]:
+    base = WatchedRDSKD(batch=128, warmup=720, width=32)
+    return {"epoch": replace(base, penalty="epoch"), "step": replace(base, penalty="step"), "none": replace(base, penalty="none")}
+
+
+CLAIMS = {
+    claim.name: claim
+    for claim in (
+        Claim(
+            name="cmi-diversity",
+            said="CMI's images are more diverse than DeepInversion's, at the same count and time, and its contrastive term is the cause "
+            "(Fang et al., 2021, https://arxiv.org/abs/2105.08584)",
+            rows=_diversity(),
+            max_seconds=600,
+            steps=1500,
+            judged=True,
+        ),
+        Claim(
+            name="rdskd-robustness",
+            said="RDSKD is more robust to hyper-parameters than DAFL, MSKD, ZSKD and DeepInversion "
+            "(Han et al., 2021, https://arxiv.org/abs/2011.03749)",
+            rows=_grid(),
+            max_seconds=60,
+            steps=2000,
+        ),
+        Claim(
+            name="rdskd-penalty",
+            said="RDSKD's exponential penalty keeps its losses from fluctuating (Han et al., 2021, https://arxiv.org/abs/2011.03749); "
+            "`epoch` is the reading of the authors' code, `step` that of the paper's words, `none` has no penalty",
+            rows=_penalties(),
+            max_seconds=300,
+            steps=2000,
+        ),
+    )
+}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    parser.add_argument("--claim", choices=sorted(CLAIMS), required=True, help="what is tested")
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2], metavar="SEED", help="the first of everything goes first")
+    parser.add_argument("--jobs", type=int, help="runs side by side, 0: in this process; not given: 2, 0 with --smoke")
+    parser.add_argument("--data", type=Path, help="folder with mnist/; not given: $TACIT_DATA, else ./data")
+    parser.add_argument("--out", type=Path, help="where results/, figures/ and RESULTS.md go; not given: benchmarks/")
+    parser.add_argument("--smoke", action="store_true", help="two steps of everything on generated data, to see that it runs")
+    parser.add_argument("--list", action="store_true", help="only say which runs there are, and which are done")
+
+
+def main(options: argparse.Namespace, home: Path) -> int:
+    """Run what is missing under `home`; return the number of runs that failed."""
+    claim = CLAIMS[options.claim]
+    made = jobs(claim, home=home, data=options.data, seeds=options.seeds, small=options.smoke)
+    if options.list:
+        for job in made:
+            print(f"{job.title}: {runner.state(job)}")
+        return 0
+    if options.smoke:
+        smoke.prepare(SUITES["mnist"], home)
+    else:
+        checked_data(options.data, SUITES["mnist"].dataset)
+    side_by_side = (0 if options.smoke else 2) if options.jobs is None else options.jobs
+    return runner.run(made, side_by_side=side_by_side, say=lambda kept: f"{100 * kept['metrics']['student_accuracy']:.2f} %")
+
+
+def _suite(claim: Claim, small: bool) -> tuple[Suite, Pair]:
+    """Return the MNIST suite with the claim's budget, and its pair with batch norm."""
+    mnist = SUITES["mnist"]
+    suite = replace(mnist, training=replace(mnist.training, steps=claim.steps), max_seconds=claim.max_seconds, evaluations=0)
+    return smoke.shrunk(suite) if small else suite, mnist.pairs[0]
+
+
+def _row(claim: Claim, label: str, small: bool) -> Row:
+    row = Row(label=label, method=claim.rows[label], smoke={"warmup": 8})
+    return smoke.small(row) if small else row
+
+
+def jobs(
+    claim: Claim, *, home: Path = HOME, data: Path | None = None, seeds: list[int] | None = None, small: bool = False
+) -> list[runner.Job]:
+    """Return every run of a claim: the first seed of everything, then the second."""
+    suite, pair = _suite(claim, small)
+    real = smoke.data_of(home) if small else all_data(data)
+    teachers = home.resolve() / "teachers" if small else TEACHERS_HOME
+    return [
+        runner.Job(
+            title=f"{claim.name} {label}, seed {seed}",
+            file=(home / "results" / "claims" / claim.name / f"{slug(label)}-seed{seed}.json").resolve(),
+            work="benchmarks.claims:measure",
+            arguments={"claim": claim.name, "row": label, "seed": seed, "smoke": small, "data": str(real), "teachers": str(teachers)},
+            settings=settings(suite, pair, _row(claim, label, small)),
+        )
+        for seed in (seeds or [0, 1, 2])[: 1 if small else None]
+        for label in claim.rows
+    ]
+
+
+def measure(arguments: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    """Do one run; return what is kept of it."""
+    claim, small = CLAIMS[arguments["claim"]], bool(arguments["smoke"])
+    (suite, pair), row = _suite(claim, small), _row(claim, arguments["row"], small)
+    data, teachers = Path(arguments["data"]), Path(arguments["teachers"])
+    teacher = teachers / pair.teacher
+    outcome = outcome_of(suite, pair, row, seed=arguments["seed"], data=data, teacher=teacher, folder=folder / "run")
+    kept = {"claim": claim.name, **record(outcome, suite, pair, row, teacher)}
+    if claim.judged:
+        judged = tacit.evaluate(
+            teacher=str(teacher), judge=str(teachers / JUDGE), pool=folder / "run", data=str(data / suite.dataset.folder), seed=0
+        )
+        names = ("pool_images", "classes_covered", "duplicate_rate", "judge_agreement", "diversity", "diversity_data", "fidelity")
+        kept["pool"] = {name: judged.metrics[name] for name in names}
+    if isinstance(row.method, WatchedRDSKD):
+        kept["losses"] = dict(WatchedRDSKD.seen)
+        kept["fluctuation"] = {name: fluctuation(values) for name, values in WatchedRDSKD.seen.items()}
+    return kept
+
+
+def fluctuation(values: list[float]) -> dict[str, float]:
+    """Return mean and sd of the second half of a series, and the sd of its changes from step to step.
+
+    Raises:
+        InputError: Where there are fewer than two values.
+    """
+    if len(values) < 2:
+        raise InputError(f"fluctuation: expected at least 2 values, got {len(values)}")
+    late = values[len(values) // 2 :] if len(values) > 5 else values
+    changes = [after - before for before, after in itertools.pairwise(late)]
+    return {"mean": mean(late), "sd": stdev(late), "sd_of_changes": stdev(changes) if len(changes) > 1 else abs(changes[0])}
