@@ -7,7 +7,7 @@ from pathlib import Path
 from statistics import mean, median, stdev
 from typing import Any
 
-from benchmarks import demo, plots, speed, tables
+from benchmarks import claim_tables, demo, plots, speed, tables
 from benchmarks.places import HOME
 
 __all__ = ["write"]
@@ -21,8 +21,9 @@ Made by `python -m benchmarks` from the files in `results/`; don't edit by hand.
 def write(home: Path = HOME) -> None:
     """Write RESULTS.md and its figures into `home`, from the JSON files in ``home/results``."""
     plots.data_free(home)
+    claim_tables.draw_claims(home)
     page = home / "RESULTS.md"
-    page.write_text(HEAD + _demo() + _speed() + tables.data_free(home), encoding="utf-8")
+    page.write_text(HEAD + _demo() + _speed() + tables.data_free(home) + claim_tables.claims(home), encoding="utf-8")
     print(f"wrote {page}")
 
 
