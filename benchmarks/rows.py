@@ -62,17 +62,18 @@ MNIST = (
 
 CIFAR10_CPU = (
     *_baselines("cifar10", Gaussian(batch=128, warmup=40)),
-    _row("cifar10", FastDFKD(batch=128, steps=5, warmup=20, every=30, width=32)),
-    _row("cifar10", CMI(batch=128, steps=50, lr=5e-3, warmup=4, every=300, restart=5, negatives=512, flip=True, width=32)),
-    _row("cifar10", NAYER(batch=200, steps=20, warmup=10, every=150, noise=200, width=32)),
+    _row("cifar10", FastDFKD(batch=128, steps=5, warmup=20, every=36, width=32, flip=True)),
+    _row("cifar10", CMI(batch=128, steps=30, lr=5e-3, warmup=4, every=330, restart=4, negatives=512, flip=True, width=32)),
+    _row("cifar10", NAYER(batch=130, steps=10, warmup=10, every=70, noise=200, width=32, flip=True)),
     _row("cifar10", DFAD(batch=128, width=32), objective="l1=1"),
-    _row("cifar10", AdaptiveDeepInversion(batch=128, steps=200, lr=0.05, warmup=10, every=400, flip=True)),
+    _row("cifar10", DFQ(batch=128, every=5, width=32)),
+    _row("cifar10", AdaptiveDeepInversion(batch=128, steps=100, lr=0.05, warmup=8, every=600, flip=True)),
 )
 
 CIFAR10_GPU = (
     *_baselines("cifar10", Gaussian(warmup=100)),
-    _row("cifar10", FastDFKD(steps=10, lr=2e-3, every=80)),
+    _row("cifar10", FastDFKD(steps=10, lr=2e-3, every=80, flip=True)),
     _row("cifar10", CMI(steps=200, every=400, flip=True)),
-    _row("cifar10", NAYER(every=200)),
+    _row("cifar10", NAYER(every=200, flip=True)),
     _row("cifar10", DFAD(), objective="l1=1"),
 )

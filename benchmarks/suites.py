@@ -107,7 +107,7 @@ SUITES = {
             ),
             rows=rows.CIFAR10_CPU,
             max_seconds=1500,
-            training=Training(steps=8000, batch=64, lr=0.1, weight_decay=5e-4, clip=5.0),
+            training=Training(steps=12_000, batch=64, lr=0.1, weight_decay=5e-4, clip=5.0),
             precision="bf16-mixed",
             augmentation="shift-flip",
             seeds=(0, 1),
