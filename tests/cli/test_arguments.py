@@ -11,7 +11,7 @@ import pytest
 
 from tacit.command import parse
 from tacit.core.models import ModelRef
-from tacit.synthesize import METHODS, DeepInversion, CMI, Method
+from tacit.synthesize import CMI, METHODS, DeepInversion, Method
 from tacit.verbs.distill import Distill
 from tacit.verbs.synthesize import Synthesize
 
@@ -34,8 +34,8 @@ def test_a_method_alone_equals_its_defaults(kind: type[Method]) -> None:
 def test_no_field_of_a_configs_method_leaks_into_another(kind: type[Method], tmp_path: Path) -> None:
     for other in METHODS:
         path = tmp_path / f"{other.__name__}.yaml"
-        path.write_text(f"method:\n  class_path: {other.__name__}\n  init_args:\n    lr: 0.0123\n    batch: 7\n")
-        kept = kind(lr=0.0123, batch=7) if other is kind else kind()
+        path.write_text(f"method:\n  class_path: {other.__name__}\n  init_args:\n    warmup: 9\n    batch: 7\n")
+        kept = kind(warmup=9, batch=7) if other is kind else kind()
         assert parsed("--config", str(path), "--method", kind.__name__).method == kept
         assert parsed("--method", kind.__name__, "--config", str(path)).method == kept
 

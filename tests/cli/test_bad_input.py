@@ -50,7 +50,7 @@ def refused(said: tuple[int, str, str], *parts: str) -> None:
         ((*USER, "--method", "DeepInversoin"), ("no method is called 'DeepInversoin'", "did you mean 'DeepInversion'")),
         ((*USER, "--method", "DFAD"), ("DFAD paints against a student",)),
         ((*USER, "--method", "DeepInversion", "--method.setps", "3"), ("method: no option is called 'setps'", "did you mean 'steps'")),
-        ((*USER, "--method", "DeepInversion", "--method.steps", "-3"), ("DeepInversion.steps: expected at least 0, got -3",)),
+        ((*USER, "--method", "DeepInversion", "--method.steps", "-3"), ("DeepInversion.steps: expected at least 1, got -3",)),
         ((*USER, "--method", "DeepInversion", "--method.batch", "0"), ("DeepInversion.batch: expected at least 1, got 0",)),
         ((*USER, "--method", "DeepInversion", "--method.lr", "fast"), ("lr", "fast")),
         ((*USER, "--images", "0"), ("images: expected at least 1, got 0",)),
