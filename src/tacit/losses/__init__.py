@@ -3,11 +3,13 @@
 from tacit.losses.activation import Activation
 from tacit.losses.attention import AttentionTransfer
 from tacit.losses.bn_alignment import BNAlignment
+from tacit.losses.bn_divergence import BNDivergence
 from tacit.losses.class_balance import ClassBalance
 from tacit.losses.class_prior import ClassPrior
 from tacit.losses.contrast import InstanceContrast
 from tacit.losses.disagreement import Competition, DecisionAdversarial, Disagreement, Divergence
 from tacit.losses.diversity import InterSample, ModeSeeking
+from tacit.losses.inception import Smoothness, TargetLogit
 from tacit.losses.increment import Increment
 from tacit.losses.logits import KD, L1, MSE, CrossEntropy, SoftCrossEntropy
 from tacit.losses.pixels import PixelNorm, TotalVariation
@@ -19,6 +21,7 @@ __all__ = [
     "Activation",
     "AttentionTransfer",
     "BNAlignment",
+    "BNDivergence",
     "ClassBalance",
     "ClassPrior",
     "Competition",
@@ -31,6 +34,8 @@ __all__ = [
     "InterSample",
     "ModeSeeking",
     "PixelNorm",
+    "Smoothness",
     "SoftCrossEntropy",
+    "TargetLogit",
     "TotalVariation",
 ]

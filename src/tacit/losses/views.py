@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-__all__ = ["resized_crop", "shifted"]
+__all__ = ["cutout", "resized_crop", "shifted"]
 
 
 def _sampled(images: Tensor, scale: Tensor, centre: Tensor, flip: bool, generator: torch.Generator) -> Tensor:
@@ -62,3 +62,27 @@ def resized_crop(
     stretch = ((2 * draws[:, 1] - 1) * math.log(ratio) / 2).exp()
     scale = torch.stack([side * stretch, side / stretch], dim=1).clamp(max=1.0)
     return _sampled(images, scale, (2 * draws[:, 2:] - 1) * (1 - scale), flip, generator)
+
+
+def cutout(images: Tensor, generator: torch.Generator, *, holes: int = 4, side: float = 1 / 3) -> Tensor:
+    """Return each image with up to `holes` rectangles set to zero, of random places and sizes.
+
+    "Improved Regularization of Convolutional Neural Networks with Cutout", DeVries and Taylor, 2017, https://arxiv.org/abs/1708.04552.
+
+    Args:
+        images: Of shape (N, C, H, W).
+        generator: Source of the draws, on the device of `images`.
+        holes: Largest number of rectangles an image; as likely as fewer, none included.
+        side: Largest side of a rectangle, as a share of height and width.
+    """
+    n, _, height, width = images.shape
+    draws = torch.rand(n, holes, 5, generator=generator, device=images.device)
+    there = torch.arange(holes, device=images.device) < (draws[:, :1, 4] * (holes + 1)).floor()
+    inside = []
+    for axis, length in ((0, height), (1, width)):
+        size = draws[:, :, axis] * side * length
+        start = draws[:, :, 2 + axis] * (length - size)
+        place = torch.arange(length, device=images.device) + 0.5
+        inside.append((place >= start[..., None]) & (place < (start + size)[..., None]))
+    cut = (inside[0][..., :, None] & inside[1][..., None, :] & there[..., None, None]).any(dim=1)
+    return images.masked_fill(cut[:, None], 0.0)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from tacit.core.network import Spec
 
-__all__ = ["Canvas", "Generator", "GeneratorAndLatents", "Noise", "Pixels", "Round"]
+__all__ = ["Canvas", "Generator", "GeneratorAndLatents", "Noise", "Pixels", "Round", "RoundedPixels", "normal_noise"]
 
 
 @dataclass(frozen=True)
@@ -92,6 +92,36 @@ class Pixels(Canvas):
         self.pixels.clamp_(0.0, 1.0)
 
 
+def normal_noise(spec: Spec, round: Round) -> Tensor:
+    """Return normal noise with the mean and standard deviation of `spec`, clamped to [0, 1], of shape (N, C, H, W)."""
+    draw = torch.randn(round.images, *spec.shape, generator=round.generator, device=round.device)
+    mean, std = (torch.tensor(values, device=round.device).view(-1, 1, 1) for values in (spec.mean, spec.std))
+    return (mean + std * draw).clamp_(0.0, 1.0)
+
+
+class RoundedPixels(Pixels):
+    """Pixels that start as normal noise with the moments of `spec`, and are rounded to 8 bits after every so many steps.
+
+    Args:
+        spec: Shape and moments.
+        every: Steps between two roundings.
+    """
+
+    def __init__(self, spec: Spec, *, every: int) -> None:
+        super().__init__(spec)
+        self.every, self._steps = every, 0
+
+    def begin(self, round: Round) -> None:
+        self.pixels, self._steps = nn.Parameter(normal_noise(self.spec, round)), 0
+
+    @torch.no_grad()
+    def project(self) -> None:
+        super().project()
+        self._steps += 1
+        if self._steps % self.every == 0:
+            self.pixels.mul_(255).round_().div_(255)
+
+
 class Noise(Canvas):
     """Gaussian noise with the mean and standard deviation of `spec`, clamped to [0, 1]; nothing to optimise."""
 
@@ -107,9 +137,7 @@ class Noise(Canvas):
         return self._images
 
     def sample(self, round: Round) -> Tensor:
-        draw = torch.randn(round.images, *self.spec.shape, generator=round.generator, device=round.device)
-        mean, std = (torch.tensor(values, device=round.device).view(-1, 1, 1) for values in (self.spec.mean, self.spec.std))
-        return (mean + std * draw).clamp_(0.0, 1.0)
+        return normal_noise(self.spec, round)
 
 
 class Generator(Canvas):

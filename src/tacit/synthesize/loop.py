@@ -86,7 +86,7 @@ class Synthesizer:
                     least = torch.where(better, loss.detach(), least)
                     shown = view.canvas.detach()
                     best = shown.clone() if best is None else torch.where(better, shown, best)
-                self._step(loss)
+                self._step(loss, method.rate(step))
             self.canvas.finish()
             self.runtime.settle(f"{method.name}, round {self.rounds}")
             with torch.no_grad(), self.runtime.autocast():
@@ -146,6 +146,8 @@ class Synthesizer:
             images = self.method.augment(canvas, self.generator)
             taught = look(images)
             answered = watch(images) if self.needs.student else None
+        if targets is not None and len(images) != len(targets):
+            targets = targets.repeat(len(images) // len(targets), *[1] * (targets.ndim - 1))
         return View(
             images,
             targets,
@@ -159,8 +161,10 @@ class Synthesizer:
             generator=self.generator,
         )
 
-    def _step(self, loss: Tensor) -> None:
+    def _step(self, loss: Tensor, rate: float) -> None:
         optimizers = [o for o in (self.canvas_optimizer, self.loss_optimizer) if o is not None]
+        for group in self.canvas_optimizer.param_groups if self.canvas_optimizer is not None else ():
+            group["lr"] = group.setdefault("initial_lr", group["lr"]) * rate
         for optimizer in optimizers:
             optimizer.zero_grad()
         self.runtime.fabric.backward(loss)

@@ -75,7 +75,7 @@ class Method:
         return torch.randint(teacher.spec.classes, (n,), generator=generator, device=generator.device)
 
     def augment(self, images: Tensor, generator: torch.Generator) -> Tensor:
-        """Return what the networks are shown of the canvas."""
+        """Return what the networks are shown of the canvas: as many images, or several copies of the whole batch, one after the other."""
         return images
 
     def renew(self, round: int) -> bool:
@@ -85,6 +85,10 @@ class Method:
     def canvas_optimizer(self, canvas: Canvas) -> Optimizer | None:
         """Build the optimiser of the canvas; called again when `begin` makes new parameters or `renew` a new canvas."""
         return None
+
+    def rate(self, step: int) -> float:
+        """Return the share of the canvas's learning rate at step number `step` of a round."""
+        return 1.0
 
     def loss_optimizer(self, objective: Objective) -> Optimizer | None:
         """Build the optimiser of the objective's own parameters, if it has any; called once."""

@@ -1,0 +1,34 @@
+"""BNS: pixels whose statistics at every batch norm are those that the teacher remembers of its training data.
+
+The BNS of "The Knowledge Within: Methods for Data-Free Model Compression", Haroush et al., 2020, https://arxiv.org/abs/1912.01274, sec.
+3.3; with
+`logit` and `smooth` at 1 it is their BNS+I. The divergence is that of the authors' code, from the batch to the kept statistics; the
+input of the network counts as one more layer. For calibrating and fine-tuning quantized models; a batch should be 128 or more.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tacit.core.loss import Loss, Weight
+from tacit.core.network import Teacher
+from tacit.losses import BNDivergence
+from tacit.losses.bn_divergence import Direction
+from tacit.synthesize.inception import Inception
+
+__all__ = ["BNS"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class BNS(Inception):
+    """Pixels, made once and stored: the statistics of every batch norm; by option, of wanted classes and smooth."""
+
+    logit: float = 0.0
+    smooth: float = 0.0
+    bn: float = 1.0
+    """Weight of the divergence of statistics."""
+    direction: Direction = "code"
+    """Which divergence: code (batch from kept), paper (kept from batch), symmetric, or mse of means and deviations."""
+
+    def terms(self, teacher: Teacher) -> dict[str, tuple[Weight, Loss]]:
+        return {**super().terms(teacher), "bn": (self.bn, BNDivergence(teacher.mean, teacher.std, direction=self.direction))}

@@ -1,0 +1,73 @@
+"""Inception: pixels that excite the wanted class and are smooth, seen under many augmentations at once.
+
+The I of "The Knowledge Within: Methods for Data-Free Model Compression", Haroush et al., 2020, https://arxiv.org/abs/1912.01274, sec. 3.2.
+Images start as normal noise with the moments of the preprocessing; every step shows the teacher four augmented copies of each: mirrored,
+cropped and resized, with holes. The authors take 1,000 steps at lr 0.1 on normalised images, a tenth of that from step 800 on; pixels are
+in [0, 1] here, where 0.025 is about the same. They round the images to 8 bits at every step, or every 20.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from tacit.core.loss import Loss, Objective, Weight
+from tacit.core.network import Teacher
+from tacit.losses import Smoothness, TargetLogit
+from tacit.losses.views import cutout, resized_crop
+from tacit.synthesize.canvas import Canvas, RoundedPixels
+from tacit.synthesize.method import IterativeMethod
+
+__all__ = ["Inception"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Inception(IterativeMethod):
+    """Pixels, made once and stored: the wanted classes' logits, and smoothness; needs no batch norm."""
+
+    batch: int = 128
+    steps: int = 400
+    lr: float = 0.025
+    warmup: int = 8
+    """Batches painted before the student's first step."""
+    logit: float = 1.0
+    """Weight of the pull on the wanted class's logit."""
+    smooth: float = 1.0
+    """Weight of smoothness."""
+    sigma: float = 1.0
+    """Deviation of the blur that smoothness compares with, in pixels."""
+    copies: int = 4
+    """Augmented copies of each image that a step shows the teacher; 0: the images as they are."""
+    rounding: int = 20
+    """Steps between two roundings of the images to 8 bits."""
+
+    minimum: ClassVar[dict[str, float]] = {**IterativeMethod.minimum, "copies": 0, "rounding": 1, "sigma": 1e-3}
+
+    def canvas(self, teacher: Teacher, generator: torch.Generator) -> Canvas:
+        return RoundedPixels(teacher.spec, every=self.rounding)
+
+    def objective(self, teacher: Teacher) -> Objective:
+        return Objective(**self.terms(teacher))
+
+    def terms(self, teacher: Teacher) -> dict[str, tuple[Weight, Loss]]:
+        """Return the weighted losses, for methods that add one."""
+        smoothness = Smoothness(teacher.mean, teacher.std, sigma=self.sigma)
+        return {"logit": (self.logit, TargetLogit()), "smooth": (self.smooth, smoothness)}
+
+    def targets(self, n: int, teacher: Teacher, generator: torch.Generator, round: int) -> Tensor | None:
+        return torch.arange(n, device=generator.device) % teacher.spec.classes
+
+    def augment(self, images: Tensor, generator: torch.Generator) -> Tensor:
+        if not self.copies:
+            return images
+        shown = images.repeat(self.copies, 1, 1, 1)
+        draws = torch.rand(3, len(shown), 1, 1, 1, generator=generator, device=shown.device)
+        shown = torch.where(draws[0] < 0.2, shown.flip(-1), shown)
+        shown = torch.where(draws[1] < 0.5, resized_crop(shown, generator, area=(1 / 9, 1.0), ratio=1.0), shown)
+        return torch.where(draws[2] < 0.5, cutout(shown, generator), shown)
+
+    def rate(self, step: int) -> float:
+        return 1.0 if step < 0.8 * self.steps else 0.1
