@@ -187,3 +187,27 @@ def test_a_tap_of_an_input_that_is_no_tensor_is_refused_and_leaves_no_hook() -> 
     ):
         look(torch.rand(2, 1, 6, 6))
     assert hooks(network) == 0
+
+
+@pytest.mark.parametrize("size", [2, 3, 7])
+def test_a_pass_in_parts_says_what_one_pass_over_all_would_and_so_do_its_gradients(size: int) -> None:
+    torch.manual_seed(0)
+    network, images = Network(BNNet().eval(), GREY), torch.rand(7, 1, 6, 6)
+    weights = torch.randn(5)
+    found = []
+    for parts in (False, True):
+        shown = images.clone().requires_grad_()
+        with Probe(network, taps=("conv2", "bn1:in"), bn=True) as look:
+            signals = look.in_parts(shown, size) if parts else look(shown)
+            values = [
+                signals.logits,
+                *(signals.features[tap] for tap in ("conv2", "bn1:in")),
+                *(value for s in signals.bn for value in (s.mean, s.var)),
+            ]
+            loss = (signals.logits @ weights).sum() + sum((s.var - s.running_var).norm() + s.mean.sum() for s in signals.bn)
+            loss = loss + signals.features["conv2"].square().sum()
+            found.append([*values, *torch.autograd.grad(loss, shown)])
+        assert [s.name for s in signals.bn] == ["model.bn1", "model.bn2"]
+    for whole, part in zip(*found, strict=True):
+        torch.testing.assert_close(part, whole, rtol=1e-4, atol=1e-5)
+    assert not hooks(network)

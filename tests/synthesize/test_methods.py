@@ -85,10 +85,10 @@ def watched(work: Synthesizer, objective: Objective) -> list[float]:
                 totals.append(float(objective(view)))
         return view
 
-    def stepped(loss: Tensor) -> None:
+    def stepped(loss: Tensor, rate: float) -> None:
         if objective is work.objective:
             totals.append(float(loss.detach()))
-        step(loss)
+        step(loss, rate)
         assert work.canvas_optimizer is not None
         groups = [*work.canvas_optimizer.param_groups, *(work.loss_optimizer.param_groups if work.loss_optimizer else [])]
         optimised = [parameter for group in groups for parameter in group["params"]]

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import TracebackType
 from typing import Self
 
+import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
+from torch.utils.checkpoint import checkpoint
 from torch.utils.hooks import RemovableHandle
 
 from tacit.core.errors import InputError, nearest
@@ -101,6 +103,32 @@ class Probe:
         logits = self.model(images)
         features, self._features = self._features, {}  # what the module is asked later must not change what was said
         return Signals(logits.float(), features, tuple(self._bn))
+
+    def in_parts(self, images: Tensor, size: int) -> Signals:
+        """Return what one pass over all of `images` would say, holding the activations of `size` images at a time.
+
+        Logits, features and statistics are those of the whole batch, and so are their gradients, which must be taken before the context
+        is left: a second forward pass pays for it.
+        """
+        if len(images) <= size:
+            return self(images)
+        taps, order = list(self._tapped), list[BNStat]()
+
+        def part(some: Tensor) -> tuple[Tensor, ...]:
+            said = self(some)
+            order[:] = said.bn
+            return (said.logits, *(said.features[tap] for tap in taps), *(value for s in said.bn for value in (s.mean, s.var)))
+
+        cut = torch.split(images, size)
+        columns = list(zip(*(checkpoint(part, some, use_reentrant=False) for some in cut), strict=True))
+        shares = torch.tensor([len(some) / len(images) for some in cut], device=images.device)
+        logits, *features = (torch.cat(column) for column in columns[: 1 + len(taps)])
+        moments = [torch.stack(column) for column in columns[1 + len(taps) :]]
+        stats = []
+        for one, means, variances in zip(order, moments[::2], moments[1::2], strict=True):
+            mean = shares @ means
+            stats.append(replace(one, mean=mean, var=shares @ (variances + (means - mean).square())))
+        return Signals(logits, dict(zip(taps, features, strict=True)), tuple(stats))
 
     def _tap(self, name: str) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], None]:
         def hook(_: nn.Module, __: tuple[Tensor, ...], output: Tensor) -> None:
