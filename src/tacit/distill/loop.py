@@ -119,7 +119,8 @@ class Learner:
 
     def step(self, progress: float | None = None) -> None:
         """Take one step; `progress` is the share of the work done, where that is not the share of steps."""
-        batch = self.source.batch(self.done)
+        self.lr = self.training.rate(self.done, self.done / self.training.steps if progress is None else progress)
+        batch = self.source.batch(self.done, self.lr / self.training.lr if self.training.lr else 1.0)
         images = batch.images.to(self.runtime.device)
         self.student.train()
         with (
@@ -139,7 +140,6 @@ class Learner:
         self.parts = self.objective.parts(view)
         self.runtime.guard(self.parts, f"student step {self.done}", self.done)
         self.loss = self.objective.total(self.parts, view)
-        self.lr = self.training.rate(self.done, self.done / self.training.steps if progress is None else progress)
         for group in self.optimizer.param_groups:
             group["lr"] = self.lr
         self.optimizer.zero_grad()

@@ -30,8 +30,8 @@ class Source(Protocol):
     def prepare(self) -> Iterator[None]:
         """Do what must be done before the student's first step; a checkpoint may be taken after each piece."""
 
-    def batch(self, step: int) -> Batch:
-        """Return the batch for student step number `step` (0, 1, ...); called once for each, in order."""
+    def batch(self, step: int, rate: float = 1.0) -> Batch:
+        """Return the batch for student step number `step` (0, 1, ...), taken at the share `rate` of the learning rate; called in order."""
 
     def save(self, folder: Path) -> None:
         """Write stored images that are new into the run folder."""
@@ -92,7 +92,7 @@ class Stored:
         self.gives_targets = samples.batch(torch.zeros(1, dtype=torch.long, device=device)).targets is not None
         self.pieces = 0
 
-    def batch(self, step: int) -> Batch:
+    def batch(self, step: int, rate: float = 1.0) -> Batch:
         first, ranks = self.part
         epoch, place = divmod(step, max(1, len(self.samples) // ranks // self.size))
         if epoch != self._epoch:
@@ -143,7 +143,7 @@ class Streamed:
     def prepare(self) -> Iterator[None]:
         yield from ()
 
-    def batch(self, step: int) -> Batch:
+    def batch(self, step: int, rate: float = 1.0) -> Batch:
         first, ranks = self.part
         batches = max(1, len(self.samples) // ranks // self.size)
         epoch, place = divmod(step, batches)

@@ -94,16 +94,16 @@ class Synthetic:
             self._round()
             yield
 
-    def batch(self, step: int) -> Batch:
+    def batch(self, step: int, rate: float = 1.0) -> Batch:
         method = self.method
         due = method.every and step % method.every == 0 and (step or not method.warmup)
         if due and (self.most_rounds is None or self.synthesizer.rounds < self.most_rounds):
-            self._round()
+            self._round(rate)
         return self._from_pool() if self.method.pooled else self._live()
 
-    def _round(self) -> None:
+    def _round(self, rate: float = 1.0) -> None:
         with self.clock("synthesis"):
-            painted = self.synthesizer.round()
+            painted = self.synthesizer.round(rate)
         if not self.method.pooled and not self.drawn_fresh:
             self._shown = painted
             self.drawn += len(painted.images)

@@ -17,13 +17,13 @@ from tacit.core.network import Teacher
 from tacit.core.probe import INPUT
 from tacit.core.taps import classifier_name
 from tacit.losses import Activation, ClassBalance, ClassPrior
-from tacit.synthesize.live_generator import LiveGenerator
+from tacit.synthesize.live_generator import JointGenerator
 
 __all__ = ["DAFL"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class DAFL(LiveGenerator):
+class DAFL(JointGenerator):
     """A live generator: class prior, class balance, large activations."""
 
     every: int = 1
@@ -36,7 +36,6 @@ class DAFL(LiveGenerator):
 
     shows: ClassVar[Literal["fresh", "again", "painted"]] = "painted"
     eps: ClassVar[float] = 0.8
-    minimum: ClassVar[dict[str, float]] = {**LiveGenerator.minimum, "every": 1}
 
     def objective(self, teacher: Teacher) -> Objective:
         return Objective(**self.terms(teacher))

@@ -18,20 +18,17 @@ from typing import ClassVar, Literal
 from tacit.core.loss import Objective
 from tacit.core.network import Teacher
 from tacit.losses import Disagreement
-from tacit.synthesize.live_generator import LiveGenerator
+from tacit.synthesize.live_generator import JointGenerator
 
 __all__ = ["DFAD"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class DFAD(LiveGenerator):
+class DFAD(JointGenerator):
     """A live generator that follows the student; needs no batch-norm statistics."""
-
-    every: int = 5
 
     student_mode: ClassVar[Literal["train", "eval"]] = "train"
     student_buffers_move: ClassVar[bool] = True
-    minimum: ClassVar[dict[str, float]] = {**LiveGenerator.minimum, "every": 1}
 
     def objective(self, teacher: Teacher) -> Objective:
         return Objective(adv=(1.0, Disagreement()))

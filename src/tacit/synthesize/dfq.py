@@ -8,18 +8,17 @@ BN alignment is the distance of DeepInversion, as there.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 from tacit.core.loss import Objective
 from tacit.core.network import Teacher
 from tacit.losses import BNAlignment, ClassBalance, ClassPrior, Divergence
-from tacit.synthesize.live_generator import LiveGenerator
+from tacit.synthesize.live_generator import JointGenerator
 
 __all__ = ["DFQ"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class DFQ(LiveGenerator):
+class DFQ(JointGenerator):
     """A live generator: adversarial, with BN alignment, class prior and class balance."""
 
     every: int = 10
@@ -31,8 +30,6 @@ class DFQ(LiveGenerator):
     """Weight of the class prior, towards what the teacher sees already."""
     balance: float = 20.0
     """Weight of class balance (entropy in nats)."""
-
-    minimum: ClassVar[dict[str, float]] = {**LiveGenerator.minimum, "every": 1}
 
     def objective(self, teacher: Teacher) -> Objective:
         return Objective(

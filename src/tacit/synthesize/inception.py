@@ -69,5 +69,5 @@ class Inception(IterativeMethod):
         shown = torch.where(draws[1] < 0.5, resized_crop(shown, generator, area=(1 / 9, 1.0), ratio=1.0), shown)
         return torch.where(draws[2] < 0.5, cutout(shown, generator), shown)
 
-    def rate(self, step: int) -> float:
+    def rate(self, step: int, student: float) -> float:
         return 1.0 if step < 0.8 * self.steps else 0.1

@@ -13,7 +13,7 @@ from tacit.synthesize.canvas import Canvas, Generator
 from tacit.synthesize.generators import ConvGenerator, initialise
 from tacit.synthesize.method import IterativeMethod
 
-__all__ = ["LiveGenerator"]
+__all__ = ["JointGenerator", "LiveGenerator"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,3 +40,21 @@ class LiveGenerator(IterativeMethod):
 
     def targets(self, n: int, teacher: Teacher, generator: torch.Generator, round: int) -> Tensor | None:
         return None
+
+
+@dataclass(frozen=True, kw_only=True)
+class JointGenerator(LiveGenerator):
+    """A live generator that steps in turn with the student, to the end.
+
+    Its learning rate falls as the student's does. Where it stayed while the student's fell to zero, the generator won in the end: the
+    student of a DFAD run on MNIST rose to 96.5 % in two thirds of its time and then fell to 25.6 %, with 5 % agreement on fresh images.
+    """
+
+    every: int = 5
+    decay: bool = True
+    """Whether the generator's learning rate falls with the student's."""
+
+    minimum: ClassVar[dict[str, float]] = {**LiveGenerator.minimum, "every": 1}
+
+    def rate(self, step: int, student: float) -> float:
+        return student if self.decay else 1.0

@@ -59,8 +59,12 @@ class Synthesizer:
         self.rounds = 0
         self.parts: dict[str, Tensor] = {}
 
-    def round(self) -> Batch:
-        """Paint one batch, learn from it, and return it: for a pool, as 8-bit images with the teacher's logits; else as it stands."""
+    def round(self, rate: float = 1.0) -> Batch:
+        """Paint one batch, learn from it, and return it: for a pool, as 8-bit images with the teacher's logits; else as it stands.
+
+        Args:
+            rate: The share of its own learning rate that the student is at, for canvases whose rate falls with it.
+        """
         method = self.method
         targets = method.targets(method.batch, self.teacher, self.generator, self.rounds)
         if self.rounds and method.renew(self.rounds):
@@ -86,7 +90,7 @@ class Synthesizer:
                     least = torch.where(better, loss.detach(), least)
                     shown = view.canvas.detach()
                     best = shown.clone() if best is None else torch.where(better, shown, best)
-                self._step(loss, method.rate(step))
+                self._step(loss, method.rate(step, rate))
             self.canvas.finish()
             self.runtime.settle(f"{method.name}, round {self.rounds}")
             with torch.no_grad(), self.runtime.autocast():

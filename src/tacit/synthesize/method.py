@@ -86,8 +86,13 @@ class Method:
         """Build the optimiser of the canvas; called again when `begin` makes new parameters or `renew` a new canvas."""
         return None
 
-    def rate(self, step: int) -> float:
-        """Return the share of the canvas's learning rate at step number `step` of a round."""
+    def rate(self, step: int, student: float) -> float:
+        """Return the share of the canvas's learning rate that holds.
+
+        Args:
+            step: Steps done in this round.
+            student: The share of its own learning rate that the student is at; 1 before its first step.
+        """
         return 1.0
 
     def loss_optimizer(self, objective: Objective) -> Optimizer | None:

@@ -15,13 +15,13 @@ from typing import ClassVar, Literal
 from tacit.core.loss import Objective
 from tacit.core.network import Teacher
 from tacit.losses import Divergence
-from tacit.synthesize.live_generator import LiveGenerator
+from tacit.synthesize.live_generator import JointGenerator
 
 __all__ = ["ZSKT"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class ZSKT(LiveGenerator):
+class ZSKT(JointGenerator):
     """A live generator against the student's beliefs; needs no batch-norm statistics."""
 
     every: int = 10
@@ -31,7 +31,6 @@ class ZSKT(LiveGenerator):
     shows: ClassVar[Literal["fresh", "again", "painted"]] = "again"
     student_mode: ClassVar[Literal["train", "eval"]] = "train"
     student_buffers_move: ClassVar[bool] = True
-    minimum: ClassVar[dict[str, float]] = {**LiveGenerator.minimum, "every": 1}
 
     def objective(self, teacher: Teacher) -> Objective:
         return Objective(adv=(1.0, Divergence()))
