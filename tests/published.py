@@ -60,7 +60,8 @@ def kd(temperature: float) -> dict[str, Any]:
 
 def dafl(batch: int, lr: float, latent: int, ce: float, balance: float, activation: float) -> dict[str, Any]:
     """The table of sec. 4: weights of one-hot, information entropy (base 10) and activation; generator and student 1 : 1."""
-    return {"batch": batch, "every": 1, "lr": lr, "latent": latent, "width": 64, "ce": ce, "balance": balance, "activation": activation}
+    weights = {"ce": ce, "balance": balance, "activation": activation}
+    return {"batch": batch, "every": 1, "lr": lr, "decay": False, "latent": latent, "width": 64, **weights}
 
 
 def dfad(batch: int, latent: int) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import pytest
 
@@ -14,7 +14,7 @@ from tacit.distill import Synthetic
 from tacit.distill.synthetic import rounds_within
 from tacit.synthesize import DAFL, DFAD, ZSKT, Gaussian, Method, Synthesizer
 
-LIVE = {"batch": 8, "latent": 8, "width": 4}
+LIVE: dict[str, Any] = {"batch": 8, "latent": 8, "width": 4}
 
 
 @dataclass(frozen=True, kw_only=True)
