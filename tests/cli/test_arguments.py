@@ -75,7 +75,7 @@ def test_help_is_quick_and_names_all_verbs(tacit: Tacit) -> None:
         assert f"  {verb} " in out
     listed = tacit("synthesize", "--help").stdout
     assert "--method" in listed
-    assert "How many samples." in listed
+    assert "How many samples;" in listed
 
 
 def test_the_help_of_a_method_shows_its_fields(tacit: Tacit) -> None:

@@ -31,7 +31,7 @@ def test_a_group_norm_network_gets_dfad_and_is_told_why() -> None:
     assert said["norms"] == {"GroupNorm": 1}
     assert said["norms_with_running_statistics"] == 0
     usable = {name: entry["usable"] for name, entry in said["methods"].items()}
-    assert {name for name, can in usable.items() if can} == {"Gaussian", "DFAD"}
+    assert {name for name, can in usable.items() if can} == {"DFAD", "RDSKD", "DAFL", "MSKD", "ZSKT", "ZSKD", "Gaussian"}
     assert "use DFAD" in said["methods"]["DeepInversion"]["reason"]
 
 
@@ -152,7 +152,7 @@ def test_the_choice_needs_a_student_only_where_the_method_paints_against_one(tea
     assert obstacle(dfad, teacher, None) == "needs a student to paint against"
     assert obstacle(dfad, teacher, teacher) is None
     assert obstacle(choose_method(teacher, student=None), teacher, None) is None
-    assert choose_method(Teacher.of(Network(GroupNet(), GREY)), student=None).name == "Gaussian"
+    assert choose_method(Teacher.of(Network(GroupNet(), GREY)), student=None).name == "RDSKD"
 
 
 def test_every_method_is_found_by_name_and_noise_is_recommended_last() -> None:

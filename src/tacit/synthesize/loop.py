@@ -119,6 +119,18 @@ class Synthesizer:
             self.runtime.share(self.canvas)  # gradients are averaged over processes, so that all must start alike
             self._remake_optimizer()
 
+    @property
+    def finished(self) -> bool:
+        """Whether a generator that is made first, and then shows its images, is made."""
+        return not self.method.gives_rounds and self.rounds >= self.method.warmup
+
+    @torch.no_grad()
+    def show(self) -> Batch:
+        """Return a batch that no round painted, from a live generator, with the teacher's logits."""
+        images = self.sample().images
+        with self.runtime.autocast():
+            return Batch(images, logits=self.teacher(images).float())
+
     @torch.no_grad()
     def sample(self, images: int | None = None) -> Batch:
         """Return images that no round painted, from a live generator; `TypeError` where the canvas has none.

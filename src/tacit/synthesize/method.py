@@ -62,6 +62,11 @@ class Method:
         """Optimisation steps in one round."""
         return 0
 
+    @property
+    def gives_rounds(self) -> bool:
+        """Whether the batches painted in rounds are the images to be had; otherwise rounds only train a generator, which shows its own."""
+        return self.pooled or self.every > 0
+
     def canvas(self, teacher: Teacher, generator: torch.Generator) -> Canvas:
         """Build what the optimiser paints on; called at the start, and again whenever `renew` says so."""
         raise NotImplementedError

@@ -12,8 +12,8 @@ __all__ = ["choose_method", "method_named", "obstacle"]
 
 def obstacle(method: Method, teacher: Teacher, student: Network | None) -> str | None:
     """Return why `method` can't be used with this teacher, or None where it can."""
-    needs = method.objective(teacher).needs
     try:
+        needs = method.objective(teacher).needs
         Probe(teacher, taps=needs.teacher_taps, bn=needs.bn)
     except InputError as error:
         return str(error)

@@ -63,6 +63,8 @@ class Synthesize(LaunchVerb):
         runtime = self.open_runtime(teacher, student)
         synthesizer = Synthesizer(teacher, method, runtime=runtime, generator=runtime.generator(self.seed), student=student)
         clock, pool, most_rounds = Clock(), Pool(teacher.spec, device=runtime.device), rounds_within(method, self.max_images)
+        wanted = min(self.images, self.max_images) if self.max_images and not method.gives_rounds else self.images
+        most_rounds = most_rounds if method.gives_rounds else None
         monitor = Monitor(teacher, method, checks=self.checks, runtime=runtime)
         provenance = {"teacher_sha256": model_hash(teacher), "method": method.config(), "seed": self.seed}
         state = self.open_run(run, runtime)
@@ -84,14 +86,15 @@ class Synthesize(LaunchVerb):
 
         def share() -> float:
             spent = clock.budgeted / self.max_seconds if self.max_seconds is not None else 0.0
-            return max(pool.made / self.images, spent, synthesizer.rounds / most_rounds if most_rounds else 0.0)
+            return max(pool.made / wanted, spent, synthesizer.rounds / most_rounds if most_rounds else 0.0)
 
         saved = 0.0
         with Progress(f"synthesize {method.name}", self.images, "images") as progress:
             while share() < 1.0:
                 with clock("synthesis"):
-                    painted = synthesizer.round()
-                    pool.add(painted.at(slice(0, self.images - pool.made)))
+                    painted = synthesizer.show() if synthesizer.finished else synthesizer.round()
+                    if method.gives_rounds or synthesizer.finished:
+                        pool.add(painted.at(slice(0, wanted - pool.made)))
                 parts = {name: float(part) for name, part in synthesizer.parts.items()}
                 run.log(synthesizer.rounds, {"seconds": clock.budgeted, **{f"loss/{k}": v for k, v in parts.items()}}, kind="synthesis")
                 done = share()
