@@ -144,7 +144,6 @@ def outcome_of(suite: Suite, pair: Pair, row: Row, *, seed: int, data: Path, tea
         "training": replace(suite.training, steps=steps),
         "augmentation": row.augmentation or suite.augmentation,
         "evaluations": suite.evaluations,
-        "checks": suite.checks,
         "device": suite.device,
         "precision": suite.precision,
         "seed": seed,
@@ -158,7 +157,7 @@ def outcome_of(suite: Suite, pair: Pair, row: Row, *, seed: int, data: Path, tea
     if row.method is None:
         return tacit.distill(source="data", **taught)
     seconds = row.max_seconds or suite.max_seconds
-    return tacit.distill(method=row.method, keep_images=row.keep_images, max_seconds=seconds, **taught)
+    return tacit.distill(method=row.method, keep_images=row.keep_images, max_seconds=seconds, checks=suite.checks, **taught)
 
 
 def settings(suite: Suite, pair: Pair, row: Row) -> dict[str, Any]:

@@ -33,6 +33,7 @@ OTHER: dict[str, Any] = {
     "clip": 1e-4,
     "concentrations": (2.0, 0.3),
     "contrast": 2.0,
+    "decay": False,
     "embedding": 5,
     "embeddings": "given.safetensors",
     "epoch": 2,

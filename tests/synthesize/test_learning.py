@@ -50,7 +50,7 @@ SETTINGS = (
     Setting(method=AdaptiveDeepInversion(batch=64, steps=15, lr=0.1, bn=0.3, warmup=3, every=40)),
     Setting(method=FastDFKD(**NET, steps=5, lr=0.01, warmup=6, every=20)),
     Setting(method=CMI(**NET, steps=12, lr=0.1, warmup=3, every=60, negatives=32, embedding=32, restart=0), steps=110, lr=3e-3),
-    Setting(method=NAYER(batch=60, width=8, noise=32, steps=10, lr=0.02, warmup=4, every=75), steps=110, lr=3e-3),
+    Setting(method=NAYER(batch=60, width=8, noise=32, steps=20, lr=0.02, warmup=6, every=40), steps=160, lr=3e-3),
     Setting(method=DFQ(**NET, lr=5e-3, every=4)),
     Setting(method=DFAD(**NET, lr=1e-3, every=5), steps=200, lr=1e-2, objective="l1"),
     Setting(method=RDSKD(**NET, lr=5e-3, warmup=75)),

@@ -161,7 +161,7 @@ def test_a_live_generator_shows_what_the_method_says(kind: type[Method], size: i
     assert [len(batch.images) for batch in batches] == [size] * 4
     assert torch.equal(batches[0].images, batches[1].images) == (kind is not Shown)
     assert not torch.equal(batches[1].images, batches[2].images)
-    assert (batches[0].logits is not None) == (kind is Painted)
+    assert (batches[0].logits is not None) == (kind is not Shown)
     assert source.images_made == made
 
 
