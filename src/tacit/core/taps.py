@@ -12,6 +12,7 @@ from torch.nn.modules.pooling import _AvgPoolNd, _MaxPoolNd
 
 from tacit.core.errors import InputError
 from tacit.core.network import Network
+from tacit.core.state import evaluation_mode
 
 __all__ = ["classifier_name", "classifier_rows", "stage_names"]
 
@@ -19,19 +20,17 @@ __all__ = ["classifier_name", "classifier_rows", "stage_names"]
 @torch.no_grad()
 def _watch(network: Network, note: Callable[[str, nn.Module, Tensor], None]) -> None:
     """Show `network` one grey image, in evaluation mode, and call `note` with name, module and output as each module returns a tensor."""
-    modes = {module: module.training for module in network.modules()}
 
     def hook(name: str) -> Callable[[nn.Module, Any, object], None]:
         return lambda module, _, output: note(name, module, output) if isinstance(output, Tensor) else None
 
     handles = [module.register_forward_hook(hook(name)) for name, module in network.model.named_modules() if name]
     try:
-        network.eval()(torch.full((1, *network.spec.shape), 0.5, device=network.mean.device))
+        with evaluation_mode(network):
+            network(torch.full((1, *network.spec.shape), 0.5, device=network.mean.device))
     finally:
         for handle in handles:
             handle.remove()
-        for module, training in modes.items():
-            module.training = training
 
 
 def _classifier(network: Network) -> tuple[str, nn.Module]:
