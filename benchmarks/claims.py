@@ -145,12 +145,7 @@ CLAIMS = {
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     parser.add_argument("--claim", choices=sorted(CLAIMS), required=True, help="what is tested")
-    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2], metavar="SEED", help="the first of everything goes first")
-    parser.add_argument("--jobs", type=int, help="runs side by side, 0: in this process; not given: 2, 0 with --smoke")
-    parser.add_argument("--data", type=Path, help="folder with mnist/; not given: $TACIT_DATA, else ./data")
-    parser.add_argument("--out", type=Path, help="where results/, figures/ and RESULTS.md go; not given: benchmarks/")
-    parser.add_argument("--smoke", action="store_true", help="two steps of everything on generated data, to see that it runs")
-    parser.add_argument("--list", action="store_true", help="only say which runs there are, and which are done")
+    runner.add_arguments(parser)
 
 
 def main(options: argparse.Namespace, home: Path) -> int:
@@ -158,9 +153,7 @@ def main(options: argparse.Namespace, home: Path) -> int:
     claim = CLAIMS[options.claim]
     made = jobs(claim, home=home, data=options.data, seeds=options.seeds, small=options.smoke)
     if options.list:
-        for job in made:
-            print(f"{job.title}: {runner.state(job)}")
-        return 0
+        return runner.show(made)
     if options.smoke:
         smoke.prepare(SUITES["mnist"], home)
     else:

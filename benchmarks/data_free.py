@@ -32,12 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--suite", choices=sorted(SUITES), required=True, help="what is measured")
     parser.add_argument("--methods", nargs="+", metavar="ROW", help="rows, by label; not given: all")
     parser.add_argument("--pairs", nargs="+", metavar="PAIR", help="pairs of teacher and student; not given: all")
-    parser.add_argument("--seeds", nargs="+", type=int, metavar="SEED", help="not given: the suite's; the first of everything goes first")
-    parser.add_argument("--jobs", type=int, help="runs side by side, 0: in this process; not given: 2 on a CPU, 1 on a GPU, 0 with --smoke")
-    parser.add_argument("--data", type=Path, help="folder with mnist/ and cifar10/; not given: $TACIT_DATA, else ./data")
-    parser.add_argument("--out", type=Path, help="where results/, figures/ and RESULTS.md go; not given: benchmarks/")
-    parser.add_argument("--smoke", action="store_true", help="two steps of everything on generated data, to see that it runs")
-    parser.add_argument("--list", action="store_true", help="only say which runs there are, and which are done")
+    runner.add_arguments(parser)
 
 
 def main(options: argparse.Namespace, home: Path) -> int:
@@ -45,10 +40,7 @@ def main(options: argparse.Namespace, home: Path) -> int:
     suite = SUITES[options.suite]
     made = _chosen(jobs(suite, home=home, data=options.data, seeds=options.seeds, small=options.smoke), suite, options)
     if options.list:
-        for job in made:
-            print(f"{job.title}: {runner.state(job)}")
-        print(f"{sum(job.file.exists() for job in made)} of {len(made)} done")
-        return 0
+        return runner.show(made)
     if options.smoke:
         smoke.prepare(suite, home)
     else:

@@ -25,7 +25,7 @@ from typing import Any, Literal
 from tacit.core.files import read_json, write_file
 from tacit.core.models import import_object
 
-__all__ = ["Job", "run", "state"]
+__all__ = ["Job", "add_arguments", "run", "show", "state"]
 
 ROOT = Path(__file__).resolve().parents[1]
 LAST_LINES = 25
@@ -51,6 +51,24 @@ class Job:
     arguments: Mapping[str, Any]
     settings: Mapping[str, Any] = field(default_factory=dict)
     threads: int | None = 1
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options that every suite has."""
+    parser.add_argument("--seeds", nargs="+", type=int, metavar="SEED", help="not given: the suite's; the first of everything goes first")
+    parser.add_argument("--jobs", type=int, help="runs side by side, 0: in this process; not given: 2 on a CPU, 1 on a GPU, 0 with --smoke")
+    parser.add_argument("--data", type=Path, help="folder with mnist/ and cifar10/; not given: $TACIT_DATA, else ./data")
+    parser.add_argument("--out", type=Path, help="where results/, figures/ and RESULTS.md go; not given: benchmarks/")
+    parser.add_argument("--smoke", action="store_true", help="two steps of everything on generated data, to see that it runs")
+    parser.add_argument("--list", action="store_true", help="only say which runs there are, and which are done")
+
+
+def show(jobs: Sequence[Job]) -> int:
+    """Print which jobs there are, and which are done; return 0."""
+    for job in jobs:
+        print(f"{job.title}: {state(job)}")
+    print(f"{sum(job.file.exists() for job in jobs)} of {len(jobs)} done")
+    return 0
 
 
 def state(job: Job) -> Literal["done", "done with other settings", "to do"]:

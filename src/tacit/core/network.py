@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from tacit.core.errors import InputError
+from tacit.core.state import evaluation_mode
 
 __all__ = ["Ensemble", "Network", "Origin", "Spec", "Teacher", "count_parameters", "work_per_image"]
 
@@ -84,15 +85,13 @@ def work_per_image(network: Network) -> int:
         if isinstance(module, nn.Conv2d | nn.Linear) and isinstance(output, Tensor):
             done += output.numel() * module.weight[0].numel()
 
-    modes = {module: module.training for module in network.modules()}
     handles = [module.register_forward_hook(count) for module in network.modules()]
     try:
-        network.eval()(torch.full((1, *network.spec.shape), 0.5, device=network.mean.device))
+        with evaluation_mode(network):
+            network(torch.full((1, *network.spec.shape), 0.5, device=network.mean.device))
     finally:
         for handle in handles:
             handle.remove()
-        for module, training in modes.items():
-            module.training = training
     return done
 
 
@@ -159,20 +158,17 @@ class Network(nn.Module):
         for key, value in self.model.state_dict().items():
             if value.is_floating_point() and not bool(torch.isfinite(value).all()):
                 raise InputError(f"the model's weights hold NaN or infinite values, first in {key!r}: load sound weights")
-        spec, modes = self.spec, {module: module.training for module in self.modules()}
+        spec = self.spec
         images = torch.full((2, *spec.shape), 0.5, device=self.mean.device)
         images[1] = torch.linspace(0, 1, images[1].numel(), device=images.device).view(spec.shape)
-        self.eval()
         try:
-            logits = self(images)
+            with evaluation_mode(self):
+                logits = self(images)
         except InputError:
             raise
         except Exception as error:  # a model may raise anything at images that it was not made for
             reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
             raise InputError(f"{type(self.model).__name__} can't take images of shape {list(spec.shape)}: {reason}") from error
-        finally:
-            for module, training in modes.items():
-                module.training = training
         wanted = (2, spec.classes) if spec.task == "classification" else (2, spec.classes, *spec.shape[1:])
         if tuple(logits.shape) != wanted:
             raise InputError(

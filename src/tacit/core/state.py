@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Literal
 
 from torch import Tensor, nn
@@ -30,29 +30,30 @@ def frozen_as_critic(student: nn.Module | None, mode: Literal["train", "eval"], 
     if student is None:
         yield
         return
-    modes = {module: module.training for module in student.modules()}
     flags = {parameter: parameter.requires_grad for parameter in student.parameters()}
     buffers = {} if buffers_move or mode == "eval" else {buffer: buffer.detach().clone() for buffer in student.buffers()}
-    student.train(mode == "train")
     student.requires_grad_(False)
     try:
-        yield
+        with _mode(student, training=mode == "train"):
+            yield
     finally:
-        for module, training in modes.items():
-            module.training = training
         for parameter, flag in flags.items():
             parameter.requires_grad_(flag)
         for buffer, before in buffers.items():
             buffer.copy_(before)
 
 
-@contextmanager
-def evaluation_mode(network: nn.Module) -> Iterator[None]:
+def evaluation_mode(network: nn.Module) -> AbstractContextManager[None]:
     """Put `network` into evaluation mode; each module has its own mode back afterwards, also after an exception."""
+    return _mode(network, training=False)
+
+
+@contextmanager
+def _mode(network: nn.Module, *, training: bool) -> Iterator[None]:
     modes = {module: module.training for module in network.modules()}
-    network.eval()
+    network.train(training)
     try:
         yield
     finally:
-        for module, training in modes.items():
-            module.training = training
+        for module, before in modes.items():
+            module.training = before

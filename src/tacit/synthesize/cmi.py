@@ -44,12 +44,10 @@ class CMI(GenerativeInversion):
     latent: int = 256
     """Length of a latent."""
     restart: int = 1
-    """Rounds after which the generator's weights are drawn anew; 0: never (faster rounds, less variety)."""
 
     minimum: ClassVar[dict[str, float]] = {
         **GenerativeInversion.minimum,
         "latent": 1,
-        "restart": 0,
         "bank": 1,
         "negatives": 0,
         "embedding": 1,
@@ -67,6 +65,3 @@ class CMI(GenerativeInversion):
             teacher, width=self.embedding, temperature=self.temperature, bank=self.bank, negatives=self.negatives, flip=self.flip
         )
         return Objective(**self.terms(), contrast=(self.contrast, contrast))
-
-    def renew(self, round: int) -> bool:
-        return self.restart > 0 and round % self.restart == 0

@@ -18,7 +18,6 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Adam, Optimizer
 
-from tacit.core.errors import InputError
 from tacit.core.network import Teacher
 from tacit.synthesize.canvas import Canvas, Round
 from tacit.synthesize.generative_inversion import GenerativeInversion
@@ -105,11 +104,7 @@ class FastDFKD(GenerativeInversion):
     """Rounds after the warm-up when the generator's first layers start again, once; 0: never."""
 
     minimum: ClassVar[dict[str, float]] = {**GenerativeInversion.minimum, "latent": 1, "lr_latent": 0.0, "reset": 0}
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.meta not in get_args(Meta):
-            raise InputError(f"FastDFKD.meta: expected {' or '.join(get_args(Meta))}, got {self.meta!r}")
+    choices: ClassVar[dict[str, tuple[str, ...]]] = {"meta": get_args(Meta)}
 
     def canvas(self, teacher: Teacher, generator: torch.Generator) -> Canvas:
         net = ConvGenerator(self.latent, teacher.spec.shape, self.width)

@@ -40,18 +40,23 @@ class GenerativeInversion(IterativeMethod):
     """Weight of the decision-adversarial term, after the warm-up."""
     width: int = 64
     """Maps of the generator's last hidden layer."""
+    restart: int = 0
+    """Rounds after which the generator's weights are drawn anew; 0: never (what it learned stays, at the cost of variety)."""
     flip: bool = False
     """Whether images are mirrored half of the time before each look; wrong where left and right differ, as in digits."""
 
     keep: ClassVar[Literal["last", "best"]] = "best"
     betas: ClassVar[tuple[float, float]] = (0.5, 0.999)
-    minimum: ClassVar[dict[str, float]] = {**IterativeMethod.minimum, "warmup": 1, "width": 1}
+    minimum: ClassVar[dict[str, float]] = {**IterativeMethod.minimum, "warmup": 1, "width": 1, "restart": 0}
 
     def objective(self, teacher: Teacher) -> Objective:
         return Objective(**self.terms())
 
     def augment(self, images: Tensor, generator: torch.Generator) -> Tensor:
         return shifted(images, generator, flip=self.flip)
+
+    def renew(self, round: int) -> bool:
+        return self.restart > 0 and round % self.restart == 0
 
     def terms(self) -> dict[str, tuple[Weight, Loss]]:
         """Return the weighted losses, for methods that add one."""

@@ -44,8 +44,13 @@ class Method:
     """Which iterate of a round is kept: the last, or the one of least total loss (the whole batch)."""
     minimum: ClassVar[dict[str, float]] = {"batch": 1, "warmup": 0, "every": 0}
     """Smallest allowed value of the fields that have one."""
+    choices: ClassVar[dict[str, tuple[str, ...]]] = {}
+    """Allowed values of the fields that name one of a few."""
 
     def __post_init__(self) -> None:
+        for name, known in self.choices.items():
+            if getattr(self, name) not in known:
+                raise InputError(f"{type(self).__name__}.{name}: expected {' or '.join(known)}, got {getattr(self, name)!r}")
         for name, least in self.minimum.items():
             if not getattr(self, name) >= least:
                 raise InputError(f"{type(self).__name__}.{name}: expected at least {least:g}, got {getattr(self, name)}")

@@ -81,12 +81,11 @@ class NAYER(GenerativeInversion):
     noise: int = 1000
     """Units of a noisy layer."""
     restart: int = 20
-    """Rounds after which the generator's weights are drawn anew; 0: never."""
     embeddings: str | None = None
     """A safetensors file with one tensor of shape (classes, length), the embeddings of the class names; not given: the rows of the
     teacher's classifier."""
 
-    minimum: ClassVar[dict[str, float]] = {**GenerativeInversion.minimum, "batch": 2, "noise": 1, "restart": 0}
+    minimum: ClassVar[dict[str, float]] = {**GenerativeInversion.minimum, "batch": 2, "noise": 1}
 
     def canvas(self, teacher: Teacher, generator: torch.Generator) -> Canvas:
         rows = classifier_rows(teacher) if self.embeddings is None else _read(Path(self.embeddings), teacher.spec.classes)
@@ -96,9 +95,6 @@ class NAYER(GenerativeInversion):
 
     def targets(self, n: int, teacher: Teacher, generator: torch.Generator, round: int) -> Tensor | None:
         return torch.arange(n, device=generator.device) % teacher.spec.classes
-
-    def renew(self, round: int) -> bool:
-        return self.restart > 0 and round % self.restart == 0
 
 
 def _read(path: Path, classes: int) -> Tensor:

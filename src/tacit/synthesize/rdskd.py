@@ -14,7 +14,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar, Literal, get_args
 
-from tacit.core.errors import InputError
 from tacit.core.loss import Loss, Objective
 from tacit.core.network import Teacher
 from tacit.losses import ClassBalance, ClassPrior, Increment, InterSample
@@ -46,11 +45,7 @@ class RDSKD(LiveGenerator):
 
     eps: ClassVar[float] = 0.8
     minimum: ClassVar[dict[str, float]] = {**LiveGenerator.minimum, "batch": 4, "warmup": 1, "epoch": 1}
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.penalty not in get_args(Penalty):
-            raise InputError(f"RDSKD.penalty: expected one of {', '.join(get_args(Penalty))}, got {self.penalty!r}")
+    choices: ClassVar[dict[str, tuple[str, ...]]] = {"penalty": get_args(Penalty)}
 
     def objective(self, teacher: Teacher) -> Objective:
         def penalised(loss: Loss) -> Loss:
