@@ -49,6 +49,7 @@ OTHER: dict[str, Any] = {
     "negatives": 3,
     "noise": 5,
     "penalty": "step",
+    "rescale": False,
     "reset": 2,
     "restart": 3,
     "samples": 3.0,

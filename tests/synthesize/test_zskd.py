@@ -74,6 +74,16 @@ def test_zskd_rescales_all_pixels_together_after_each_step(teacher: Teacher) -> 
     assert bool(torch.isfinite(canvas()).all())
 
 
+def test_pixels_may_be_cut_off_instead(teacher: Teacher) -> None:
+    canvas = ZSKD(rescale=False).canvas(teacher, seeded())
+    canvas.begin(Round(0, 3, None, seeded()))
+    with torch.no_grad():
+        canvas.get_parameter("pixels").mul_(3).sub_(0.7)
+    before = canvas().detach().clone()
+    canvas.project()
+    torch.testing.assert_close(canvas().detach(), before.clamp(0, 1))
+
+
 def test_zskd_paints_towards_its_soft_answers_at_its_temperature(teacher: Teacher, runtime: Runtime) -> None:
     work = synthesizer(quick(ZSKD, steps=30, lr=0.05, batch=32), teacher, runtime)
     batch = work.round()

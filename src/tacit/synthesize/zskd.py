@@ -5,6 +5,9 @@ The similarity of classes is the cosine of their rows in the classifier. For eac
 from the Dirichlet distribution of ``beta * similarity_k + 1e-4``, its row min-max scaled; half of the images with each beta. (The
 authors' code scales the row after beta as well as before, which cancels it; here it counts, as in the paper.) Uniform noise is then
 optimised until the teacher, at temperature 20, gives that answer; after each step all pixels are rescaled to [0, 1] together.
+Rescaling takes contrast away, the more so the larger the learning rate: at the authors' 1e-3 little, at the 0.01 to 0.05 that a budget of
+150 steps needs it undoes most of the step. On a ResNet-8 for MNIST such impressions were of class 8 in four of five cases, whatever was
+asked; with pixels cut off at 0 and 1 (`rescale` false) 87 to 94 % were of the wanted class (one batch of 128, a trial, no file kept).
 The authors' settings: 40,000 images, batch 100, 1,500 steps, lr 1e-3, betas 1 and 0.1; the student learns by `soft-ce` at temperature 20.
 """
 
@@ -60,6 +63,8 @@ class ZSKD(IterativeMethod):
     """Batches painted before the student's first step."""
     temperature: float = 20.0
     """Divides the teacher's logits."""
+    rescale: bool = True
+    """Whether all pixels are rescaled to [0, 1] together after each step; otherwise they are cut off at 0 and 1."""
     concentrations: tuple[float, float] = (1.0, 0.1)
     """Concentration of the answers, for the two halves of a batch: small ones are nearly one-hot."""
 
@@ -71,7 +76,7 @@ class ZSKD(IterativeMethod):
             raise InputError(f"ZSKD.concentrations: expected two positive numbers, got {list(self.concentrations)}")
 
     def canvas(self, teacher: Teacher, generator: torch.Generator) -> Canvas:
-        return _Rescaled(teacher.spec)
+        return _Rescaled(teacher.spec) if self.rescale else Pixels(teacher.spec)
 
     def objective(self, teacher: Teacher) -> Objective:
         return Objective(ce=(1.0, ClassPrior(self.temperature)))
