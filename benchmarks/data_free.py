@@ -110,7 +110,7 @@ def measure(arguments: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     """Do one run; return what is kept of it."""
     suite = SUITES[arguments["suite"]]
     pair = next(pair for pair in suite.pairs if pair.name == arguments["pair"])
-    row = next(row for row in suite.rows if row.label == arguments["row"])
+    row = next(row for row in suite.on(pair) if row.label == arguments["row"])
     if arguments["smoke"]:
         suite, row = smoke.shrunk(suite), smoke.small(row)
     data, teacher = Path(arguments["data"]), Path(arguments["teacher"])

@@ -44,6 +44,7 @@ def _row(dataset: str, method: Method, *, steps: int | None = None, pairs: tuple
 
 
 _WITH_BN = ("resnet8",)
+_WITHOUT_BN = ("lenet5",)
 
 MNIST = (
     *_baselines("mnist", Gaussian(batch=128, warmup=40)),
@@ -53,12 +54,15 @@ MNIST = (
     _row("mnist", CMI(batch=128, steps=30, lr=5e-3, warmup=4, every=330, restart=4, negatives=512, width=32), pairs=_WITH_BN),
     _row("mnist", NAYER(batch=130, steps=10, warmup=5, every=50, noise=100, width=32), pairs=_WITH_BN),
     _row("mnist", DFQ(batch=64, every=5, latent=100, width=16), pairs=_WITH_BN, steps=8000),
-    _row("mnist", DFAD(batch=64, latent=100, width=16), objective="l1=1", steps=8000),
+    _row("mnist", DFAD(batch=64, latent=100, width=16), objective="l1=1", steps=8000, pairs=_WITH_BN),
+    _row("mnist", DFAD(batch=64, lr=5e-3, latent=100, width=16), objective="l1=1", steps=8000, pairs=_WITHOUT_BN),
     _row("mnist", DAFL(batch=64, lr=2e-3, latent=100, width=16), steps=8000),
     _row("mnist", MSKD(batch=64, lr=2e-3, latent=100, width=16), steps=8000),
-    _row("mnist", RDSKD(batch=128, warmup=1600, width=16), steps=8000),
-    _row("mnist", ZSKT(batch=64, width=16), steps=8000),
-    _row("mnist", ZSKD(batch=128, steps=150, lr=0.05, warmup=20)),
+    _row("mnist", RDSKD(batch=64, warmup=1200, width=16), steps=8000),
+    _row("mnist", ZSKT(batch=64, width=16), steps=8000, pairs=_WITH_BN),
+    _row("mnist", ZSKT(batch=64, lr=5e-3, width=16), steps=8000, pairs=_WITHOUT_BN),
+    _row("mnist", ZSKD(batch=128, steps=30, lr=0.05, warmup=60, rescale=False, start="normal"), pairs=_WITH_BN),
+    _row("mnist", ZSKD(batch=128, steps=40, lr=0.05, warmup=220, rescale=False, start="normal"), pairs=_WITHOUT_BN),
 )
 
 CIFAR10_CPU = (

@@ -54,6 +54,7 @@ OTHER: dict[str, Any] = {
     "restart": 3,
     "samples": 3.0,
     "seeking": 3.0,
+    "start": "normal",
     "steps": 2,
     "temperature": 3.0,
     "tv": 0.1,

@@ -1,4 +1,4 @@
-"""LeNet-5 against the counts that its layers give, and its frame."""
+"""LeNet-5 against the counts that its layers give, and the size it takes."""
 
 from __future__ import annotations
 
@@ -40,10 +40,16 @@ def test_the_network_is_its_layers_one_by_one() -> None:
     torch.testing.assert_close(model(images), x)
 
 
-@pytest.mark.parametrize(("height", "width", "frame"), [(28, 28, (2, 2, 2, 2)), (32, 27, (2, 3, 0, 0)), (8, 8, (12, 12, 12, 12))])
-def test_smaller_images_get_a_frame_of_zeros(height: int, width: int, frame: tuple[int, ...]) -> None:
-    model, images = lenet5(), torch.randn(2, 1, height, width)
-    assert torch.equal(model(images), model(F.pad(images, frame)))
+@pytest.mark.parametrize(("height", "width"), [(28, 28), (32, 27), (8, 8)])
+def test_smaller_images_are_stretched(height: int, width: int) -> None:
+    model = lenet5()
+    flat = torch.tensor([-0.4, 2.8]).view(2, 1, 1, 1)
+    torch.testing.assert_close(model(flat.expand(2, 1, height, width)), model(flat.expand(2, 1, 32, 32)))
+    stripes = torch.arange(8.0).repeat_interleave(4).expand(1, 1, 32, 32)
+    narrow = torch.arange(8.0).expand(1, 1, 8, 8)
+    wide = F.interpolate(narrow, (32, 32), mode="bilinear", align_corners=False)
+    assert float((wide - stripes).abs().max()) < 0.5
+    torch.testing.assert_close(model(narrow), model(wide))
 
 
 def test_larger_images_are_refused_before_any_work() -> None:

@@ -3,14 +3,25 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
 
 from tacit.core.network import Spec
 
-__all__ = ["Canvas", "Generator", "GeneratorAndLatents", "Noise", "Pixels", "Round", "RoundedPixels", "normal_noise"]
+__all__ = [
+    "Canvas",
+    "Generator",
+    "GeneratorAndLatents",
+    "Noise",
+    "Pixels",
+    "Round",
+    "RoundedPixels",
+    "Start",
+    "normal_noise",
+    "uniform_noise",
+]
 
 
 @dataclass(frozen=True)
@@ -71,18 +82,26 @@ class Canvas(nn.Module):
         raise TypeError(f"{type(self).__name__} paints one batch a round and has no others to show")
 
 
+Start = Literal["uniform", "normal"]
+
+
 class Pixels(Canvas):
-    """The pixels themselves, uniform noise at first, kept in [0, 1]."""
+    """The pixels themselves, noise at first, kept in [0, 1].
+
+    Args:
+        spec: Shape and moments.
+        start: Uniform noise, or normal noise with the moments of `spec`.
+    """
 
     fresh = True
 
-    def __init__(self, spec: Spec) -> None:
+    def __init__(self, spec: Spec, *, start: Start = "uniform") -> None:
         super().__init__()
-        self.spec = spec
+        self.spec, self.start = spec, start
         self.pixels = nn.Parameter(torch.empty(0))
 
     def begin(self, round: Round) -> None:
-        self.pixels = nn.Parameter(torch.rand(round.images, *self.spec.shape, generator=round.generator, device=round.device))
+        self.pixels = nn.Parameter((uniform_noise if self.start == "uniform" else normal_noise)(self.spec, round))
 
     def forward(self) -> Tensor:
         return self.pixels
@@ -90,6 +109,11 @@ class Pixels(Canvas):
     @torch.no_grad()
     def project(self) -> None:
         self.pixels.clamp_(0.0, 1.0)
+
+
+def uniform_noise(spec: Spec, round: Round) -> Tensor:
+    """Return uniform noise in [0, 1), of shape (N, C, H, W)."""
+    return torch.rand(round.images, *spec.shape, generator=round.generator, device=round.device)
 
 
 def normal_noise(spec: Spec, round: Round) -> Tensor:
@@ -108,11 +132,12 @@ class RoundedPixels(Pixels):
     """
 
     def __init__(self, spec: Spec, *, every: int) -> None:
-        super().__init__(spec)
+        super().__init__(spec, start="normal")
         self.every, self._steps = every, 0
 
     def begin(self, round: Round) -> None:
-        self.pixels, self._steps = nn.Parameter(normal_noise(self.spec, round)), 0
+        super().begin(round)
+        self._steps = 0
 
     @torch.no_grad()
     def project(self) -> None:

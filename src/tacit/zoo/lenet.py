@@ -31,8 +31,8 @@ class _Stage(nn.Module):
 class LeNet5(nn.Module):
     """LeNet-5; features can be tapped at ``stages.0`` (28x28), ``stages.1`` (10x10), ``stages.2`` (1x1) and ``hidden``.
 
-    Images are up to 32x32; smaller ones, as the 28x28 of MNIST, get a frame of zeros (after normalisation, so of the mean's colour). The
-    papers stretch 28x28 to 32x32 in place of that.
+    Images are up to 32x32; smaller ones, as the 28x28 of MNIST, are stretched to that, as in the papers. (A frame of zeros around them,
+    which is the mean's colour, cost a student of DFAD 5 points: 81 against 86 %, a trial with one seed, no file kept.)
 
     Args:
         classes: Number of classes.
@@ -54,8 +54,7 @@ class LeNet5(nn.Module):
         height, width = x.shape[2:]
         if max(height, width) > SIDE:
             raise InputError(f"LeNet-5 takes images of up to {SIDE}x{SIDE}, got {height}x{width}: make them smaller, or take a ResNet")
-        top, left = (SIDE - height) // 2, (SIDE - width) // 2
-        framed = F.pad(x, (left, SIDE - width - left, top, SIDE - height - top))
+        framed = F.interpolate(x, (SIDE, SIDE), mode="bilinear", align_corners=False)
         logits: Tensor = self.classifier(self.hidden(self.stages(framed)))
         return logits
 
