@@ -51,7 +51,7 @@ OTHER: dict[str, Any] = {
     "penalty": "step",
     "rescale": False,
     "reset": 2,
-    "restart": 3,
+    "restart": 1,
     "samples": 3.0,
     "seeking": 3.0,
     "start": "normal",
