@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -130,10 +130,9 @@ def outcome_of(suite: Suite, pair: Pair, row: Row, *, seed: int, data: Path, tea
         teacher: Its folder.
         folder: The run folder; the pool, where one was made, is in ``pool/``.
     """
-    steps = row.steps or suite.training.steps
     shared: dict[str, Any] = {
         "data": str(data / suite.dataset.folder),
-        "training": replace(suite.training, steps=steps),
+        "training": suite.training_of(pair, row),
         "augmentation": row.augmentation or suite.augmentation,
         "evaluations": suite.evaluations,
         "device": suite.device,
@@ -160,7 +159,7 @@ def settings(suite: Suite, pair: Pair, row: Row) -> dict[str, Any]:
         "method": row.method.config() if row.method else None,
         "objective": None if row.labels else row.objective or suite.objective,
         "augmentation": row.augmentation or suite.augmentation,
-        "training": asdict(replace(suite.training, steps=row.steps or suite.training.steps)),
+        "training": asdict(suite.training_of(pair, row)),
         "max_seconds": (row.max_seconds or suite.max_seconds) if row.budgeted else None,
         "keep_images": row.keep_images,
         "precision": suite.precision,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from tacit.core.device import Precision
@@ -78,6 +78,8 @@ class Pair:
     """Arguments of the student's factory."""
     title: str
     """Both in words."""
+    lr: float | None = None
+    """Learning rate of this student, where it needs another than the suite's."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -147,6 +149,10 @@ class Suite:
     """Points of a curve, were all of the steps taken."""
     checks: int = 5
     """How often the health of a run is looked at; not counted in the budget."""
+
+    def training_of(self, pair: Pair, row: Row) -> Training:
+        """Return how the student of `pair` is trained in `row`."""
+        return replace(self.training, steps=row.steps or self.training.steps, lr=pair.lr or self.training.lr)
 
     def on(self, pair: Pair) -> tuple[Row, ...]:
         """Return the rows that are run on `pair`."""
