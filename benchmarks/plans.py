@@ -115,6 +115,8 @@ class Row:
     """Another budget than the suite's; the table says so."""
     steps: int | None = None
     """Other student steps than the suite's; the table says so."""
+    lr: float | None = None
+    """Another learning rate of the student than the pair's, as its objective needs."""
     pairs: tuple[str, ...] = ()
     """The pairs it is run on; empty: all."""
     published: tuple[Published, ...] = ()
@@ -152,7 +154,7 @@ class Suite:
 
     def training_of(self, pair: Pair, row: Row) -> Training:
         """Return how the student of `pair` is trained in `row`."""
-        return replace(self.training, steps=row.steps or self.training.steps, lr=pair.lr or self.training.lr)
+        return replace(self.training, steps=row.steps or self.training.steps, lr=row.lr or pair.lr or self.training.lr)
 
     def on(self, pair: Pair) -> tuple[Row, ...]:
         """Return the rows that are run on `pair`."""

@@ -8,6 +8,8 @@ all methods; what is drawn from the comparison has to be larger than that.
 
 from __future__ import annotations
 
+from typing import Any
+
 from benchmarks.plans import Row
 from benchmarks.published import published
 from tacit.synthesize import (
@@ -39,8 +41,8 @@ def _baselines(dataset: str, noise: Gaussian) -> tuple[Row, ...]:
     )
 
 
-def _row(dataset: str, method: Method, *, steps: int | None = None, pairs: tuple[str, ...] = (), objective: str | None = None) -> Row:
-    return Row(label=method.name, method=method, steps=steps, pairs=pairs, objective=objective, published=published(dataset, method.name))
+def _row(dataset: str, method: Method, **more: Any) -> Row:
+    return Row(label=method.name, method=method, published=published(dataset, method.name), **more)
 
 
 _WITH_BN = ("resnet8",)
@@ -55,7 +57,7 @@ MNIST = (
     _row("mnist", NAYER(batch=130, steps=10, warmup=5, every=50, noise=100, width=32), pairs=_WITH_BN),
     _row("mnist", DFQ(batch=64, every=5, latent=100, width=16), pairs=_WITH_BN, steps=8000),
     _row("mnist", DFAD(batch=64, latent=100, width=16), objective="l1=1", steps=8000, pairs=_WITH_BN),
-    _row("mnist", DFAD(batch=64, lr=5e-3, latent=100, width=16), objective="l1=1", steps=8000, pairs=_WITHOUT_BN),
+    _row("mnist", DFAD(batch=64, lr=5e-3, latent=100, width=16), objective="l1=1", lr=0.1, steps=8000, pairs=_WITHOUT_BN),
     _row("mnist", DAFL(batch=64, lr=2e-3, latent=100, width=16), steps=8000),
     _row("mnist", MSKD(batch=64, lr=2e-3, latent=100, width=16), steps=8000),
     _row("mnist", RDSKD(batch=64, warmup=1200, width=16), steps=8000),
