@@ -103,6 +103,7 @@ def jobs(
         for seed in ((smoke.shrunk(suite) if small else suite).seeds if seeds is None else seeds)
         for pair in suite.pairs
         for row in suite.on(pair)
+        if row.seeds is None or seed in row.seeds
     ]
 
 

@@ -119,6 +119,8 @@ class Row:
     """Another learning rate of the student than the pair's, as its objective needs."""
     pairs: tuple[str, ...] = ()
     """The pairs it is run on; empty: all."""
+    seeds: tuple[int, ...] | None = None
+    """Other seeds than the suite's."""
     published: tuple[Published, ...] = ()
     smoke: Mapping[str, Any] = field(default_factory=dict)
     """Fields of the method in a smoke run, over the usual small ones."""

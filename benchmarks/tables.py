@@ -143,7 +143,7 @@ def _objective(terms: Any) -> str:
 def _notes(suite: Suite, lines: Sequence[Line]) -> str:
     """Return what must be known to read the table: what is missing, what differs, who published."""
     notes = []
-    missing = {line.label: [seed for seed in suite.seeds if seed not in line.runs] for line in lines if line.row}
+    missing = {line.label: [seed for seed in line.row.seeds or suite.seeds if seed not in line.runs] for line in lines if line.row}
     if absent := [f"`{label}` (seed {', '.join(map(str, seeds))})" for label, seeds in missing.items() if seeds]:
         notes.append(f"Not run yet: {', '.join(absent)}.")
     for line in lines:

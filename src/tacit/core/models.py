@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from tacit.core.errors import InputError, nearest
 from tacit.core.files import hash_tensors, read_json, read_tensors, write_json, write_tensors
 from tacit.core.network import Ensemble, Network, Origin, Spec, Task, count_parameters
+from tacit.core.onnxfile import load_onnx
 
 __all__ = ["ModelRef", "import_object", "load", "model_hash", "save"]
 
@@ -26,7 +27,7 @@ class ModelRef:
     """Where a model is, and what it expects."""
 
     path: str | list[str] = ""
-    """A folder that tacit wrote, or `package.module:callable`; several make an ensemble."""
+    """A folder that tacit wrote, `package.module:callable`, or an ONNX file; several make an ensemble."""
     kwargs: dict[str, Any] = field(default_factory=dict)
     """Arguments of the callable."""
     weights: Path | None = None
@@ -58,6 +59,8 @@ class ModelRef:
 
     def _load_one(self, path: str, default: Spec | None, seed: int | None) -> Network:
         given = {f.name: getattr(self, f.name) for f in fields(Spec) if getattr(self, f.name) is not None}
+        if Path(path).suffix == ".onnx":
+            return load_onnx(Path(path), given)
         if ":" not in path or Path(path).exists():
             if self.weights is not None or self.kwargs:
                 raise InputError(

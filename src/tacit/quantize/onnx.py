@@ -1,0 +1,204 @@
+"""ONNX: a network written as a float file, and that file quantized to int8, as ONNX Runtime runs it fastest.
+
+QDQ with unsigned 8-bit activations and signed 8-bit weights, one scale a channel (U8S8): on x86 the signed form (S8S8), which is the
+library's default, runs slower than floating point.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import logging
+import platform
+import tempfile
+import warnings
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import torch
+from torch import Tensor
+
+from tacit.core.errors import InputError, MissingExtraError
+from tacit.core.files import write_file
+from tacit.core.models import model_hash
+from tacit.core.network import Network, Teacher
+from tacit.core.onnxfile import SPEC
+from tacit.quantize.scheme import Ranges
+
+__all__ = ["Target", "cpu_flags", "find_target", "float_layers", "quantize_onnx", "to_onnx"]
+
+Target = Literal["auto", "x86-vnni", "x86", "arm"]
+"""Which machine: x86 with 8-bit dot products (VNNI, AMX), x86 without, where weights must keep to 7 bits lest sums saturate; or ARM."""
+FLAGS = ("avx512_vnni", "avx_vnni", "amx_int8")
+CALIBRATION = {"minmax": "MinMax", "average": "MinMax", "percentile": "Percentile", "mse": "Entropy"}
+"""What ONNX Runtime calls the way in which a range is chosen; `mse` is nearest to its entropy method."""
+
+
+def cpu_flags() -> list[str]:
+    """Return which of the flags for 8-bit dot products this machine's CPU has; empty where there are none, or they can't be read."""
+    try:
+        words = set(Path("/proc/cpuinfo").read_text(encoding="utf-8").split())
+    except OSError:
+        return []
+    return [flag for flag in FLAGS if flag in words]
+
+
+def find_target(target: Target = "auto") -> Target:
+    """Return the target, for ``auto`` this machine; `InputError` where it is none of them."""
+    if target not in get_args(Target):
+        raise InputError(f"target: expected one of {', '.join(get_args(Target))}, got {target!r}")
+    if target != "auto":
+        return target
+    if platform.machine().lower() in ("arm64", "aarch64"):
+        return "arm"
+    return "x86-vnni" if cpu_flags() else "x86"
+
+
+def to_onnx(network: Network, out: Path) -> None:
+    """Write a network as ONNX: input ``images``, float32 NCHW in [0, 1], any batch size; normalisation inside; output ``logits``.
+
+    The `Spec` and the hash of the weights are in the file's metadata under ``tacit.spec`` and ``tacit.sha256``.
+
+    Raises:
+        InputError: Where the network can't be written; the message says what stands against it.
+    """
+    onnx = _import("onnx")
+    _import("onnxscript")  # torch's exporter needs it
+    frozen = Teacher.of(network).cpu()
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            program = torch.onnx.export(
+                frozen,
+                (torch.rand(2, *network.spec.shape),),
+                dynamo=True,
+                input_names=["images"],
+                output_names=["logits"],
+                dynamic_shapes={"images": {0: torch.export.Dim("batch")}},
+                verbose=False,
+            )
+    except Exception as error:  # torch raises many kinds; all mean that this graph can't be written
+        raise InputError(f"{type(network.model).__name__} can't be written as ONNX: {_reason(error)}") from error
+    assert program is not None
+    proto = program.model_proto
+    _strip(proto)
+    onnx.helper.set_model_props(proto, {SPEC: json.dumps(asdict(network.spec)), "tacit.sha256": model_hash(network)})
+    onnx.checker.check_model(proto)
+    write_file(out, proto.SerializeToString())
+
+
+def _reason(error: Exception) -> str:
+    """Return the line of an error that names what is at fault: an operator, where one is named."""
+    lines = [line.strip() for cause in (error.__cause__, error) if cause is not None for line in str(cause).splitlines() if line.strip()]
+    named = [
+        line for line in lines if any(word in line.lower() for word in ("operator", "op type", "aten", "no onnx function", "unsupported"))
+    ]
+    return (named or lines or [type(error).__name__])[0]
+
+
+class _Reader:
+    """Images, as ONNX Runtime asks for them."""
+
+    def __init__(self, images: Tensor, name: str, size: int) -> None:
+        self.batches = torch.split(images, size)
+        self.name = name
+        self.rewind()
+
+    def rewind(self) -> None:
+        self._left: Iterator[Tensor] = iter(self.batches)
+
+    def get_next(self) -> dict[str, Any] | None:
+        some = next(self._left, None)
+        if some is None:
+            return None
+        return {self.name: (some.float().div(255) if some.dtype == torch.uint8 else some.float()).cpu().numpy()}
+
+
+def quantize_onnx(
+    source: Path, images: Tensor, out: Path, *, target: Target = "auto", ranges: Ranges = "minmax", per_channel: bool = True, size: int = 64
+) -> None:
+    """Quantize a float ONNX file to int8 weights and activations, by the ranges that `images` give.
+
+    Args:
+        source: Written by `to_onnx`; its metadata are kept.
+        images: In [0, 1], or uint8, of shape (N, C, H, W).
+        out: The file that is written.
+        target: Which machine it is for.
+        ranges: How ranges of activations are chosen: minmax, average (a moving average over batches), percentile, mse (by entropy).
+        per_channel: Whether each output channel's weights have a scale of their own.
+        size: Images of one pass.
+
+    Raises:
+        InputError: Where the file can't be quantized; the message says what stands against it.
+    """
+    onnx = _import("onnx")
+    quantization = _import("onnxruntime.quantization")
+    from onnxruntime.quantization.shape_inference import quant_pre_process
+
+    if ranges not in CALIBRATION:
+        raise InputError(f"activation_ranges: ONNX Runtime has no {ranges!r}; expected one of {', '.join(CALIBRATION)}")
+    if not len(images):
+        raise InputError("calibration: expected images, got none")
+    found = find_target(target)
+    logging.getLogger().setLevel(max(logging.getLogger().level, logging.WARNING))
+    before = onnx.load(str(source))
+    extra: dict[str, Any] = {"CalibMovingAverage": True, "CalibMovingAverageConstant": 0.05} if ranges == "average" else {}
+    try:
+        quiet = contextlib.redirect_stdout(io.StringIO())
+        with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings(), quiet:
+            warnings.simplefilter("ignore")
+            ready, made = Path(folder, "ready.onnx"), Path(folder, "made.onnx")
+            quant_pre_process(str(source), str(ready), skip_symbolic_shape=True)
+            quantization.quantize_static(
+                str(ready),
+                str(made),
+                _Reader(images, before.graph.input[0].name, size),
+                quant_format=quantization.QuantFormat.QDQ,
+                per_channel=per_channel,
+                reduce_range=found == "x86",
+                activation_type=quantization.QuantType.QUInt8,
+                weight_type=quantization.QuantType.QInt8,
+                calibrate_method=quantization.CalibrationMethod[CALIBRATION[ranges]],
+                extra_options=extra,
+            )
+            proto = onnx.load(str(made))
+    except Exception as error:  # ONNX Runtime raises many kinds; all mean that this graph can't be quantized
+        raise InputError(f"{source} can't be quantized by ONNX Runtime: {_reason(error)}") from error
+    _strip(proto)
+    kept: Mapping[str, str] = {entry.key: entry.value for entry in before.metadata_props}
+    onnx.helper.set_model_props(proto, {**kept, "tacit.target": found})
+    write_file(out, proto.SerializeToString())
+
+
+def _strip(proto: Any) -> None:
+    """Take out what only tells where a graph came from: in a small network's file that is as large as the weights."""
+    del proto.graph.value_info[:], proto.graph.metadata_props[:]
+    for node in proto.graph.node:
+        node.ClearField("doc_string")
+        del node.metadata_props[:]
+
+
+def float_layers(file: Path) -> list[str]:
+    """Return ``operator (name)`` of the convolutions and matrix products of a quantized file that still compute in floating point."""
+    graph = _import("onnx").load(str(file)).graph
+    makers = {output: node.op_type for node in graph.node for output in node.output}
+    left = []
+    for node in graph.node:
+        if node.op_type in ("Conv", "Gemm", "MatMul", "ConvTranspose"):
+            kinds = [makers.get(name, "") for name in node.input[:2]]
+            if any(kind != "DequantizeLinear" for kind in kinds):
+                left.append(f"{node.op_type} ({node.name})")
+    return left
+
+
+def _import(name: str) -> Any:
+    import importlib
+
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        raise MissingExtraError(name.partition(".")[0], "quantize", "working with ONNX files") from error

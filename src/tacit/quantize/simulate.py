@@ -1,0 +1,162 @@
+"""Simulate: any network with its weights and activations quantized in the forward pass, in floating point.
+
+Weights are quantized where a layer reads them (a parametrization), activations where a layer takes them in (a hook), sums of branches
+where the activation behind them hands them on. The user's code is not touched; names of modules stay as they are, under ``net.``.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict
+from typing import Any, Self
+
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.utils import parametrize
+from torch.overrides import TorchFunctionMode
+
+from tacit.core.errors import InputError
+from tacit.core.models import ModelRef
+from tacit.core.network import Network, Origin, Spec
+from tacit.quantize.fake import Quantizer
+from tacit.quantize.ranges import weight_range
+from tacit.quantize.scheme import Scheme
+from tacit.quantize.trace import Trace, kind_of, trace
+
+__all__ = ["Simulated", "build", "simulate"]
+
+INPUT = "input_quantizer"
+"""Name of the quantizer inside a layer."""
+
+
+class _Sums(TorchFunctionMode):
+    """Quantizes the outputs of those sums and activations that have a quantizer."""
+
+    def __init__(self, quantizers: Mapping[int, Quantizer]) -> None:
+        super().__init__()
+        self.quantizers, self.watched = quantizers, 0
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Iterable[type], args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        output = func(*args, **(kwargs or {}))
+        if kind_of(func, args) and isinstance(output, Tensor):
+            quantizer = self.quantizers.get(self.watched)
+            self.watched += 1
+            if quantizer is not None:
+                return quantizer(output)
+        return output
+
+
+class Simulated(nn.Module):
+    """A network's module with quantizers.
+
+    Args:
+        net: The module, which has quantizers in its layers already.
+        sums: Quantizers of sums, by the number of the call among the sums and activations of a pass.
+        freeze: Whether batch norm stays in evaluation mode while the network is trained.
+    """
+
+    def __init__(self, net: nn.Module, sums: Mapping[int, Quantizer], *, freeze: bool = True) -> None:
+        super().__init__()
+        self.net = net
+        self.sums = nn.ModuleDict({str(number): quantizer for number, quantizer in sums.items()})
+        self.freeze = freeze
+
+    def forward(self, images: Tensor) -> Any:
+        """Return what the module returns."""
+        quantizers = {int(number): quantizer for number, quantizer in self.sums.items() if isinstance(quantizer, Quantizer)}
+        with _Sums(quantizers):
+            return self.net(images)
+
+    def train(self, mode: bool = True) -> Self:
+        super().train(mode)
+        if self.freeze:
+            for module in self.modules():
+                if isinstance(module, _BatchNorm) and module.running_mean is not None:
+                    module.eval()
+        return self
+
+    @property
+    def activations(self) -> dict[str, Quantizer]:
+        """The quantizers of activations, by dotted name."""
+        return {name: module for name, module in self.named_modules() if isinstance(module, Quantizer) and not module.symmetric}
+
+    @property
+    def weights(self) -> dict[str, Quantizer]:
+        """The quantizers of weights, by dotted name."""
+        return {name: module for name, module in self.named_modules() if isinstance(module, Quantizer) and module.symmetric}
+
+
+def _quantized_sums(found: Trace) -> dict[int, int]:
+    """Return the numbers of the calls whose output is quantized for the sake of a sum, by the value that they make."""
+    chosen: dict[int, int] = {}
+    for call in found.calls:
+        if call.kind != "sum":
+            continue
+        readers = found.readers(call.output)
+        only = readers[0] if len(readers) == 1 and readers[0].kind == "activation" else call
+        chosen[only.output] = only.watched
+    return chosen
+
+
+def _weight_shape(layer: nn.Module, per_channel: bool) -> tuple[tuple[int, ...], int]:
+    weight = layer.weight
+    assert isinstance(weight, Tensor)
+    axis = 1 if isinstance(layer, nn.ConvTranspose1d | nn.ConvTranspose2d | nn.ConvTranspose3d) and getattr(layer, "groups", 1) == 1 else 0
+    shape = tuple(size if number == axis else 1 for number, size in enumerate(weight.shape))
+    return (shape, axis) if per_channel else ((), axis)
+
+
+def _set_weight_range(quantizer: Quantizer, weight: Tensor, axis: int, scheme: Scheme) -> None:
+    rows = weight.detach().transpose(0, axis).flatten(1) if quantizer.scale.numel() > 1 else weight.detach().flatten()[None]
+    quantizer.set_range(*weight_range(rows, scheme.weight_ranges, quantizer.bits, quantizer.low, quantizer.high))
+
+
+def _take_in(module: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
+    return (module.get_submodule(INPUT)(args[0]), *args[1:])
+
+
+def simulate(network: Network, scheme: Scheme, *, freeze: bool = True) -> Network:
+    """Return a copy of `network` that computes with quantized weights; its activations are quantized once `calibrate` set their ranges.
+
+    Args:
+        network: Any network; it is not changed.
+        scheme: Bits and ranges.
+        freeze: Whether batch norm stays in evaluation mode while the copy is trained.
+
+    Raises:
+        InputError: Where the network has no layer that can be quantized.
+    """
+    found, net = trace(network), copy.deepcopy(network.model)
+    modules = dict(net.named_modules())
+    names = found.layers(modules)
+    if not names:
+        raise InputError(f"{type(net).__name__} calls no convolution or linear layer, so that there is nothing to quantize")
+    sums = _quantized_sums(found) if scheme.sums and scheme.activations < 32 else {}
+    for name in names:
+        layer, edge = modules[name], name in (names[0], names[-1])
+        shape, axis = _weight_shape(layer, scheme.per_channel)
+        quantizer = Quantizer(scheme.last if edge else scheme.weights, symmetric=True, shape=shape)
+        _set_weight_range(quantizer, layer.get_parameter("weight"), axis, scheme)
+        parametrize.register_parametrization(layer, "weight", quantizer)
+        read = [value for call in found.calls if call.module == name for value in call.inputs[:1]]
+        if scheme.activations < 32 and not (read and read[0] in sums):
+            bits = 8 if name == names[0] else scheme.ends if name == names[-1] and scheme.ends else scheme.activations
+            layer.add_module(INPUT, Quantizer(bits, symmetric=False))
+            layer.register_forward_pre_hook(_take_in)
+    watched = {number: Quantizer(scheme.activations, symmetric=False) for number in sums.values()}
+    origin = None
+    if network.origin is not None:
+        kwargs = {"factory": network.origin.factory, "kwargs": dict(network.origin.kwargs), "spec": asdict(network.spec)}
+        origin = Origin(factory=f"{__name__}:build", kwargs={**kwargs, "scheme": asdict(scheme)})
+    return Network(Simulated(net, watched, freeze=freeze), network.spec, origin=origin, normalise=network.normalise)
+
+
+def build(factory: str, kwargs: Mapping[str, Any], spec: Mapping[str, Any], scheme: Mapping[str, Any]) -> nn.Module:
+    """Return the module that `simulate` makes of ``factory(**kwargs)``: what model.json names for a network with fake quantization."""
+    described = Spec(**spec)
+    given = {key: getattr(described, key) for key in ("shape", "classes", "mean", "std", "names", "task", "output")}
+    network = ModelRef(path=factory, kwargs=dict(kwargs), **given).load()
+    return simulate(network, Scheme(**scheme)).model
