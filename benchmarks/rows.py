@@ -51,9 +51,7 @@ def _long(row: Row, times: int = 4, **fields: Any) -> Row:
     assert row.method is not None
     assert row.steps is not None
     more: dict[str, Any] = {"method": replace(row.method, **fields), "steps": times * row.steps, "max_seconds": 300.0 * times}
-    return replace(
-        row, label=label, method=method, steps=times * row.steps, max_seconds=300.0 * times, pairs=_WITHOUT_BN, seeds=(0,), published=()
-    )
+    return replace(row, label=f"{row.label}, {times} x", pairs=_WITHOUT_BN, seeds=(0,), published=(), **more)
 
 
 _WITH_BN = ("resnet8",)
