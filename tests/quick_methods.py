@@ -10,6 +10,7 @@ from torch import nn
 from tacit.core.device import Runtime
 from tacit.core.network import Network, Teacher
 from tacit.synthesize import (
+    BNS,
     CMI,
     DAFL,
     DFAD,
@@ -23,6 +24,7 @@ from tacit.synthesize import (
     DeepInversion,
     FastDFKD,
     Gaussian,
+    Inception,
     Method,
     Synthesizer,
 )
@@ -56,6 +58,8 @@ QUICK: dict[type[Method], dict[str, Any]] = {
     MSKD: LIVE,
     ZSKT: {**LIVE, "every": 2},
     ZSKD: {"batch": 16, "steps": 3, "warmup": 2},
+    BNS: {"batch": 16, "steps": 3, "warmup": 2, "logit": 1.0, "smooth": 1.0, "copies": 2, "rounding": 2},
+    Inception: {"batch": 16, "steps": 3, "warmup": 2, "copies": 2, "rounding": 2},
     Gaussian: {"batch": 16, "warmup": 2},
 }
 """So few and small steps that whatever is not about quality can be tried on every method. CMI's bank is full after three rounds, NAYER's

@@ -223,7 +223,7 @@ def test_a_recipe_says_what_is_published_and_that_it_was_not_run(name: str) -> N
 
 
 def test_every_method_has_a_recipe_and_none_has_settings_that_nothing_ships() -> None:
-    assert {method_of(name)[0] for name in DISTILLS} == {kind.__name__ for kind in METHODS} - {"Gaussian"}
+    assert {method_of(name)[0] for name in DISTILLS} == {kind.__name__ for kind in METHODS} - {"Gaussian", "BNS", "Inception"}
     assert set(KEY_NUMBERS) == set(DISTILLS)
 
 

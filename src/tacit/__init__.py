@@ -35,12 +35,13 @@ if TYPE_CHECKING:
     from tacit.verbs.evaluate import evaluate as evaluate
     from tacit.verbs.export import export as export
     from tacit.verbs.inspect import inspect as inspect
+    from tacit.verbs.quantize import quantize as quantize
     from tacit.verbs.report import report as report
     from tacit.verbs.synthesize import synthesize as synthesize
     from tacit.verbs.train import train as train
 
-_FOLDERS = ("distill", "evaluate", "report", "synthesize")
-_VERBS = ("compare", "demo", "distill", "evaluate", "export", "inspect", "report", "synthesize", "train")
+_FOLDERS = ("distill", "evaluate", "quantize", "report", "synthesize")
+_VERBS = ("compare", "demo", "distill", "evaluate", "export", "inspect", "quantize", "report", "synthesize", "train")
 _PLACES = {
     **{verb: f"tacit.verbs.{verb}" for verb in _VERBS},
     "Ensemble": "tacit.core.network",

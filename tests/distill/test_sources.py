@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import pytest
 import torch
@@ -17,7 +17,7 @@ from tacit.core.network import Teacher
 from tacit.data import Augmentation, ImageSet, StreamedSet, digits
 from tacit.data.load import load_data
 from tacit.distill import Stored, Synthetic
-from tacit.distill.sources import Streamed
+from tacit.distill.sources import Mixed, Streamed
 from tacit.synthesize import DFAD, Gaussian, Method, Pool, Synthesizer
 from toy import Squares
 
@@ -276,3 +276,38 @@ def test_seconds_of_painting_count_as_synthesis(teacher: Teacher, runtime: Runti
 def test_a_stored_source_of_the_digits_reaches_every_class() -> None:
     source = Stored(digits("train"), size=128, seed=0, device=CPU, augmentation="shift")
     assert set(labels(source.batch(0))) == set(range(10))
+
+
+def test_mixed_images_are_between_two_of_their_batch_and_depend_on_seed_and_step_alone() -> None:
+    class Marks:
+        most_steps: int | None = None
+        gives_targets, pieces = True, 0
+
+        def batch(self, step: int, rate: float = 1.0) -> Batch:
+            return Batch(torch.tensor([0.0, 1.0, 10.0, 11.0]).view(4, 1, 1, 1).expand(4, 1, 2, 2), torch.arange(4))
+
+        def prepare(self) -> Any:
+            yield from ()
+
+        def save(self, folder: Path) -> None:
+            pass
+
+        def state_dict(self) -> dict[str, Any]:
+            return {"at": 3}
+
+        def load_state_dict(self, state: dict[str, Any], folder: Path) -> None:
+            pass
+
+    mixed = Mixed(Marks(), 0.5, seed=1)
+    found, again, later = mixed.batch(0), Mixed(Marks(), 0.5, seed=1).batch(0), mixed.batch(1)
+    assert torch.equal(found.images, again.images)
+    assert not torch.equal(found.images, later.images)
+    assert found.targets is None
+    assert not mixed.gives_targets
+    assert float(found.images.min()) >= 0
+    assert float(found.images.max()) <= 11
+    assert mixed.state_dict() == {"at": 3}
+    shares = torch.cat([mixed.batch(step).images[0].flatten()[:1] for step in range(400)])
+    assert 0.3 < float((shares < 0.5).float().mean()) < 0.9  # the first image, 0, mixed with 0, 1, 10 or 11
+    with pytest.raises(InputError, match="mixup: expected a positive number"):
+        Mixed(Marks(), 0.0, seed=0)

@@ -16,9 +16,10 @@ from tacit.core.errors import InputError
 from tacit.core.loss import Needs, View
 from tacit.core.network import Network, Spec, Teacher
 from tacit.core.probe import Probe, Signals
-from tacit.losses import KD, MSE, AttentionTransfer, InstanceContrast, SoftCrossEntropy
+from tacit.losses import KD, MSE, AttentionTransfer, InstanceContrast, Intermediate, SoftCrossEntropy
 from tacit.losses.attention import attention_distance, attention_map
 from tacit.losses.contrast import instance_contrast
+from tacit.losses.intermediate import depth_weights
 from tacit.losses.logits import kd_divergence, soft_cross_entropy
 from tacit.zoo import resnet
 from toy import BNNet, GroupNet
@@ -243,3 +244,32 @@ def test_contrast_wants_batch_norm_and_a_positive_temperature() -> None:
 
 def test_kd_and_soft_cross_entropy_need_the_same() -> None:
     assert KD().needs == SoftCrossEntropy().needs == MSE().needs == Needs(student=True)
+
+
+def test_intermediate_is_a_smooth_l1_that_weighs_deep_layers_more() -> None:
+    assert depth_weights(3) == pytest.approx([1 / 6, 2 / 6, 3 / 6])
+    taught, answered = ({name: draw(2, 3, 4, 4, seed=seed + at) for at, name in enumerate(("a", "b"))} for seed in (0, 2))
+    logits = torch.zeros(2, 5)
+    view = View(torch.zeros(2, 1, 4, 4), teacher=Signals(logits, taught), student=Signals(logits, answered))
+    found = Intermediate(["a", "b"], ["a", "b"])(view)
+    wanted = 0.0
+    for weight, name in ((1 / 3, "a"), (2 / 3, "b")):
+        apart = (taught[name] - answered[name]).abs().numpy()
+        wanted += weight * float(np.where(apart < 1, 0.5 * apart**2, apart - 0.5).mean())
+    assert float(found) == pytest.approx(wanted, rel=1e-5)
+    same = View(torch.zeros(2, 1, 4, 4), teacher=Signals(logits, taught), student=Signals(logits, taught))
+    assert float(Intermediate(["a", "b"], ["a", "b"])(same)) == 0.0
+
+
+def test_intermediate_finds_the_maps_and_refuses_other_shapes(teacher: Teacher) -> None:
+    loss = Intermediate()
+    loss.fit(teacher, teacher)
+    assert loss.needs.teacher_taps == loss.needs.student_taps
+    assert len(loss.needs.teacher_taps) == 3
+    logits = torch.zeros(2, 5)
+    one, other = ({"a": torch.zeros(2, width, 4, 4)} for width in (3, 4))
+    view = View(torch.zeros(2, 1, 4, 4), teacher=Signals(logits, one), student=Signals(logits, other))
+    with pytest.raises(InputError, match=r"intermediate: a is of shape \[2, 4, 4, 4\], the teacher's a of \[2, 3, 4, 4\]"):
+        Intermediate(["a"], ["a"])(view)
+    with pytest.raises(InputError, match="give taps for both teacher and student"):
+        Intermediate(["a"], None)

@@ -15,6 +15,7 @@ from tacit.data import digits
 from tacit.distill import Learner, Synthetic, Training, build_objective
 from tacit.evaluate import predict
 from tacit.synthesize import (
+    BNS,
     CMI,
     DAFL,
     DFAD,
@@ -29,6 +30,7 @@ from tacit.synthesize import (
     DeepInversion,
     FastDFKD,
     Gaussian,
+    Inception,
     Method,
     Synthesizer,
 )
@@ -58,6 +60,8 @@ SETTINGS = (
     Setting(method=MSKD(**NET, lr=1e-2), steps=110, lr=3e-3),
     Setting(method=ZSKT(**NET, lr=1e-3, every=5), steps=120),
     Setting(method=ZSKD(batch=64, steps=20, lr=0.1, warmup=3)),
+    Setting(method=BNS(batch=128, steps=30, lr=0.1, warmup=3, copies=0)),
+    Setting(method=Inception(batch=64, steps=30, lr=0.1, warmup=3, logit=1000.0, smooth=0.1, copies=0)),
 )
 NOISE = Setting(method=Gaussian(batch=64, warmup=4), steps=200)
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
 from torch.nn.modules.pooling import _AvgPoolNd, _MaxPoolNd
+from torch.nn.utils.parametrize import ParametrizationList
 
 from tacit.core.errors import InputError
 from tacit.core.network import Network
@@ -24,7 +25,8 @@ def _watch(network: Network, note: Callable[[str, nn.Module, Tensor], None]) -> 
     def hook(name: str) -> Callable[[nn.Module, Any, object], None]:
         return lambda module, _, output: note(name, module, output) if isinstance(output, Tensor) else None
 
-    handles = [module.register_forward_hook(hook(name)) for name, module in network.model.named_modules() if name]
+    shown = ((name, module) for name, module in network.model.named_modules() if name and not isinstance(module, ParametrizationList))
+    handles = [module.register_forward_hook(hook(name)) for name, module in shown]
     try:
         with evaluation_mode(network):
             network(torch.full((1, *network.spec.shape), 0.5, device=network.mean.device))

@@ -1,7 +1,7 @@
 """Intermediate: the student's feature maps must be the teacher's, for students of the same shapes, as a quantized copy.
 
-"The Knowledge Within: Methods for Data-Free Model Compression", Haroush et al., 2020, https://arxiv.org/abs/1912.01274, sec. 4.2: smooth L1,
-deeper layers weighing more; the weight of the authors' code beside a KL divergence is 0.01.
+"The Knowledge Within: Methods for Data-Free Model Compression", Haroush et al., 2020, https://arxiv.org/abs/1912.01274, sec. 4.2: smooth
+L1, deeper layers weighing more; beside a KL divergence its weight is 0.01 in the authors' code.
 """
 
 from __future__ import annotations

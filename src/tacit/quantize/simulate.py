@@ -24,7 +24,7 @@ from tacit.quantize.ranges import weight_range
 from tacit.quantize.scheme import Scheme
 from tacit.quantize.trace import Trace, kind_of, trace
 
-__all__ = ["Simulated", "build", "simulate"]
+__all__ = ["Simulated", "build", "plain", "simulate", "stored_bits"]
 
 INPUT = "input_quantizer"
 """Name of the quantizer inside a layer."""
@@ -160,3 +160,31 @@ def build(factory: str, kwargs: Mapping[str, Any], spec: Mapping[str, Any], sche
     given = {key: getattr(described, key) for key in ("shape", "classes", "mean", "std", "names", "task", "output")}
     network = ModelRef(path=factory, kwargs=dict(kwargs), **given).load()
     return simulate(network, Scheme(**scheme)).model
+
+
+def plain(network: Network, original: Network) -> Network:
+    """Return a copy of `original` with the floating-point weights of `network`, which `simulate` made of it and training changed."""
+    model, state = copy.deepcopy(original.model), {}
+    for key, value in _simulated(network).net.state_dict().items():
+        name = key.replace("parametrizations.weight.original", "weight")
+        state[name] = value
+    model.load_state_dict({name: state[name] for name in model.state_dict()})
+    return Network(model, original.spec, origin=original.origin, normalise=original.normalise)
+
+
+def stored_bits(network: Network) -> int:
+    """Return how many bits a simulated network takes, were its weights packed: weights at their bits, all else at 32."""
+    model = _simulated(network)
+    packed = {f"{name.rpartition('.parametrizations.')[0]}.parametrizations.weight.original": q.bits for name, q in model.weights.items()}
+    skipped = ("ready",)
+    total = 0
+    for key, value in model.state_dict().items():
+        if not key.endswith(skipped):
+            total += value.numel() * packed.get(key, 8 * value.element_size())
+    return total
+
+
+def _simulated(network: Network) -> Simulated:
+    if not isinstance(network.model, Simulated):
+        raise InputError(f"expected a network made by `simulate`, got a {type(network.model).__name__}")
+    return network.model

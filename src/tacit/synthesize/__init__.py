@@ -1,6 +1,7 @@
 """Synthesis: samples out of a trained network. `METHODS` is the whole registry: adding a method is its file and its name here."""
 
 from tacit.synthesize.adaptive_deep_inversion import AdaptiveDeepInversion
+from tacit.synthesize.bns import BNS
 from tacit.synthesize.cmi import CMI
 from tacit.synthesize.dafl import DAFL
 from tacit.synthesize.deep_inversion import DeepInversion
@@ -8,6 +9,7 @@ from tacit.synthesize.dfad import DFAD
 from tacit.synthesize.dfq import DFQ
 from tacit.synthesize.fast_dfkd import FastDFKD
 from tacit.synthesize.gaussian import Gaussian
+from tacit.synthesize.inception import Inception
 from tacit.synthesize.loop import Synthesizer
 from tacit.synthesize.method import IterativeMethod, Method
 from tacit.synthesize.mskd import MSKD
@@ -18,6 +20,7 @@ from tacit.synthesize.zskd import ZSKD
 from tacit.synthesize.zskt import ZSKT
 
 __all__ = [
+    "BNS",
     "CMI",
     "DAFL",
     "DFAD",
@@ -32,6 +35,7 @@ __all__ = [
     "DeepInversion",
     "FastDFKD",
     "Gaussian",
+    "Inception",
     "IterativeMethod",
     "Method",
     "Pool",
@@ -50,7 +54,9 @@ METHODS: tuple[type[Method], ...] = (
     DAFL,
     MSKD,
     ZSKT,
+    BNS,
     ZSKD,
+    Inception,
     Gaussian,
 )
 """All methods, recommended first to last: the first that a teacher allows is the one that is used where none is named."""

@@ -8,6 +8,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "inspect": ("tacit.verbs.inspect:Inspect", "look at a model before the long work"),
     "synthesize": ("tacit.verbs.synthesize:Synthesize", "make samples from a trained network"),
     "distill": ("tacit.verbs.distill:Distill", "teach a student from a teacher, without data or with"),
+    "quantize": ("tacit.verbs.quantize:Quantize", "give a network fewer bits: an int8 file, or fine-tuned to 2 to 7"),
     "evaluate": ("tacit.verbs.evaluate:Evaluate", "measure networks on labelled images"),
     "compare": ("tacit.verbs.compare:Compare", "set runs side by side: a table, a picture and a page, over seeds"),
     "report": ("tacit.verbs.report:Report", "write one self-contained page of a run"),

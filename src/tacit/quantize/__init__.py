@@ -1,0 +1,25 @@
+"""Quantization: fewer bits for weights and activations, calibrated and fine-tuned on samples that the network gives of itself."""
+
+from tacit.quantize.accept import Acceptance, accept
+from tacit.quantize.calibrate import calibrate
+from tacit.quantize.fake import Quantizer, fake_quantize
+from tacit.quantize.latency import compare_latency
+from tacit.quantize.onnx import quantize_onnx, to_onnx
+from tacit.quantize.scheme import Scheme
+from tacit.quantize.simulate import Simulated, plain, simulate, stored_bits
+
+__all__ = [
+    "Acceptance",
+    "Quantizer",
+    "Scheme",
+    "Simulated",
+    "accept",
+    "calibrate",
+    "compare_latency",
+    "fake_quantize",
+    "plain",
+    "quantize_onnx",
+    "simulate",
+    "stored_bits",
+    "to_onnx",
+]

@@ -1,0 +1,84 @@
+"""Ranges against published clips, brute force and hand calculation."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from tacit.quantize.ranges import RangeOf, laplace_clip, least_error, weight_range
+from tacit.quantize.scheme import Ranges
+
+
+def seeded() -> torch.Generator:
+    return torch.Generator().manual_seed(0)
+
+
+@pytest.mark.parametrize(("bits", "clip"), [(2, 2.83), (3, 3.89), (4, 5.03), (8, 9.89)])
+def test_the_clips_for_a_laplace_distribution_are_those_of_the_paper(bits: int, clip: float) -> None:
+    assert laplace_clip(bits) == pytest.approx(clip, abs=0.011)
+
+
+def test_average_is_the_mean_of_the_images_own_ranges() -> None:
+    seen, images = RangeOf("average", 8, seeded()), torch.randn(6, 2, 3, 3, generator=seeded())
+    for part in torch.split(images, 4):  # of unequal size: every image counts alike
+        seen.see(part)
+    least, most = seen.range
+    assert float(least) == pytest.approx(float(images.flatten(1).amin(1).mean()), rel=1e-5)
+    assert float(most) == pytest.approx(float(images.flatten(1).amax(1).mean()), rel=1e-5)
+
+
+def test_minmax_is_the_whole_range() -> None:
+    seen, images = RangeOf("minmax", 8, seeded()), torch.randn(6, 5, generator=seeded())
+    for part in torch.split(images, 4):
+        seen.see(part)
+    assert [float(value) for value in seen.range] == [float(images.min()), float(images.max())]
+
+
+def test_a_percentile_leaves_outliers_out() -> None:
+    seen, images = RangeOf("percentile", 8, seeded()), torch.rand(100, 1000, generator=seeded())
+    images[0, 0] = 1000.0
+    seen.see(images)
+    assert float(seen.range[1]) == pytest.approx(1.0, abs=0.01)
+
+
+def mean_error(x: Tensor, least: float, most: float, levels: int) -> float:
+    """Return the mean squared error of a uniform quantizer in slow steps, zero a level."""
+    scale = (most - least) / levels
+    zero = min(max(round(-least / scale), 0), levels)
+    total = 0.0
+    for value in x.tolist():
+        level = min(max(round(value / scale + zero), 0), levels)
+        total += (value - (level - zero) * scale) ** 2
+    return total / len(x)
+
+
+def test_the_range_of_least_error_is_better_than_any_other_share_of_the_whole() -> None:
+    x = torch.randn(400, generator=seeded()).relu() ** 2
+    least, most = least_error(x[None], torch.zeros(1), x.max().view(1), 0, 15, symmetric=False)
+    found = mean_error(x, float(least), float(most), 15)
+    others = [mean_error(x, 0.0, float(x.max()) * share / 40, 15) for share in range(1, 41)]
+    assert found == pytest.approx(min(others), rel=1e-4)
+    assert found < others[-1]
+
+
+@pytest.mark.parametrize("how", ["average", "minmax", "percentile", "mse", "aciq"])
+def test_weights_get_a_range_a_row_that_holds_zero(how: Ranges) -> None:
+    rows = torch.randn(4, 200, generator=seeded()) + torch.tensor([[0.0], [5.0], [-5.0], [0.0]])
+    least, most = weight_range(rows, how, 4, -8, 7)
+    assert least.shape == most.shape == (4,)
+    assert bool((least <= 0).all())
+    assert bool((most >= 0).all())
+    assert bool((most - least > 0).all())
+    assert bool((most <= rows.amax(1).clamp_min(0) + 1e-6).all())
+    if how == "minmax":
+        assert torch.equal(most, rows.amax(1).clamp_min(0))
+
+
+def test_aciq_is_half_a_range_for_what_is_never_negative() -> None:
+    seen, images = RangeOf("aciq", 4, seeded()), torch.randn(50, 400, generator=seeded()).relu()
+    seen.see(images)
+    least, most = seen.range
+    assert float(least) == 0.0
+    apart = float((images - images.mean()).abs().mean())
+    assert float(most) == pytest.approx(min(float(images.max()), float(images.mean()) + laplace_clip(4) * apart), rel=1e-4)

@@ -1,0 +1,227 @@
+"""Simulated networks: what is quantized, in any network, and that nothing else is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from tacit.core.device import Runtime
+from tacit.core.errors import InputError
+from tacit.core.models import load, save
+from tacit.core.network import Network, Spec, Teacher
+from tacit.data import digits
+from tacit.evaluate import predict
+from tacit.quantize import Scheme, Simulated, calibrate, plain, simulate, stored_bits
+from tacit.quantize.trace import trace
+from tacit.zoo import resnet, wrn16_1
+
+
+def model_of(network: Network) -> Simulated:
+    assert isinstance(network.model, Simulated)
+    return network.model
+
+
+def images(n: int = 64) -> Tensor:
+    return digits("train").images[:n]
+
+
+class Odd(nn.Module):
+    """Sums by a function, in place and by an operator; a depthwise layer; a layer that is used twice; weights read by name."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(1, 6, 3, padding=1)
+        self.deep = nn.Conv2d(6, 6, 3, padding=1, groups=6)
+        self.norm = nn.BatchNorm2d(6)
+        self.twice = nn.Conv2d(6, 6, 1)
+        self.act = nn.ReLU(inplace=True)
+        self.head = nn.Linear(6, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.act(self.first(x))
+        y = self.norm(self.deep(x))
+        y += x
+        y = torch.add(self.twice(self.act(y)), x)
+        z = self.twice(y) + y
+        return F.linear(F.relu6(z).mean((2, 3)), self.head.weight, self.head.bias) + 1.0
+
+
+def test_a_trace_finds_sums_however_they_are_written() -> None:
+    network = Network(Odd(), Spec(shape=(1, 8, 8), classes=4))
+    found = trace(network)
+    sums = [call for call in found.calls if call.kind == "sum"]
+    assert len(sums) == 3
+    readers = [[reader.kind for reader in found.readers(call.output)] for call in sums]
+    assert readers == [["activation"], ["", "sum"], ["activation"]]
+    assert found.layers(dict(network.model.named_modules())) == ["first", "deep", "twice"]
+    assert not any(module._forward_hooks or module._forward_pre_hooks for module in network.modules())
+
+
+def test_a_trace_counts_the_same_with_quantizers_and_without(teacher: Teacher, runtime: Runtime) -> None:
+    scheme = Scheme(weights=4, activations=4)
+    network = simulate(teacher, scheme)
+    calibrate(network, images(), scheme, runtime)
+    before, after = ([call.kind for call in trace(one).calls if call.watched >= 0] for one in (teacher, network))
+    assert before == after
+
+
+def test_every_layers_weights_and_every_sum_take_few_values(teacher: Teacher, runtime: Runtime) -> None:
+    scheme = Scheme(weights=3, activations=4)
+    network = simulate(teacher, scheme)
+    calibrate(network, images(), scheme, runtime)
+    net, read = model_of(network).net, dict[str, Tensor]()
+
+    def note(name: str) -> Any:
+        return lambda _, args: read.__setitem__(name, args[0])
+
+    layers = {name: module for name, module in net.named_modules() if isinstance(module, nn.Conv2d | nn.Linear)}
+    handles = [layer.register_forward_pre_hook(note(name)) for name, layer in layers.items()]
+    with torch.no_grad():
+        network(images().float().div(255))
+    for handle in handles:
+        handle.remove()
+    assert len(layers) == sum(isinstance(layer, nn.Conv2d | nn.Linear) for layer in teacher.model.modules())
+    for name, layer in layers.items():
+        weight = layer.weight.detach().flatten(1)
+        assert all(len(set(row.tolist())) <= 8 for row in weight), name
+        assert len(set(read[name].flatten().tolist())) <= (256 if name == next(iter(layers)) else 16), name
+
+
+def test_what_a_branch_hands_on_is_quantized_where_branches_meet(runtime: Runtime) -> None:
+    """A pre-activation network adds sums to sums: nothing but the quantizers of sums would touch these."""
+    network = Network(wrn16_1(channels=1), Spec(shape=(1, 16, 16), classes=10))
+    scheme = Scheme(weights=8, activations=3)
+    made = {with_sums: simulate(network, Scheme(weights=8, activations=3, sums=with_sums)) for with_sums in (True, False)}
+    assert len(model_of(made[True]).sums) == sum(call.kind == "sum" for call in trace(network).calls)
+    assert len(model_of(made[False]).sums) == 0
+    shown = torch.rand(16, 1, 16, 16, generator=torch.Generator().manual_seed(0))
+    answers = []
+    for one in made.values():
+        calibrate(one, shown, scheme, runtime)
+        answers.append(one(shown))
+    assert not torch.equal(*answers)
+
+
+def test_the_network_itself_is_left_as_it_was(runtime: Runtime) -> None:
+    network = Network(Odd(), Spec(shape=(1, 8, 8), classes=4))
+    before = {key: value.clone() for key, value in network.state_dict().items()}
+    copied = simulate(network, Scheme(weights=2, activations=2))
+    calibrate(copied, images(), Scheme(weights=2, activations=2), runtime)
+    assert all(torch.equal(value, before[key]) for key, value in network.state_dict().items())
+    assert type(network.model.first) is nn.Conv2d
+    assert network.training
+
+
+def test_without_a_bit_less_nothing_changes_much(teacher: Teacher, runtime: Runtime) -> None:
+    accuracy = {}
+    for weights, activations in ((8, 8), (4, 4), (2, 2)):
+        scheme = Scheme(weights=weights, activations=activations)
+        network = simulate(teacher, scheme)
+        calibrate(network, images(256), scheme, runtime)
+        accuracy[weights] = predict(network, digits("test").batches(540), runtime).accuracy
+    whole = predict(teacher, digits("test").batches(540), runtime).accuracy
+    assert accuracy[8] >= whole - 0.01
+    assert accuracy[8] > accuracy[2] + 0.1
+    assert accuracy[4] > accuracy[2]
+
+
+def test_ends_have_bits_of_their_own(teacher: Teacher) -> None:
+    model = model_of(simulate(teacher, Scheme(weights=3, activations=4, ends=8)))
+    bits = [quantizer.bits for quantizer in model.weights.values()]
+    assert bits[0] == bits[-1] == 8
+    assert set(bits[1:-1]) == {3}
+    inputs = [quantizer.bits for name, quantizer in model.activations.items() if "input_quantizer" in name]
+    assert (inputs[0], inputs[-1]) == (8, 8)
+    assert {quantizer.bits for quantizer in model_of(simulate(teacher, Scheme(weights=3, activations=4))).weights.values()} == {3}
+
+
+def test_batch_norm_stays_as_it_is_in_training_if_frozen(teacher: Teacher) -> None:
+    shown = images().float().div(255)
+    for freeze in (True, False):
+        network = simulate(teacher, Scheme(weights=4, activations=32), freeze=freeze).train()
+        norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
+        before = norms[0].get_buffer("running_mean").clone()
+        network(shown)
+        assert torch.equal(norms[0].get_buffer("running_mean"), before) == freeze
+        assert norms[0].training != freeze
+
+
+def test_a_simulated_network_is_saved_and_built_again(teacher_network: Network, runtime: Runtime, tmp_path: Path) -> None:
+    scheme = Scheme(weights=4, activations=4, ends=8)
+    network = simulate(teacher_network, scheme)
+    calibrate(network, images(), scheme, runtime)
+    save(network, tmp_path / "model")
+    again, shown = load(tmp_path / "model"), images().float().div(255)
+    assert torch.equal(again.eval()(shown), network.eval()(shown))
+    assert again.spec == teacher_network.spec
+
+
+def test_the_weights_come_out_again_in_floating_point(teacher_network: Network) -> None:
+    network = simulate(teacher_network, Scheme(weights=2, activations=32))
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.mul_(1.5)
+    found = plain(network, teacher_network)
+    for (name, value), before in zip(found.model.named_parameters(), teacher_network.model.parameters(), strict=True):
+        torch.testing.assert_close(value, before * 1.5, msg=name)
+    assert not any("parametrizations" in key for key in found.state_dict())
+
+
+def test_stored_bits_are_those_of_the_weights_and_what_stays_float(teacher_network: Network) -> None:
+    bits = {width: stored_bits(simulate(teacher_network, Scheme(weights=width, activations=32))) for width in (2, 4)}
+    weights = sum(m.weight.numel() for m in teacher_network.modules() if isinstance(m, nn.Conv2d | nn.Linear))
+    assert bits[4] - bits[2] == 2 * weights
+
+
+def test_a_network_without_layers_is_refused() -> None:
+    with pytest.raises(InputError, match="Flatten calls no convolution or linear layer"):
+        simulate(Network(nn.Flatten(), Spec(shape=(1, 2, 2), classes=4)), Scheme())
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"weights": 1},
+        {"weights": 9},
+        {"activations": 16},
+        {"ends": 0},
+        {"weights": 32},
+        {"weight_ranges": "max"},
+        {"activation_ranges": "kl"},
+    ],
+)
+def test_a_scheme_that_is_none_is_refused(given: dict[str, Any]) -> None:
+    with pytest.raises(InputError, match=f"scheme.{next(iter(given))}: expected"):
+        Scheme(**given)
+
+
+def test_training_needs_no_change_for_a_simulated_network(teacher_network: Network, runtime: Runtime) -> None:
+    scheme = Scheme(weights=2, activations=4)
+    network = simulate(teacher_network, scheme, freeze=False)
+    calibrate(network, images(256), scheme, runtime)
+    held = digits("test")
+    before = predict(network, held.batches(540), runtime).accuracy
+    optimizer = torch.optim.Adam(network.parameters(), lr=2e-3)
+    data, draw = digits("train"), torch.Generator().manual_seed(0)
+    teacher = Teacher.of(teacher_network)
+    network.train()
+    for _ in range(40):
+        shown = data.batch(torch.randint(len(data), (64,), generator=draw)).images
+        loss = F.kl_div(network(shown).log_softmax(1), teacher(shown).softmax(1), reduction="batchmean")
+        optimizer.zero_grad()
+        torch.autograd.backward(loss)
+        optimizer.step()
+    after = predict(network, held.batches(540), runtime).accuracy
+    assert after > max(before + 0.2, 0.85)
+
+
+def test_resnets_of_any_depth_have_a_quantizer_for_each_sum() -> None:
+    network = Network(resnet(20, channels=1, width=2), Spec(shape=(1, 8, 8), classes=10))
+    model = model_of(simulate(network, Scheme(weights=4, activations=4)))
+    assert len(model.sums) == 9
+    assert len(model.weights) == 22

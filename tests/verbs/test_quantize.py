@@ -1,0 +1,125 @@
+"""`tacit quantize`, from the call and from the command line."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import tacit
+from tacit.cli import main
+from tacit.core.errors import InputError
+from tacit.core.network import Network, Spec
+from tacit.distill import Training
+from tacit.quantize import Scheme, Simulated
+from tacit.synthesize import BNS, Pool
+from toy import GroupNet
+
+QUICK: dict[str, Any] = {"method": BNS(batch=64, steps=15, lr=0.1, copies=0), "images": 64, "acceptance": 32, "device": "cpu"}
+
+
+def test_eight_bits_are_an_onnx_file_as_good_as_the_network(teacher_folder: Path, tmp_path: Path) -> None:
+    outcome = tacit.quantize(model=teacher_folder, data="digits", out=tmp_path / "run", **QUICK)
+    metrics = outcome.metrics
+    assert metrics["student_accuracy"] >= metrics["teacher_accuracy"] - 0.015
+    assert metrics["agreement_synthetic"] >= 0.85
+    assert metrics["bytes_float"] / metrics["bytes"] > 2
+    assert set(metrics["milliseconds"]["1"]) == {"torch", "float", "int8"}
+    assert outcome.result["images_synthesized"] == 96
+    assert tacit.load(tmp_path / "run" / "model.onnx").spec.names == tuple("0123456789")
+    assert len(Pool.load(tmp_path / "run" / "pool")) == 64
+    assert len(Pool.load(tmp_path / "run" / "acceptance")) == 32
+    labels = [label for label, _ in outcome.rows]
+    assert labels[:4] == ["scheme", "images", "accuracy, float", "accuracy, quantized"]
+    assert labels[-1] == "file"
+
+
+def test_fewer_bits_are_fine_tuned_and_kept_as_a_model_folder(teacher_folder: Path, tmp_path: Path) -> None:
+    options: dict[str, Any] = {**QUICK, "scheme": Scheme(weights=2, activations=4), "data": "digits"}
+    training = Training(steps=60, batch=64, optimizer="adam", lr=2e-3, weight_decay=0.0)
+    plain = tacit.quantize(model=teacher_folder, out=tmp_path / "plain", finetune=False, **options)
+    tuned = tacit.quantize(model=teacher_folder, out=tmp_path / "tuned", training=training, mixup=0.5, **options)
+    assert tuned.metrics["student_accuracy"] > plain.metrics["student_accuracy"] + 0.1
+    assert isinstance(tacit.load(tmp_path / "tuned").model, Simulated)
+    assert not (tmp_path / "tuned" / "model.onnx").exists()
+    assert tuned.result["selection"] == "last"
+    assert plain.result["selection"] is None
+    assert tuned.metrics["bytes"] < tuned.metrics["bytes_float"] / 8
+
+
+def test_eight_bits_can_be_fine_tuned_too(teacher_folder: Path, tmp_path: Path) -> None:
+    training = Training(steps=3, batch=16, optimizer="adam", lr=1e-4)
+    outcome = tacit.quantize(model=teacher_folder, out=tmp_path / "run", finetune=True, training=training, **QUICK)
+    assert (tmp_path / "run" / "model.onnx").is_file()
+    assert outcome.metrics["agreement_synthetic"] >= 0.8
+
+
+def test_a_stored_pool_and_real_images_serve_as_well(teacher_folder: Path, tmp_path: Path) -> None:
+    made = tacit.synthesize(teacher=teacher_folder, out=tmp_path / "samples", method=QUICK["method"], images=64)
+    assert made.folder is not None
+    stored = tacit.quantize(model=teacher_folder, out=tmp_path / "a", source=str(made.folder), acceptance=100, device="cpu")
+    assert (stored.metrics["method"], stored.metrics["acceptance"]["images"]) == ("pool", 16)
+    real = tacit.quantize(model=teacher_folder, out=tmp_path / "b", source="data", data="digits", images=100, device="cpu")
+    assert (real.metrics["method"], real.result["images_synthesized"]) == ("data", 0)
+    assert real.metrics["student_accuracy"] >= 0.94
+    assert not (tmp_path / "b" / "pool").exists()
+
+
+def test_a_run_goes_on_with_the_samples_that_it_made(teacher_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    options: dict[str, Any] = {**QUICK, "scheme": Scheme(weights=4, activations=4), "checkpoint_seconds": 0.0}
+    training = Training(steps=12, batch=16, optimizer="adam", lr=1e-3)
+    whole = tacit.quantize(model=teacher_folder, out=tmp_path / "whole", training=training, **options)
+    from tacit.distill import Learner
+
+    step = Learner.step
+
+    def killed(self: Learner, progress: float | None = None) -> None:
+        if self.done == 5:
+            raise KeyboardInterrupt
+        step(self, progress)
+
+    monkeypatch.setattr(Learner, "step", killed)
+    with pytest.raises(KeyboardInterrupt):
+        tacit.quantize(model=teacher_folder, out=tmp_path / "cut", training=training, **options)
+    monkeypatch.setattr(Learner, "step", step)
+    again = tacit.quantize(model=teacher_folder, out=tmp_path / "cut", resume=True, training=training, **options)
+    assert again.result["images_synthesized"] == whole.result["images_synthesized"] == 96
+    assert whole.network is not None
+    assert again.network is not None
+    ours = again.network.state_dict()
+    assert all(torch.equal(value, ours[key]) for key, value in whole.network.state_dict().items())
+
+
+def test_a_network_without_batch_norm_is_quantized_by_inception(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    network = Network(GroupNet(), Spec(shape=(1, 8, 8), classes=7))
+    outcome = tacit.quantize(model=network, out=tmp_path / "run", images=64, acceptance=16, device="cpu")
+    assert outcome.metrics["method"] == "Inception"
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"images": 1}, "images: expected at least 2"),
+        ({"acceptance": 0}, "acceptance: expected at least 1"),
+        ({"mixup": -1.0}, "mixup: expected 0 or more"),
+        ({"select": "agreement"}, "select: fine-tuning makes no images"),
+        ({"source": "nowhere"}, "source: nowhere is no method, no pool folder"),
+        ({"source": "data"}, "data: say which images to calibrate with"),
+    ],
+)
+def test_wrong_options_are_told_before_the_work(given: dict[str, Any], said: str, teacher_folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=said):
+        tacit.quantize(model=teacher_folder, out=tmp_path / "run", **given)
+
+
+def test_the_command_line_prints_the_table_or_the_result(teacher_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["quantize", "--model", str(teacher_folder), "--method", "BNS", "--method.steps", "4", "--method.copies", "0", "--images", "64"]
+    words += ["--acceptance", "16", "--scheme.weights", "4", "--scheme.activations", "4", "--training.steps", "2", "--device", "cpu"]
+    assert main([*words, "--out", str(tmp_path / "a")]) == 0
+    assert "W4A4" in capsys.readouterr().out
+    assert main([*words, "--out", str(tmp_path / "b"), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["metrics"]["scheme"]["weights"] == 4
