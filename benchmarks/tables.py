@@ -93,12 +93,12 @@ def _pair(suite: Suite, pair: Pair, home: Path) -> str:
     return f"""
 #### {pair.title}
 
-{_teacher(pair, runs)}
+{_teacher(pair, runs)}{f" Learning rate of the student: {pair.lr:g}." if pair.lr else ""}
 
 | {" | ".join(head)} |
 |---|{"---:|" * (len(head) - 2)}---|
 {rows}
-{_notes(suite, lines)}{picture}"""
+{_notes(suite, pair, lines)}{picture}"""
 
 
 def _teacher(pair: Pair, runs: Sequence[Record]) -> str:
@@ -118,6 +118,7 @@ def _teacher(pair: Pair, runs: Sequence[Record]) -> str:
 
 def _cells(line: Line, seeds: Iterable[int], wanted: Sequence[int]) -> str:
     runs = list(line.runs.values())
+    wanted = (line.row and line.row.seeds) or wanted
     cells = [f"`{line.label}`" + ("" if line.row else " (no longer in the suite)")]
     for seed in seeds:
         run = line.runs.get(seed)
@@ -140,18 +141,20 @@ def _objective(terms: Any) -> str:
     return f"`{terms}`" if isinstance(terms, str) else "`" + ", ".join(str(dict(term)) for term in terms) + "`"
 
 
-def _notes(suite: Suite, lines: Sequence[Line]) -> str:
+def _notes(suite: Suite, pair: Pair, lines: Sequence[Line]) -> str:
     """Return what must be known to read the table: what is missing, what differs, who published."""
     notes = []
     missing = {line.label: [seed for seed in line.row.seeds or suite.seeds if seed not in line.runs] for line in lines if line.row}
     if absent := [f"`{label}` (seed {', '.join(map(str, seeds))})" for label, seeds in missing.items() if seeds]:
         notes.append(f"Not run yet: {', '.join(absent)}.")
+    different: dict[str, list[str]] = {}
     for line in lines:
         kept = [run["settings"] for run in line.runs.values()]
         if any(settings != kept[0] for settings in kept):
             notes.append(f"**`{line.label}`: its seeds were run with different settings.**")
-        if kept:
-            notes += _differences(suite, line.label, kept[0])
+        if kept and (found := _differences(suite, pair, kept[0])):
+            different.setdefault(found, []).append(f"`{line.label}`")
+    notes += [f"Of their own: {found} ({', '.join(labels)})." for found, labels in different.items()]
     figures = [figure for line in lines if line.row for figure in line.row.published]
     if figures:
         by_source: dict[str, set[str]] = {}
@@ -163,8 +166,8 @@ def _notes(suite: Suite, lines: Sequence[Line]) -> str:
     return "".join(f"\n{note}\n" for note in notes)
 
 
-def _differences(suite: Suite, label: str, settings: Record) -> list[str]:
-    """Return a note for each thing in which a row was run otherwise than the suite says."""
+def _differences(suite: Suite, pair: Pair, settings: Record) -> str:
+    """Return in words where a row was run otherwise than the suite says."""
     found = []
     if settings["objective"] not in (None, suite.objective):
         found.append(f"objective {_objective(settings['objective'])}")
@@ -174,4 +177,6 @@ def _differences(suite: Suite, label: str, settings: Record) -> list[str]:
         found.append(f"a budget of {settings['max_seconds']:,.0f} s")
     if settings["training"]["steps"] != suite.training.steps:
         found.append(f"{settings['training']['steps']:,} steps")
-    return [f"`{label}` has of its own: {', '.join(found)}."] if found else []
+    if settings["training"]["lr"] != (pair.lr or suite.training.lr):
+        found.append(f"learning rate {settings['training']['lr']:g}")
+    return ", ".join(found)
