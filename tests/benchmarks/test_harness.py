@@ -60,11 +60,20 @@ def test_every_row_of_every_suite_runs(name: str, smoked: Path) -> None:
             assert bool(run["images_synthesized"]) == (row.method is not None)
 
 
-def test_all_rows_have_the_same_teacher_student_optimiser_and_budget(smoked: Path) -> None:
-    for pair in SUITES["mnist"].pairs:
+def test_all_rows_have_the_same_teacher_student_optimiser_and_budget_but_those_that_say_so(smoked: Path) -> None:
+    suite = SUITES["mnist"]
+    for pair in suite.pairs:
+        own = {row.label: row for row in suite.on(pair) if row.lr or row.max_seconds}
+        assert all(row.max_seconds is None or row.seeds == (0,) for row in own.values())
         runs = [json.loads(file.read_text()) for file in (smoked / "results/data_free/mnist" / pair.name).glob("*.json")]
         assert len({run["teacher"]["sha256"] for run in runs}) == 1
+        for run in (run for run in runs if run["row"] in own):
+            row = own[run["row"]]
+            assert run["settings"]["training"]["lr"] == (row.lr or pair.lr or suite.training.lr)
+            assert run["settings"]["max_seconds"] == (row.max_seconds or suite.max_seconds)
+        runs = [run for run in runs if run["row"] not in own]
         assert len({json.dumps(run["settings"]["training"]) for run in runs}) == 1
+        assert runs[0]["settings"]["training"]["lr"] == (pair.lr or suite.training.lr)
         assert len({json.dumps(run["settings"]["student"]) for run in runs}) == 1
         assert len({run["settings"]["max_seconds"] for run in runs if run["settings"]["method"]}) == 1
         assert {run["settings"]["max_seconds"] for run in runs if not run["settings"]["method"]} == {None}
