@@ -49,6 +49,7 @@ class Call:
         module: Dotted name of the innermost module that made it.
         inputs: Numbers of the values that it read; a value changed in place has a new number.
         output: Number of the value that it made.
+        function: Its name, without the underscores of forms in place.
         watched: Its number among the sums and activations of the pass, by which a later pass knows it again; -1: neither.
     """
 
@@ -57,6 +58,7 @@ class Call:
     inputs: tuple[int, ...]
     output: int
     watched: int
+    function: str = ""
 
 
 @dataclass(frozen=True)
@@ -108,7 +110,8 @@ class _Recorder(TorchFunctionMode):
         if isinstance(output, Tensor):
             watched = self._watched if kind else -1
             self._watched += bool(kind)
-            self.calls.append(Call(kind, self.stack[-1], inputs, self.fresh(output), watched))
+            name = getattr(func, "__name__", "").strip("_")
+            self.calls.append(Call(kind, self.stack[-1], inputs, self.fresh(output), watched, name))
         return output
 
 
