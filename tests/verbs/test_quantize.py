@@ -48,6 +48,10 @@ def test_fewer_bits_are_fine_tuned_and_kept_as_a_model_folder(teacher_folder: Pa
     assert tuned.result["selection"] == "last"
     assert plain.result["selection"] is None
     assert tuned.metrics["bytes"] < tuned.metrics["bytes_float"] / 8
+    lines = [json.loads(line) for line in (tmp_path / "tuned" / "metrics.jsonl").read_text().splitlines()]
+    measured = [line["student_accuracy"] for line in lines if line["kind"] == "evaluation"]
+    assert len(measured) == 10
+    assert measured[-1] == tuned.metrics["student_accuracy"]
 
 
 def test_eight_bits_can_be_fine_tuned_too(teacher_folder: Path, tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from tacit.core.models import load, model_hash
 from tacit.core.network import Network, Teacher, count_parameters
 from tacit.core.probe import norm_layers
 from tacit.core.run import Run
+from tacit.data.load import Data
 from tacit.distill import Learner, Stored, Training, build_objective
 from tacit.distill.objectives import Terms
 from tacit.distill.selection import Selection
@@ -111,7 +112,7 @@ class Quantize(LearningVerb):
             calibrate(compressed, samples.learned.columns["images"], self.scheme, runtime)
             metrics["agreement_calibrated"] = accept(teacher, compressed, samples.fresh.columns["images"], runtime).agreement
         if compressed is not None and tuned:
-            self._finetune(teacher, compressed, samples, run, clock, state, runtime)
+            metrics |= self._finetune(teacher, compressed, samples, held, run, clock, state, runtime)
         if self.deployable:
             metrics |= self._write(teacher, compressed, samples, run, clock)
             compressed = load(run.folder / FILE)
@@ -160,8 +161,22 @@ class Quantize(LearningVerb):
         return self.freeze_bn if self.freeze_bn is not None else origin not in ("data", "pool", BNS.__name__)
 
     def _finetune(
-        self, teacher: Teacher, student: Network, samples: Samples, run: Run, clock: Clock, state: dict[str, Any] | None, runtime: Runtime
-    ) -> None:
+        self,
+        teacher: Teacher,
+        student: Network,
+        samples: Samples,
+        held: Data | None,
+        run: Run,
+        clock: Clock,
+        state: dict[str, Any] | None,
+        runtime: Runtime,
+    ) -> dict[str, Any]:
+        """Fine-tune the student, write it into ``model/``, and return what is known of its averaged or selected weights."""
+
+        def evaluate() -> float:
+            assert held is not None
+            return predict(student, held.batches(512), runtime).accuracy
+
         stored = Stored(samples.learned, size=self.training.batch, seed=self.seed, device=runtime.device, augmentation=self.augmentation)
         source: Source = Mixed(stored, self.mixup, seed=self.seed) if self.mixup else stored
         generator = runtime.generator(self.seed, "objective")
@@ -169,8 +184,9 @@ class Quantize(LearningVerb):
             student, source, build_objective(self.objective), self.training, runtime=runtime, generator=generator, teacher=teacher
         )
         selection = Selection(student, select=self.select, ema=self.ema, patience=0)
-        self.learn(learner, run, clock, state, title=f"fine-tune {self.scheme.name}", evaluate=None, selection=selection)
-        self.hand_over(selection, run, None)
+        measure = evaluate if held is not None else None
+        self.learn(learner, run, clock, state, title=f"fine-tune {self.scheme.name}", evaluate=measure, selection=selection)
+        return self.hand_over(selection, run, measure)
 
     def _write(self, teacher: Teacher, tuned: Network | None, samples: Samples, run: Run, clock: Clock) -> dict[str, Any]:
         """Write the int8 file; return its size and speed beside the float file's."""
