@@ -94,7 +94,7 @@ def test_adaptive_deep_inversion_paints_a_batch_every_so_many_steps_into_the_sam
 
 
 def test_cmi_keeps_its_head_its_bank_and_the_best_iterate(teacher: Teacher, runtime: Runtime) -> None:
-    work = synthesizer(quick(CMI, bank=40), teacher, runtime)
+    work = synthesizer(quick(CMI, bank=40, restart=1), teacher, runtime)
     contrast = work.objective.losses["contrast"]
     assert isinstance(contrast, InstanceContrast)
     head, optimizer, canvas_optimizers, canvases = list(contrast.head.parameters()), work.loss_optimizer, [], []

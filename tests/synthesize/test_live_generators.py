@@ -188,7 +188,7 @@ def test_rdskds_reference_by_step_is_the_loss_before_and_none_is_the_plain_losse
         before = now
     plain = quick(RDSKD, penalty="none").objective(teacher)
     assert [type(loss) for loss in plain.losses.values()] == [ClassPrior, ClassBalance, InterSample]
-    with pytest.raises(InputError, match="expected one of epoch, step, none, got 'nothing'"):
+    with pytest.raises(InputError, match="expected epoch or step or none, got 'nothing'"):
         quick(RDSKD, penalty="nothing")
 
 

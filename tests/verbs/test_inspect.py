@@ -31,7 +31,7 @@ def test_a_group_norm_network_gets_dfad_and_is_told_why() -> None:
     assert said["norms"] == {"GroupNorm": 1}
     assert said["norms_with_running_statistics"] == 0
     usable = {name: entry["usable"] for name, entry in said["methods"].items()}
-    assert {name for name, can in usable.items() if can} == {"DFAD", "RDSKD", "DAFL", "MSKD", "ZSKT", "ZSKD", "Gaussian"}
+    assert {name for name, can in usable.items() if can} == {"DFAD", "RDSKD", "DAFL", "MSKD", "ZSKT", "ZSKD", "Inception", "Gaussian"}
     assert "use DFAD" in said["methods"]["DeepInversion"]["reason"]
 
 
