@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 from tacit.core.device import Clock, Runtime
 from tacit.core.errors import InputError
 from tacit.core.files import read_json
-from tacit.core.models import load, model_hash
+from tacit.core.models import load, model_hash, save
 from tacit.core.network import Network, Teacher, count_parameters
 from tacit.core.probe import norm_layers
 from tacit.core.run import Run
@@ -113,6 +113,8 @@ class Quantize(LearningVerb):
             metrics["agreement_calibrated"] = accept(teacher, compressed, samples.fresh.columns["images"], runtime).agreement
         if compressed is not None and tuned:
             metrics |= self._finetune(teacher, compressed, samples, held, run, clock, state, runtime)
+        elif compressed is not None:
+            save(compressed, run.folder / "model")
         if self.deployable:
             metrics |= self._write(teacher, compressed, samples, run, clock)
             compressed = load(run.folder / FILE)
