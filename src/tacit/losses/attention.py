@@ -6,16 +6,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from tacit.core.errors import InputError
-from tacit.core.loss import Loss, Needs, View
+from tacit.core.loss import View
 from tacit.core.network import Network
 from tacit.core.taps import stage_names
+from tacit.losses.pairs import PairedTaps
 
 __all__ = ["AttentionTransfer", "attention_distance", "attention_map"]
 
@@ -37,7 +36,7 @@ def attention_distance(student: Tensor, teacher: Tensor) -> Tensor:
     return (maps[0] - maps[1]).square().mean()
 
 
-class AttentionTransfer(Loss):
+class AttentionTransfer(PairedTaps):
     """Sum over layers of `attention_distance`.
 
     ZSKT's weight of 250 stands beside a KL divergence that is divided by the number of classes: beside `KD`, which is not, that is 250
@@ -48,16 +47,6 @@ class AttentionTransfer(Loss):
         student: Taps of the student, as many.
     """
 
-    def __init__(self, teacher: Sequence[str] | None = None, student: Sequence[str] | None = None) -> None:
-        super().__init__()
-        if (teacher is None) != (student is None) or len(teacher or ()) != len(student or ()):
-            raise InputError("attention: give taps for both teacher and student, as many for the one as for the other, or for neither")
-        self._set(list(teacher or ()), list(student or ()))
-
-    def _set(self, teacher: list[str], student: list[str]) -> None:
-        self.pairs = list(zip(teacher, student, strict=True))
-        self.needs = Needs(student=True, teacher_taps=tuple(teacher), student_taps=tuple(student))
-
     def fit(self, teacher: Network | None, student: Network | None) -> None:
         if self.pairs or teacher is None or student is None:
             return
@@ -65,7 +54,7 @@ class AttentionTransfer(Loss):
         if not (theirs and ours):
             raise InputError("attention: teacher and student need feature maps of shape (N, C, H, W), and one of them has none")
         count = min(len(theirs), len(ours))
-        self._set(theirs[:count], ours[:count])
+        self.pair(theirs[:count], ours[:count])
 
     def forward(self, view: View) -> Tensor:
         taught, answered = view.teacher.features, view.student.features

@@ -6,16 +6,15 @@ L1, deeper layers weighing more; beside a KL divergence its weight is 0.01 in th
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from tacit.core.errors import InputError
-from tacit.core.loss import Loss, Needs, View
+from tacit.core.loss import View
 from tacit.core.network import Network
 from tacit.core.taps import stage_names
+from tacit.losses.pairs import PairedTaps
 
 __all__ = ["Intermediate", "depth_weights"]
 
@@ -25,23 +24,13 @@ def depth_weights(count: int) -> list[float]:
     return [2 * (k + 1) / (count**2 + count) for k in range(count)]
 
 
-class Intermediate(Loss):
+class Intermediate(PairedTaps):
     """Weighted sum over layers of the smooth L1 distance (beta 1, mean over elements) of the two networks' features.
 
     Args:
         teacher: Taps of the teacher, shallow first; not given: the last feature map of each resolution.
         student: Taps of the student, as many, of the same shapes.
     """
-
-    def __init__(self, teacher: Sequence[str] | None = None, student: Sequence[str] | None = None) -> None:
-        super().__init__()
-        if (teacher is None) != (student is None) or len(teacher or ()) != len(student or ()):
-            raise InputError("intermediate: give taps for both teacher and student, as many for the one as for the other, or for neither")
-        self._set(list(teacher or ()), list(student or ()))
-
-    def _set(self, teacher: list[str], student: list[str]) -> None:
-        self.pairs = list(zip(teacher, student, strict=True))
-        self.needs = Needs(student=True, teacher_taps=tuple(teacher), student_taps=tuple(student))
 
     def fit(self, teacher: Network | None, student: Network | None) -> None:
         if self.pairs or teacher is None or student is None:
@@ -51,7 +40,7 @@ class Intermediate(Loss):
             raise InputError(
                 f"intermediate: expected two networks with the same feature maps, found {len(theirs)} and {len(ours)}: use `at`"
             )
-        self._set(theirs, ours)
+        self.pair(theirs, ours)
 
     def forward(self, view: View) -> Tensor:
         taught, answered = view.teacher.features, view.student.features
