@@ -57,7 +57,10 @@ class TeacherPlan:
     aim: float
     """Test accuracy below which it is not good enough to be measured against, in %."""
     device: Literal["cpu", "cuda"] = "cpu"
+    precision: Precision = "auto"
     max_seconds: float | None = None
+    start: str = ""
+    """Name of the teacher whose weights it starts from; "": none, it is trained from scratch."""
 
     @property
     def model(self) -> ModelRef:

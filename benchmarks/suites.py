@@ -57,6 +57,24 @@ TEACHERS = {
         augmentation="shift-flip",
         aim=89.5,
     ),
+    "cifar10-resnet20-long": TeacherPlan(  # for quantization, where the float network is to have 90 %
+        factory="tacit.zoo:resnet",
+        kwargs={"depth": 20},
+        dataset=CIFAR10,
+        training=Training(steps=7_800, lr=0.1, warmup=200, weight_decay=5e-4),
+        augmentation="shift-flip",
+        aim=90.0,
+        start="cifar10-resnet20",
+    ),
+    "cifar10-mobilenetv2": TeacherPlan(
+        factory="tacit.zoo:mobilenetv2",
+        kwargs={"width": 0.5, "last": 320, "strides": [1, 2, 2, 2, 1, 1, 1]},
+        dataset=CIFAR10,
+        training=Training(steps=11_700, lr=0.1, warmup=600, weight_decay=2e-4),
+        augmentation="shift-flip",
+        aim=85.0,
+        precision="32-true",  # depthwise convolutions take longer in bf16 on a CPU
+    ),
     "cifar10-wrn40-2": TeacherPlan(
         factory="tacit.zoo:wrn40_2",
         kwargs={},

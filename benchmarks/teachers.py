@@ -56,15 +56,23 @@ def main(options: argparse.Namespace, home: Path) -> int:
 
 
 def make(plan: TeacherPlan, place: Path, data: Path) -> bool:
-    """Train a teacher and keep it in `place`; return whether it reaches its aim."""
+    """Train a teacher and keep it in `place`; return whether it reaches its aim.
+
+    Raises:
+        InputError: It starts from another teacher, which is not there.
+    """
+    before = place.with_name(plan.start) if plan.start else None
+    if before is not None and not before.is_dir():
+        raise InputError(f"{place.name} starts from {plan.start}, which is not at {before}: make that one first")
     with tempfile.TemporaryDirectory() as folder:
         outcome = tacit.train(
-            model=plan.model,
+            model=before if before is not None else plan.model,
             data=str(data / plan.dataset.folder),
             training=plan.training,
             augmentation=plan.augmentation,
             max_seconds=plan.max_seconds,
             device=plan.device,
+            precision=plan.precision,
             out=Path(folder) / "run",
         )
         assert outcome.folder is not None
@@ -94,6 +102,8 @@ def keep(run: Path, place: Path, plan: TeacherPlan) -> bool:
     write_json(half / "model.json", {**described, "spec": spec})
     first, _, text = (half / "config.yaml").read_text(encoding="utf-8").partition("\n")
     config: Mapping[str, object] = {**yaml.safe_load(text), "data": f"data/{plan.dataset.folder}"}  # wherever it was on that machine
+    if plan.start:
+        config = {**config, "model": f"{place.parent.parent.name}/teachers/{plan.start}"}
     write_file(half / "config.yaml", f"{first}\n{yaml.safe_dump(config, sort_keys=False)}")
     half.rename(place)
     accuracy = 100 * result["metrics"]["student_accuracy"]

@@ -209,6 +209,11 @@ def test_a_teacher_is_trained_and_kept_as_a_folder_that_can_be_loaded(
     assert str(smoked) not in (folder / "config.yaml").read_text()
     assert teachers.main(options, tmp_path) == 0
     assert "there already" in capsys.readouterr().out
+    later = replace(plan, start=name)
+    assert teachers.make(later, tmp_path / "teachers" / "later", smoke.data_of(smoked))
+    assert f"teachers/{name}" in (tmp_path / "teachers" / "later" / "config.yaml").read_text()
+    with pytest.raises(InputError, match="starts from mnist-resnet8, which is not at"):
+        teachers.make(later, tmp_path / "elsewhere" / "later", smoke.data_of(smoked))
     other = replace(plan, kwargs={"depth": 14, "channels": 1})
     with pytest.raises(InputError, match=r"expected tacit\.zoo:resnet with"):
         teachers.keep(smoked_run(tmp_path, smoked, plan), tmp_path / "teachers" / "other", other)
