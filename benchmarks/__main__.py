@@ -16,12 +16,12 @@ __all__ = ["main"]
 
 
 def _demo(options: argparse.Namespace, home: Path) -> int:
-    demo.run(options.seeds)
+    demo.run(options.seeds, home)
     return 0
 
 
 def _speed(options: argparse.Namespace, home: Path) -> int:
-    speed.run()
+    speed.run(home)
     return 0
 
 

@@ -10,16 +10,17 @@ import tempfile
 import time
 from pathlib import Path
 
-__all__ = ["FOLDER", "run"]
+__all__ = ["KEPT", "run"]
 
-FOLDER = Path(__file__).parent / "results" / "demo"
+KEPT = Path("results", "demo")
+"""Where results are, under the home of all."""
 
 
-def run(seeds: list[int]) -> None:
+def run(seeds: list[int], home: Path) -> None:
     """Run the demo once for each seed that has no result yet; one process at a time, threads as tacit chooses them."""
-    FOLDER.mkdir(parents=True, exist_ok=True)
+    (home / KEPT).mkdir(parents=True, exist_ok=True)
     for seed in seeds:
-        kept = FOLDER / f"seed{seed}.json"
+        kept = home / KEPT / f"seed{seed}.json"
         if kept.exists():
             continue
         with tempfile.TemporaryDirectory() as folder:

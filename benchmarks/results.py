@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from statistics import mean, median, stdev
+from statistics import median
 from typing import Any
 
 from benchmarks import claim_tables, demo, plots, speed, tables
 from benchmarks.places import HOME
+from benchmarks.tables import spread
 
 __all__ = ["write"]
 
@@ -23,16 +24,12 @@ def write(home: Path = HOME) -> None:
     plots.data_free(home)
     claim_tables.draw_claims(home)
     page = home / "RESULTS.md"
-    page.write_text(HEAD + _demo() + _speed() + tables.data_free(home) + claim_tables.claims(home), encoding="utf-8")
+    page.write_text(HEAD + _demo(home) + _speed(home) + tables.data_free(home) + claim_tables.claims(home), encoding="utf-8")
     print(f"wrote {page}")
 
 
-def _spread(values: list[float]) -> str:
-    return f"{mean(values):.2f} ± {stdev(values):.2f}" if len(values) > 1 else f"{values[0]:.2f}"
-
-
-def _demo() -> str:
-    runs: list[dict[str, Any]] = [json.loads(file.read_text()) for file in sorted(demo.FOLDER.glob("seed*.json"))]
+def _demo(home: Path) -> str:
+    runs: list[dict[str, Any]] = [json.loads(file.read_text()) for file in sorted((home / demo.KEPT).glob("seed*.json"))]
     if not runs:
         return "\n## demo\n\nNot run yet: `python -m benchmarks demo`.\n"
     first, seeds = runs[0], [str(run["seed"]) for run in runs]
@@ -55,10 +52,11 @@ precision {first["precision"]}.
 """
 
 
-def _speed() -> str:
-    if not speed.FILE.exists():
+def _speed(home: Path) -> str:
+    file = home / speed.KEPT
+    if not file.exists():
         return "\n## speed\n\nNot run yet: `python -m benchmarks speed`.\n"
-    result = json.loads(speed.FILE.read_text())
+    result = json.loads(file.read_text())
     columns = [(layout, precision) for layout in ("contiguous", "channels_last") for precision in ("fp32", "bf16")]
     took = {(s["model"], s["threads"], s["layout"], s["precision"]): s["ms"] for s in result["steps"]}
     rows = [
@@ -83,4 +81,4 @@ Batch moments of 128x16x32x32 features with their backward pass, one thread: {mo
 
 
 def _row(name: str, shares: list[float]) -> str:
-    return f"| {name} | {' | '.join(f'{100 * share:.2f}' for share in shares)} | {_spread([100 * share for share in shares])} |"
+    return f"| {name} | {' | '.join(f'{100 * share:.2f}' for share in shares)} | {spread([100 * share for share in shares])} |"

@@ -16,9 +16,10 @@ import torch
 from tacit.core.moments import batch_moments
 from tacit.zoo import resnet
 
-__all__ = ["FILE", "run"]
+__all__ = ["KEPT", "run"]
 
-FILE = Path(__file__).parent / "results" / "speed.json"
+KEPT = Path("results", "speed.json")
+"""Where the result is, under the home of all."""
 MODELS: dict[str, dict[str, Any]] = {
     "ResNet-8, 4 channels, 8x8": {"depth": 8, "width": 4, "size": 8},
     "ResNet-8, 16 channels, 8x8": {"depth": 8, "width": 16, "size": 8},
@@ -26,7 +27,7 @@ MODELS: dict[str, dict[str, Any]] = {
 }
 
 
-def run() -> None:
+def run(home: Path) -> None:
     """Measure all. A step is forward, backward and SGD on 128 images; the figures are medians."""
     cores = len(os.sched_getaffinity(0))
     steps = []
@@ -45,8 +46,9 @@ def run() -> None:
         "avx512_bf16": torch.cpu._is_avx512_bf16_supported(),
         "torch": torch.__version__,
     }
-    FILE.parent.mkdir(parents=True, exist_ok=True)
-    FILE.write_text(json.dumps(result, indent=1) + "\n")
+    file = home / KEPT
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(json.dumps(result, indent=1) + "\n")
 
 
 def _median_ms(work: Callable[[], object], *, least: int = 7, seconds: float = 1.5) -> float:

@@ -107,7 +107,7 @@ def nayer(batch: int, warmup: int, every: int, steps: int, restart: int) -> dict
 DFQ = {"batch": 256, "every": 10, "lr": 1e-3, "latent": 256, "width": 64, "adv": 1.0, "bn": 1.0, "ce": 1.0, "balance": 20.0}
 ZSKT = row(
     "ZSKT",
-    {"batch": 128, "every": 10, "lr": 1e-3, "latent": 100, "width": 64, "clip": 5.0},
+    {"batch": 128, "every": 10, "lr": 1e-3, "latent": 100, "width": 64, "clip": 50.0},
     {"kd": {"temperature": 1.0, "weight": 1 / 10}, "at": {"weight": 250.0}},  # a KL divergence that is divided by ten classes
     {**adam(80_000 * 10, 128, 2e-3), "schedule": "cosine", "clip": 5.0},
 )

@@ -84,7 +84,7 @@ def test_chance_alone_does_not_lack_a_class() -> None:
 
 @pytest.mark.parametrize(("method", "named", "unnamed"), [
     (DAFL(), ("`balance` or `ce`", "`lr`"), ("`restart`",)),
-    (CMI(), ("`ce`", "`restart` or `lr`"), ("`balance`",)),
+    (CMI(), ("`ce`", "`lr`"), ("`balance`", "`restart`")),
     (DFAD(), ("`lr`", "another seed"), ("`ce`", "`balance`", "`restart`")),
     (None, ("another seed",), ("`",)),
 ])  # fmt: skip

@@ -188,7 +188,10 @@ def test_what_is_shown_again_and_painted_is_in_the_state(teacher: Teacher, runti
         for step in range(1, 5):
             ours, theirs = one.batch(step), other.batch(step)
             assert torch.equal(ours.images, theirs.images)
-            assert (ours.logits is None) == (theirs.logits is None)
+            for name in ("logits", "targets"):
+                mine, kept = getattr(ours, name), getattr(theirs, name)
+                assert (mine is None) == (kept is None)
+                assert mine is None or torch.equal(mine, kept)
         assert one.images_made == other.images_made
 
 

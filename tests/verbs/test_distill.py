@@ -15,7 +15,7 @@ import tacit
 from tacit.core.models import ModelRef, save
 from tacit.core.network import Network
 from tacit.data import digits
-from tacit.synthesize import DFAD, DeepInversion, Gaussian
+from tacit.synthesize import DFAD, RDSKD, DeepInversion, Gaussian
 from tacit.zoo import resnet
 
 STUDENT = ModelRef(path="tacit.zoo:resnet", kwargs={"channels": 1, "width": 2})
@@ -121,6 +121,25 @@ def test_a_budget_counts_the_first_samples_too(tmp_path: Path, teacher_folder: P
 def test_a_budget_ends_the_run_early_and_the_result_says_so(tmp_path: Path, teacher_folder: Path) -> None:
     outcome = distil(tmp_path / "run", teacher_folder, training=tacit.Training(steps=10**6, batch=16), max_seconds=1.0)
     assert 0.9 < sum(outcome.result["seconds"][kind] for kind in ("synthesis", "training")) < 4
+
+
+def test_the_learning_rate_falls_from_the_students_first_step_however_long_the_first_samples_took(
+    tmp_path: Path, teacher_folder: Path
+) -> None:
+    method, long = DeepInversion(steps=30, warmup=4, batch=64), tacit.Training(steps=10**6, batch=16, lr=0.1)
+    outcome = distil(tmp_path / "run", teacher_folder, method=method, training=long, max_seconds=3.0, log_every=1)
+    assert outcome.result["seconds"]["synthesis"] > 0.3, "the samples took a good part of the budget"
+    lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    rates = [line["lr"] for line in lines if line["kind"] == "train"]
+    assert rates[0] == pytest.approx(0.1, rel=1e-3)
+    assert rates == sorted(rates, reverse=True)
+    assert rates[-1] < 0.01
+
+
+def test_a_live_generator_needs_no_room_for_one_round_of_the_students_images(tmp_path: Path, teacher_folder: Path) -> None:
+    once = RDSKD(batch=32, warmup=1, width=4, latent=8)
+    made = tacit.synthesize(teacher=str(teacher_folder), method=once, images=50, max_images=20, out=tmp_path / "made")
+    assert made.result["images_synthesized"] == 20
 
 
 def test_painting_leaves_a_live_student_as_it_was(tmp_path: Path, teacher_folder: Path) -> None:
@@ -247,6 +266,7 @@ def test_a_budget_of_images_lets_a_pool_teach_on(tmp_path: Path, teacher_folder:
 
 @pytest.mark.parametrize(("options", "words"), [
     ({"max_images": 10}, "at least one round of DeepInversion, 32 images"),
+    ({"method": LIVE, "keep_images": 10}, "keep_images: DFAD keeps no pool, its images are shown once"),
     ({"keep_images": 0}, "keep_images: expected at least 1"),
     ({"checks": 0, "patience": 1}, "patience: agreement is measured at the checks"),
     ({"method": None, "source": "data", "data": "digits", "select": "agreement"}, "select: agreement: no image is made"),

@@ -16,7 +16,7 @@ class _BatchMoments(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> tuple[Tensor, Tensor]:
         with torch.autocast(x.device.type, enabled=False):  # the sums must stay in fp32
-            if x.device.type == "cpu":  # two products of a matrix and a vector take a sixth of the time of torch.var_mean
+            if x.device.type == "cpu":  # two products of a matrix and a vector take a fraction of the time of torch.var_mean
                 rows = x.movedim(1, -1).reshape(-1, x.shape[1])
                 weights = rows.new_full((1, len(rows)), 1 / len(rows))
                 mean = (weights @ rows)[0]
@@ -40,7 +40,7 @@ def batch_moments(x: Tensor) -> tuple[Tensor, Tensor]:
 
     Args:
         x: Of shape (N, C, ...); differentiable once. A CIFAR-sized batch takes a fifth of the time of `torch.var_mean` on a CPU, backward
-            included (benchmarks/RESULTS.md), which was a third of a DeepInversion step.
+            included (benchmarks/RESULTS.md).
     """
     wide = x.float() if x.dtype in (torch.bfloat16, torch.float16) else x
     mean, var = _BatchMoments.apply(wide)  # type: ignore[no-untyped-call]

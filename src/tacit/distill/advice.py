@@ -73,7 +73,7 @@ def _hint(method: Method | None, *, more: tuple[str, ...] = (), less: tuple[str,
 def _unseen(spec: Spec, counts: list[int], among: str, method: Method | None) -> str:
     missing = [spec.class_name(label) for label, count in enumerate(counts) if not count]
     names = ", ".join(missing[:5]) + (", ..." if len(missing) > 5 else "")
-    hint = _hint(method, more=("balance", "classes", "ce", "authenticity"), less=("restart", "lr"), other="another seed")
+    hint = _hint(method, more=("balance", "classes", "ce", "authenticity"), less=("lr",), other="another seed")
     return f"the teacher sees no sample of {len(missing)} of {spec.classes} classes ({names}){among}: the student can't learn them; {hint}"
 
 
@@ -100,7 +100,7 @@ def image_faults(values: Values, counts: list[int], spec: Spec, method: Method |
     if images > 1 and spread * 255 < ALIKE:
         found["alike"] = _alike(method)
     elif doubles > 0.5:
-        hint = _hint(method, more=("contrast", "samples", "seeking", "noise"), less=("restart", "lr"), other="another seed")
+        hint = _hint(method, more=("contrast", "samples", "seeking", "noise"), less=("lr",), other="another seed")
         found["duplicates"] = f"{doubles:.0%} of the last {images} images have a near-duplicate among them; {hint}"
     if (sure - 1 / classes) / (1 - 1 / classes) < 0.1:
         hint = _hint(method, more=("ce", "authenticity", "steps"), less=("adv",), other="another method")

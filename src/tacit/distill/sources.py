@@ -62,7 +62,7 @@ def _filled(samples: Sized) -> int:
 class Stored:
     """A set that does not grow, shuffled anew each epoch; real data, or a pool made before.
 
-    The order and the augmentation of every image depend on (seed, epoch, number of the image) alone.
+    The order depends on (seed, epoch) alone, the augmentation of a batch on (seed, epoch, place of the batch).
 
     Args:
         samples: The set.

@@ -38,7 +38,7 @@ class Synthetic:
 
     Args:
         synthesizer: What paints.
-        size: Images in a student's batch.
+        size: Images in a student's batch; one that is shown what was painted against it sees the method's own `batch`.
         clock: Counts the seconds of synthesis.
         keep: Most images that the pool keeps; the oldest are forgotten. None: all.
         budget: Most images that are made. A pool goes on teaching when it is used up; a live generator's training ends. None: no limit.
@@ -148,7 +148,7 @@ class Synthetic:
             "synthesizer": self.synthesizer.state_dict(),
             "generator": self.generator.get_state(),
             "drawn": self.drawn,
-            "shown": (self._shown.images, self._shown.logits) if self._shown is not None else None,
+            "shown": (self._shown.images, self._shown.logits, self._shown.targets) if self._shown is not None else None,
         }
 
     def load_state_dict(self, state: dict[str, Any], folder: Path) -> None:
@@ -160,5 +160,5 @@ class Synthetic:
         self.synthesizer.load_state_dict(state["synthesizer"])
         self.generator.set_state(state["generator"])
         self.drawn = state["drawn"]
-        images, logits = state["shown"] or (None, None)
-        self._shown = Batch(images, logits=logits) if images is not None else None
+        images, logits, targets = state["shown"] or (None, None, None)
+        self._shown = Batch(images, targets, logits=logits) if images is not None else None

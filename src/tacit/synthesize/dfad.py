@@ -6,10 +6,10 @@ batch-norm buffers move with the images painted against it, as in the authors' c
 rates of both fall together, which matters more than any other setting (see `JointGenerator`).
 The authors' generator ends in tanh and batch norm without scale, so that its images have the moments of normalised data. Images are in
 [0, 1] here: batch norm, then a sigmoid whose slope and shift give the mean and deviation of the `Spec`. With the sigmoid alone images stay
-grey (deviation 0.2), and the student of an 8x8 digit teacher learned nothing that held for digits (10 % against 48 % after 1,500 steps).
+grey (deviation 0.2), and the student of an 8x8 digit teacher learned nothing that held for digits (10 % against 48 % after 1,500 steps;
+this and what follows are trials, no result file kept).
 What held it back there was not batch norm, as it first seemed, but the end of the run: with the generator's rate left as it was, one
-student (seed 0, 2,500 steps, lr 0.05) rose to 83.5 % and ended at 12.2 %; with both rates falling it ended at 89.8 % (a trial, no
-result file kept).
+student (seed 0, 2,500 steps, lr 0.05) rose to 83.5 % and ended at 12.2 %; with both rates falling it ended at 89.8 %.
 """
 
 from __future__ import annotations

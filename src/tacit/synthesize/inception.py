@@ -44,6 +44,7 @@ class Inception(IterativeMethod):
     rounding: int = 20
     """Steps between two roundings of the images to 8 bits."""
 
+    takes_turns: ClassVar[bool] = True
     minimum: ClassVar[dict[str, float]] = {**IterativeMethod.minimum, "copies": 0, "rounding": 1, "sigma": 1e-3}
 
     def canvas(self, teacher: Teacher, generator: torch.Generator) -> Canvas:
@@ -56,9 +57,6 @@ class Inception(IterativeMethod):
         """Return the weighted losses, for methods that add one."""
         smoothness = Smoothness(teacher.mean, teacher.std, sigma=self.sigma)
         return {"logit": (self.logit, TargetLogit()), "smooth": (self.smooth, smoothness)}
-
-    def targets(self, n: int, teacher: Teacher, generator: torch.Generator, round: int) -> Tensor | None:
-        return torch.arange(n, device=generator.device) % teacher.spec.classes
 
     def augment(self, images: Tensor, generator: torch.Generator) -> Tensor:
         if not self.copies:

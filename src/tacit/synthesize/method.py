@@ -40,6 +40,8 @@ class Method:
     """Mode of the student while images are painted against it; its parameters get no gradient then."""
     student_buffers_move: ClassVar[bool] = False
     """Whether painting may move the student's batch-norm buffers; otherwise they are put back after each round."""
+    takes_turns: ClassVar[bool] = False
+    """Whether classes are wanted in turn, as many images of each; otherwise they are drawn."""
     keep: ClassVar[Literal["last", "best"]] = "last"
     """Which iterate of a round is kept: the last, or the one of least total loss (the whole batch)."""
     minimum: ClassVar[dict[str, float]] = {"batch": 1, "warmup": 0, "every": 0}
@@ -81,7 +83,9 @@ class Method:
         raise NotImplementedError
 
     def targets(self, n: int, teacher: Teacher, generator: torch.Generator, round: int) -> Tensor | None:
-        """Return what is wanted of `n` images: class numbers (N,), drawn uniformly; or soft or dense labels; or nothing."""
+        """Return what is wanted of `n` images: class numbers (N,), drawn uniformly or in turn; or soft or dense labels; or nothing."""
+        if self.takes_turns:
+            return torch.arange(n, device=generator.device) % teacher.spec.classes
         return torch.randint(teacher.spec.classes, (n,), generator=generator, device=generator.device)
 
     def augment(self, images: Tensor, generator: torch.Generator) -> Tensor:

@@ -85,6 +85,7 @@ class NAYER(GenerativeInversion):
     """A safetensors file with one tensor of shape (classes, length), the embeddings of the class names; not given: the rows of the
     teacher's classifier."""
 
+    takes_turns: ClassVar[bool] = True
     minimum: ClassVar[dict[str, float]] = {**GenerativeInversion.minimum, "batch": 2, "noise": 1}
 
     def canvas(self, teacher: Teacher, generator: torch.Generator) -> Canvas:
@@ -92,9 +93,6 @@ class NAYER(GenerativeInversion):
         net = ConvGenerator(self.noise, teacher.spec.shape, self.width)
         initialise(net, generator)
         return NoisyLayers(rows.float(), net, self.noise)
-
-    def targets(self, n: int, teacher: Teacher, generator: torch.Generator, round: int) -> Tensor | None:
-        return torch.arange(n, device=generator.device) % teacher.spec.classes
 
 
 def _read(path: Path, classes: int) -> Tensor:

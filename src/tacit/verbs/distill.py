@@ -126,6 +126,8 @@ class Distill(LearningVerb):
             parts = {f"loss/{name}": float(part) for name, part in synthesizer.parts.items()}
             run.log(synthesizer.rounds, {"seconds": clock.budgeted, **parts}, kind="synthesis")
 
+        if self.keep_images is not None and not method.pooled:
+            raise InputError(f"keep_images: {method.name} keeps no pool, its images are shown once; leave it out")
         provenance = {"teacher_sha256": model_hash(teacher), "method": method.config(), "seed": self.seed}
         options |= {"keep": self.keep_images, "budget": self.max_images}
         return Synthetic(synthesizer, clock=clock, provenance=provenance, on_round=log_round, **options)

@@ -114,6 +114,7 @@ class LearningVerb(LaunchVerb):
                 monitor.load_state_dict(state["health"])
         source, runtime = learner.source, learner.runtime
         steps, saved = self.training.steps, time.monotonic()
+        begun: float | None = state["begun"] if state is not None else None  # share of the seconds that had gone by before the first step
         stride = max(1, steps // self.evaluations) if evaluate is not None and self.evaluations else 0
 
         def checkpoint(*, due: bool) -> None:
@@ -121,13 +122,16 @@ class LearningVerb(LaunchVerb):
             if due or runtime.agreed(time.monotonic() - saved) >= self.checkpoint_seconds:
                 runtime.settle(f"before the checkpoint of step {learner.done}")
                 source.save(run.folder)
-                held = {"learner": learner.state_dict(), "seconds": clock.seconds, "selection": selection.state_dict()}
+                held = {"learner": learner.state_dict(), "seconds": clock.seconds, "begun": begun, "selection": selection.state_dict()}
                 run.checkpoint(learner.done, {**held, "health": monitor.state_dict() if monitor is not None else None})
                 saved = time.monotonic()
 
-        def share() -> float:
-            spent = runtime.agreed(clock.budgeted) / self.max_seconds if self.max_seconds else 0.0
-            return max(learner.done / steps, spent, learner.done / source.most_steps if source.most_steps else 0.0)
+        def spent() -> float:
+            return runtime.agreed(clock.budgeted) / self.max_seconds if self.max_seconds else 0.0
+
+        def share(begun: float) -> float:
+            timed = 1.0 if begun >= 1.0 else (spent() - begun) / (1.0 - begun)
+            return max(learner.done / steps, timed, learner.done / source.most_steps if source.most_steps else 0.0)
 
         def check(watching: StudentMonitor, done: float) -> None:
             with clock("evaluation"), torch.random.fork_rng():
@@ -139,14 +143,15 @@ class LearningVerb(LaunchVerb):
             for rounds, _ in enumerate(source.prepare(), start=1):
                 progress.update(rounds)
                 checkpoint(due=False)
-                if share() >= 1.0:
+                if spent() >= 1.0:
                     break
+        begun = spent() if begun is None or not learner.done else begun
         if learner.done == 0:
             checkpoint(due=True)
         with Progress(title, steps, "steps") as progress:
             notes: dict[str, float | str] = {}
             while True:
-                done = share()
+                done = share(begun)
                 if monitor is not None and learner.done and monitor.due(done):
                     check(monitor, done)
                     notes |= monitor.notes

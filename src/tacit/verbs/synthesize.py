@@ -62,9 +62,9 @@ class Synthesize(LaunchVerb):
         run.config = replace(self, method=method).config()  # what was chosen, so that the config repeats the run
         runtime = self.open_runtime(teacher, student)
         synthesizer = Synthesizer(teacher, method, runtime=runtime, generator=runtime.generator(self.seed), student=student)
-        clock, pool, most_rounds = Clock(), Pool(teacher.spec, device=runtime.device), rounds_within(method, self.max_images)
+        clock, pool = Clock(), Pool(teacher.spec, device=runtime.device)
         wanted = min(self.images, self.max_images) if self.max_images and not method.gives_rounds else self.images
-        most_rounds = most_rounds if method.gives_rounds else None
+        most_rounds = rounds_within(method, self.max_images) if method.gives_rounds else None
         monitor = Monitor(teacher, method, checks=self.checks, runtime=runtime)
         provenance = {"teacher_sha256": model_hash(teacher), "method": method.config(), "seed": self.seed}
         state = self.open_run(run, runtime)
