@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from tacit.losses.views import _sampled, resized_crop, shifted
+from tacit.losses.views import _sampled, cutout, resized_crop, shifted
 
 
 def seeded(seed: int = 0) -> torch.Generator:
@@ -124,3 +124,69 @@ def test_gradients_of_views_are_those_of_finite_differences(view: Callable[..., 
         behind.view(-1)[place] -= step
         assert float(gradient.view(-1)[place]) == pytest.approx(float(value(ahead) - value(behind)) / (2 * step), abs=1e-5)
     assert float(gradient.abs().sum()) > 0
+
+
+# ---------------------------------------------------------------- holes
+
+
+def cut(n: int, height: int, width: int, **options: float) -> Tensor:
+    """Return where `cutout` cut, of shape (n, height, width)."""
+    return cutout(torch.ones(n, 1, height, width), seeded(), **options)[:, 0] == 0  # type: ignore[arg-type]
+
+
+def corners(holes: Tensor) -> Tensor:
+    """Count the upper left corners; a union of rectangles has no more of them than it has rectangles, and as many where none overlap."""
+    padded = F.pad(holes, (1, 0, 1, 0))
+    return (holes & ~padded[:, 1:, :-1] & ~padded[:, :-1, 1:]).sum(dim=(1, 2))
+
+
+def test_a_hole_is_one_rectangle_through_all_channels_and_all_else_is_as_it_was() -> None:
+    images = torch.rand(200, 3, 12, 9, generator=seeded()) + 0.5
+    shown = cutout(images, seeded(1), holes=1)
+    gone = shown == 0
+    assert torch.equal(gone.any(dim=1), gone.all(dim=1))
+    assert torch.equal(shown[~gone], images[~gone])
+    where = gone[:, 0]
+    rows, columns = where.any(dim=2), where.any(dim=1)
+    assert torch.equal(where, rows[:, :, None] & columns[:, None, :])
+    for line in (rows, columns):
+        assert int((line.int().diff(dim=1, prepend=torch.zeros(200, 1).int()) > 0).sum(dim=1).max()) == 1
+
+
+def test_the_sides_of_a_hole_are_uniform_up_to_the_largest_share_of_height_and_of_width() -> None:
+    where = cut(1500, 120, 80, holes=1, side=0.5)
+    some = where[where.any(dim=(1, 2))]
+    for axis, most in ((2, 60), (1, 40)):
+        sides = some.any(dim=axis).sum(dim=1).double()
+        assert int(sides.max()) == most
+        assert float(sides.mean()) == pytest.approx(most / 2, rel=0.08)
+        assert float((sides <= most / 4).double().mean()) == pytest.approx(1 / 4, abs=0.05)
+    assert bool(where.any(dim=(0, 1)).all())
+    assert bool(where.any(dim=(0, 2)).all())
+
+
+@pytest.mark.parametrize("most", [1, 4])
+def test_any_number_of_holes_up_to_the_largest_is_as_likely(most: int) -> None:
+    counts = corners(cut(600, 150, 150, holes=most, side=0.1))
+    shares = torch.bincount(counts) / len(counts)
+    assert len(shares) == most + 1
+    torch.testing.assert_close(shares, torch.full_like(shares, 1 / (most + 1)), rtol=0.0, atol=0.1)  # small ones may hit no pixel
+
+
+def test_holes_are_at_most_four_and_a_third_where_nothing_is_said() -> None:
+    images = torch.rand(50, 2, 16, 16)
+    assert torch.equal(cutout(images, seeded(3)), cutout(images, seeded(3), holes=4, side=1 / 3))
+    assert int(corners(cut(300, 30, 30)).max()) == 4
+
+
+def test_holes_depend_on_the_generator_alone_leave_the_images_and_pass_no_gradient_on() -> None:
+    images, before = torch.rand(16, 3, 9, 7, generator=seeded()) + 0.1, torch.get_rng_state()
+    kept = images.clone().requires_grad_()
+    one, same, other = (cutout(kept, seeded(seed)) for seed in (0, 0, 1))
+    assert torch.equal(one, same)
+    assert not torch.equal(one, other)
+    assert torch.equal(kept.detach(), images)
+    assert torch.equal(torch.get_rng_state(), before)
+    (gradient,) = torch.autograd.grad(one.sum(), kept)
+    assert torch.equal(gradient, (one != 0).float())
+    assert 0 < float(gradient.mean()) < 1
