@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -15,7 +16,7 @@ import tacit
 from benchmarks import data_free, plots, runner, smoke, tables, teachers
 from benchmarks.__main__ import main
 from benchmarks.places import TEACHERS_HOME
-from benchmarks.plans import slug
+from benchmarks.plans import Pair, Suite, slug
 from benchmarks.suites import SUITES, TEACHERS
 from tacit.core.errors import InputError
 from tacit.core.models import import_object
@@ -60,23 +61,47 @@ def test_every_row_of_every_suite_runs(name: str, smoked: Path) -> None:
             assert bool(run["images_synthesized"]) == (row.method is not None)
 
 
-def test_all_rows_have_the_same_teacher_student_optimiser_and_budget_but_those_that_say_so(smoked: Path) -> None:
-    suite = SUITES["mnist"]
-    for pair in suite.pairs:
-        own = {row.label: row for row in suite.on(pair) if row.lr or row.max_seconds}
-        assert all(row.max_seconds is None or row.seeds == (0,) for row in own.values())
+def test_all_runs_of_a_pair_have_the_same_teacher_and_student(smoked: Path) -> None:
+    for pair in SUITES["mnist"].pairs:
         runs = [json.loads(file.read_text()) for file in (smoked / "results/data_free/mnist" / pair.name).glob("*.json")]
         assert len({run["teacher"]["sha256"] for run in runs}) == 1
-        for run in (run for run in runs if run["row"] in own):
-            row = own[run["row"]]
-            assert run["settings"]["training"]["lr"] == (row.lr or pair.lr or suite.training.lr)
-            assert run["settings"]["max_seconds"] == (row.max_seconds or suite.max_seconds)
-        runs = [run for run in runs if run["row"] not in own]
-        assert len({json.dumps(run["settings"]["training"]) for run in runs}) == 1
-        assert runs[0]["settings"]["training"]["lr"] == (pair.lr or suite.training.lr)
         assert len({json.dumps(run["settings"]["student"]) for run in runs}) == 1
-        assert len({run["settings"]["max_seconds"] for run in runs if run["settings"]["method"]}) == 1
-        assert {run["settings"]["max_seconds"] for run in runs if not run["settings"]["method"]} == {None}
+        assert {run["row"] for run in runs} == {row.label for row in SUITES["mnist"].on(pair)}
+
+
+PAIRS = [pytest.param(suite, pair, id=f"{suite.name}/{pair.name}") for suite in SUITES.values() for pair in suite.pairs]
+
+
+@pytest.mark.parametrize(("suite", "pair"), PAIRS)
+def test_all_rows_have_the_same_optimiser_and_budget_but_those_that_say_so(suite: Suite, pair: Pair) -> None:
+    rows = suite.on(pair)
+    trained = {row.label: suite.training_of(pair, row) for row in rows}
+    assert {replace(training, steps=1, lr=1.0) for training in trained.values()} == {replace(suite.training, steps=1, lr=1.0)}
+    usual = {"steps": suite.training.steps, "lr": pair.lr or suite.training.lr}
+    for name, value in usual.items():
+        found = {label: getattr(training, name) for label, training in trained.items()}
+        own = {row.label: getattr(row, name) for row in rows if getattr(row, name) is not None}
+        assert found == dict.fromkeys(found, value) | own
+    seconds = {row.label: data_free.settings(suite, pair, row)["max_seconds"] for row in rows}
+    own = {row.label: row.max_seconds for row in rows if row.max_seconds is not None}
+    assert seconds == {row.label: suite.max_seconds if row.method else None for row in rows} | own
+    assert all(row.seeds == (0,) for row in rows if row.max_seconds is not None)
+
+
+@pytest.mark.parametrize(("suite", "pair"), PAIRS)
+def test_a_run_is_given_what_its_settings_say(suite: Suite, pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[dict[str, Any]] = []
+    verbs = SimpleNamespace(train=lambda **given: asked.append(given), distill=lambda **given: asked.append(given))
+    monkeypatch.setattr(data_free, "tacit", verbs)
+    for row in suite.on(pair):
+        data_free.outcome_of(suite, pair, row, seed=1, data=Path("data"), teacher=Path("teacher"), folder=Path("run"))
+        given, settings = asked[-1], data_free.settings(suite, pair, row)
+        assert asdict(given["training"]) == settings["training"]
+        assert given.get("max_seconds") == settings["max_seconds"]
+        assert given.get("objective") == settings["objective"]
+        assert (given["augmentation"], given["precision"]) == (settings["augmentation"], settings["precision"])
+        assert ("teacher" in given) == (not row.labels)
+    assert len(asked) == len(suite.on(pair))
 
 
 def test_what_is_there_is_not_run_again_and_what_is_missing_is(smoked: Path, capsys: pytest.CaptureFixture[str]) -> None:
