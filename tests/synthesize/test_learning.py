@@ -38,32 +38,32 @@ from tacit.synthesize import (
 
 @dataclass(frozen=True, kw_only=True)
 class Setting:
-    """How a student learns in about a second."""
+    """How a student learns in a second or two."""
 
     method: Method
-    steps: int = 80
+    steps: int = 160
     lr: float = 6e-3
     objective: str = "kd"
 
 
 NET: dict[str, Any] = {"batch": 64, "width": 8, "latent": 32}
 SETTINGS = (
-    Setting(method=DeepInversion(batch=64, steps=20, lr=0.1, bn=0.3, warmup=4)),
-    Setting(method=AdaptiveDeepInversion(batch=64, steps=15, lr=0.1, bn=0.3, warmup=3, every=40)),
-    Setting(method=FastDFKD(**NET, steps=5, lr=0.01, warmup=6, every=20)),
-    Setting(method=CMI(**NET, steps=12, lr=0.1, warmup=3, every=60, negatives=32, embedding=32, restart=0), steps=110, lr=3e-3),
-    Setting(method=NAYER(batch=60, width=8, noise=32, steps=20, lr=0.02, warmup=6, every=40), steps=160, lr=3e-3),
+    Setting(method=DeepInversion(batch=64, steps=25, lr=0.1, bn=0.3, warmup=8)),
+    Setting(method=AdaptiveDeepInversion(batch=64, steps=15, lr=0.1, bn=0.3, warmup=5, every=40)),
+    Setting(method=FastDFKD(**NET, steps=5, lr=0.01, warmup=6, every=20), steps=200),
+    Setting(method=CMI(**NET, steps=15, lr=0.02, warmup=5, every=60, negatives=32, embedding=32, restart=0)),
+    Setting(method=NAYER(batch=60, width=8, noise=32, steps=20, lr=0.02, warmup=6, every=40)),
     Setting(method=DFQ(**NET, lr=5e-3, every=4)),
     Setting(method=DFAD(**NET, lr=1e-3, every=5), steps=200, lr=1e-2, objective="l1"),
-    Setting(method=RDSKD(**NET, lr=5e-3, warmup=75)),
-    Setting(method=DAFL(**NET, lr=1e-2), steps=110, lr=3e-3),
-    Setting(method=MSKD(**NET, lr=1e-2), steps=110, lr=3e-3),
-    Setting(method=ZSKT(**NET, lr=1e-3, every=5), steps=120),
-    Setting(method=ZSKD(batch=64, steps=20, lr=0.1, warmup=3)),
+    Setting(method=RDSKD(**NET, lr=5e-3, warmup=100)),
+    Setting(method=DAFL(**NET, lr=2e-3), steps=240),
+    Setting(method=MSKD(**NET, lr=2e-3), steps=240),
+    Setting(method=ZSKT(**NET, lr=1e-3, every=5), steps=240),
+    Setting(method=ZSKD(batch=64, steps=20, lr=0.1, warmup=16), steps=200),
     Setting(method=BNS(batch=128, steps=30, lr=0.1, warmup=3, copies=0)),
-    Setting(method=Inception(batch=64, steps=30, lr=0.1, warmup=3, logit=1000.0, smooth=0.1, copies=0)),
+    Setting(method=Inception(batch=64, steps=30, lr=0.1, warmup=6, logit=1000.0, smooth=0.1, copies=0), lr=3e-3),
 )
-NOISE = Setting(method=Gaussian(batch=64, warmup=4), steps=200)
+NOISE = Setting(method=Gaussian(batch=64, warmup=4), steps=max(setting.steps for setting in SETTINGS))
 
 
 def accuracy(setting: Setting, teacher: Teacher, runtime: Runtime) -> float:

@@ -89,10 +89,10 @@ class Runtime:
         import logging
         import warnings
 
-        logging.getLogger("lightning.fabric").setLevel(logging.WARNING)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             from lightning_fabric import Fabric
+        logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
         if precision not in get_args(Precision):
             raise InputError(f"precision: expected one of {', '.join(get_args(Precision))}, got {precision!r}")
         if device.startswith("cuda") and not torch.cuda.is_available():

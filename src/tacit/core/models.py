@@ -14,10 +14,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from tacit.core.enginefile import is_engine_file, load_file
 from tacit.core.errors import InputError, nearest
 from tacit.core.files import hash_tensors, read_json, read_tensors, write_json, write_tensors
 from tacit.core.network import Ensemble, Network, Origin, Spec, Task, count_parameters
-from tacit.core.onnxfile import load_onnx
 
 __all__ = ["ModelRef", "import_object", "load", "model_hash", "save"]
 
@@ -59,8 +59,8 @@ class ModelRef:
 
     def _load_one(self, path: str, default: Spec | None, seed: int | None) -> Network:
         given = {f.name: getattr(self, f.name) for f in fields(Spec) if getattr(self, f.name) is not None}
-        if Path(path).suffix == ".onnx":
-            return load_onnx(Path(path), given)
+        if is_engine_file(path):
+            return load_file(Path(path), given)
         if ":" not in path or Path(path).exists():
             if self.weights is not None or self.kwargs:
                 raise InputError(

@@ -2,6 +2,7 @@
 
 from tacit.quantize.accept import Acceptance, accept
 from tacit.quantize.calibrate import calibrate
+from tacit.quantize.engines import clip_weights, write
 from tacit.quantize.fake import Quantizer, fake_quantize
 from tacit.quantize.latency import compare_latency
 from tacit.quantize.onnx import quantize_onnx, to_onnx
@@ -15,6 +16,7 @@ __all__ = [
     "Simulated",
     "accept",
     "calibrate",
+    "clip_weights",
     "compare_latency",
     "fake_quantize",
     "plain",
@@ -22,4 +24,5 @@ __all__ = [
     "simulate",
     "stored_bits",
     "to_onnx",
+    "write",
 ]

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import torch
 
+from tacit.core.enginefile import open_session
 from tacit.core.network import Network
-from tacit.core.onnxfile import open_session
 from tacit.core.state import evaluation_mode
 
 __all__ = ["BATCHES", "compare_latency", "interleaved"]
@@ -41,11 +41,11 @@ def interleaved(jobs: Mapping[str, Callable[[], object]], *, seconds: float = 1.
 
 
 def compare_latency(network: Network, files: Mapping[str, Path], *, seconds: float = 1.0) -> dict[str, dict[str, float]]:
-    """Return milliseconds a batch on one CPU thread, by batch size and engine: eager torch, and ONNX Runtime with each of `files`.
+    """Return milliseconds a batch on one CPU thread, by batch size and engine: eager torch, and the engines of `files`.
 
     Args:
         network: In floating point, on the CPU.
-        files: ONNX files, by name.
+        files: Files that an engine runs, by name.
         seconds: For each batch size.
     """
     sessions = {name: open_session(file, threads=1) for name, file in files.items()}
@@ -58,8 +58,7 @@ def compare_latency(network: Network, files: Mapping[str, Path], *, seconds: flo
                 given = images.numpy()
                 jobs: dict[str, Callable[[], object]] = {"torch": lambda images=images: network(images)}  # type: ignore[misc]
                 for name, session in sessions.items():
-                    feed = {session.get_inputs()[0].name: given}
-                    jobs[name] = lambda session=session, feed=feed: session.run(None, feed)  # type: ignore[misc]
+                    jobs[name] = lambda session=session, given=given: session(given)  # type: ignore[misc]
                 taken = interleaved(jobs, seconds=seconds)
                 found[str(size)] = {name: 1000 * value for name, value in taken.items()}
     finally:

@@ -6,72 +6,48 @@ library's default, runs slower than floating point.
 
 from __future__ import annotations
 
-import contextlib
-import io
 import json
-import logging
-import platform
 import tempfile
-import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
-from tacit.core.errors import InputError, MissingExtraError
+from tacit.core.enginefile import SPEC, quiet
+from tacit.core.errors import InputError
 from tacit.core.files import write_file
 from tacit.core.models import model_hash
 from tacit.core.network import Network, Teacher
-from tacit.core.onnxfile import SPEC
-from tacit.quantize.scheme import Ranges
+from tacit.quantize.deploy import Engine, Target, Written, find_target, import_extra, reason
+from tacit.quantize.scheme import Ranges, Scheme
 
-__all__ = ["Target", "cpu_flags", "find_target", "float_layers", "quantize_onnx", "to_onnx"]
+__all__ = ["OnnxRuntime", "float_layers", "quantize_onnx", "to_onnx"]
 
-Target = Literal["auto", "x86-vnni", "x86", "arm"]
-"""Which machine: x86 with 8-bit dot products (VNNI, AMX), x86 without, where weights must keep to 7 bits lest sums saturate; or ARM."""
-FLAGS = ("avx512_vnni", "avx_vnni", "amx_int8")
+PURPOSE = "working with ONNX files"
+
 CALIBRATION = {"minmax": "MinMax", "average": "MinMax", "percentile": "Percentile", "mse": "Entropy"}
 """What ONNX Runtime calls the way in which a range is chosen; `mse` is nearest to its entropy method."""
 
 
-def cpu_flags() -> list[str]:
-    """Return which of the flags for 8-bit dot products this machine's CPU has; empty where there are none, or they can't be read."""
-    try:
-        words = set(Path("/proc/cpuinfo").read_text(encoding="utf-8").split())
-    except OSError:
-        return []
-    return [flag for flag in FLAGS if flag in words]
-
-
-def find_target(target: Target = "auto") -> Target:
-    """Return the target, for ``auto`` this machine; `InputError` where it is none of them."""
-    if target not in get_args(Target):
-        raise InputError(f"target: expected one of {', '.join(get_args(Target))}, got {target!r}")
-    if target != "auto":
-        return target
-    if platform.machine().lower() in ("arm64", "aarch64"):
-        return "arm"
-    return "x86-vnni" if cpu_flags() else "x86"
-
-
-def to_onnx(network: Network, out: Path) -> None:
+def to_onnx(network: Network, out: Path, *, notes: Mapping[str, str] | None = None) -> None:
     """Write a network as ONNX: input ``images``, float32 NCHW in [0, 1], any batch size; normalisation inside; output ``logits``.
 
-    The `Spec` and the hash of the weights are in the file's metadata under ``tacit.spec`` and ``tacit.sha256``.
+    Args:
+        network: Any network.
+        out: The file that is written.
+        notes: Its metadata; not given: the `Spec` under ``tacit.spec`` and the hash of the weights under ``tacit.sha256``.
 
     Raises:
         InputError: Where the network can't be written; the message says what stands against it.
     """
-    onnx = _import("onnx")
-    _import("onnxscript")  # torch's exporter needs it
+    onnx = import_extra("onnx", "quantize", PURPOSE)
+    import_extra("onnxscript", "quantize", PURPOSE)  # torch's exporter needs it
     frozen = Teacher.of(network).cpu()
-    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with quiet():
             program = torch.onnx.export(
                 frozen,
                 (torch.rand(2, *network.spec.shape),),
@@ -82,22 +58,32 @@ def to_onnx(network: Network, out: Path) -> None:
                 verbose=False,
             )
     except Exception as error:  # torch raises many kinds; all mean that this graph can't be written
-        raise InputError(f"{type(network.model).__name__} can't be written as ONNX: {_reason(error)}") from error
+        raise InputError(f"{type(network.model).__name__} can't be written as ONNX: {reason(error)}") from error
     assert program is not None
     proto = program.model_proto
     _strip(proto)
-    onnx.helper.set_model_props(proto, {SPEC: json.dumps(asdict(network.spec)), "tacit.sha256": model_hash(network)})
+    known = notes or {SPEC: json.dumps(asdict(network.spec)), "tacit.sha256": model_hash(network)}
+    onnx.helper.set_model_props(proto, dict(known))
     onnx.checker.check_model(proto)
     write_file(out, proto.SerializeToString())
 
 
-def _reason(error: Exception) -> str:
-    """Return the line of an error that names what is at fault: an operator, where one is named."""
-    lines = [line.strip() for cause in (error.__cause__, error) if cause is not None for line in str(cause).splitlines() if line.strip()]
-    named = [
-        line for line in lines if any(word in line.lower() for word in ("operator", "op type", "aten", "no onnx function", "unsupported"))
-    ]
-    return (named or lines or [type(error).__name__])[0]
+class OnnxRuntime(Engine):
+    """ONNX Runtime: QDQ."""
+
+    name: ClassVar[str] = "onnxruntime"
+    extra: ClassVar[str] = "quantize"
+    packages: ClassVar[tuple[str, ...]] = ("onnx", "onnxscript", "onnxruntime")
+    ranges: ClassVar[Mapping[str, str]] = CALIBRATION
+
+    def write(
+        self, network: Network, notes: Mapping[str, str], images: Tensor, folder: Path, scratch: Path, scheme: Scheme, target: Target
+    ) -> Written:
+        written = Written(scratch / "float.onnx", folder / "model.onnx")
+        to_onnx(network, written.whole, notes=notes)
+        ranges, per_channel, sums = scheme.activation_ranges, scheme.per_channel, scheme.sums
+        quantize_onnx(written.whole, images, written.small, target=target, ranges=ranges, per_channel=per_channel, sums=sums)
+        return written
 
 
 class _Reader:
@@ -119,7 +105,15 @@ class _Reader:
 
 
 def quantize_onnx(
-    source: Path, images: Tensor, out: Path, *, target: Target = "auto", ranges: Ranges = "minmax", per_channel: bool = True, size: int = 64
+    source: Path,
+    images: Tensor,
+    out: Path,
+    *,
+    target: Target = "auto",
+    ranges: Ranges = "minmax",
+    per_channel: bool = True,
+    sums: bool = True,
+    size: int = 64,
 ) -> None:
     """Quantize a float ONNX file to int8 weights and activations, by the ranges that `images` give.
 
@@ -130,13 +124,15 @@ def quantize_onnx(
         target: Which machine it is for.
         ranges: How ranges of activations are chosen: minmax, average (a moving average over batches), percentile, mse (by entropy).
         per_channel: Whether each output channel's weights have a scale of their own.
+        sums: Whether sums of branches are quantized too.
         size: Images of one pass.
 
     Raises:
         InputError: Where the file can't be quantized; the message says what stands against it.
     """
-    onnx = _import("onnx")
-    quantization = _import("onnxruntime.quantization")
+    onnx = import_extra("onnx", "quantize", PURPOSE)
+    quantization = import_extra("onnxruntime.quantization", "quantize", PURPOSE)
+    from onnxruntime.quantization import registry
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
     if ranges not in CALIBRATION:
@@ -144,13 +140,10 @@ def quantize_onnx(
     if not len(images):
         raise InputError("calibration: expected images, got none")
     found = find_target(target)
-    logging.getLogger().setLevel(max(logging.getLogger().level, logging.WARNING))
     before = onnx.load(str(source))
     extra: dict[str, Any] = {"CalibMovingAverage": True, "CalibMovingAverageConstant": 0.05} if ranges == "average" else {}
     try:
-        quiet = contextlib.redirect_stdout(io.StringIO())
-        with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings(), quiet:
-            warnings.simplefilter("ignore")
+        with tempfile.TemporaryDirectory() as folder, quiet():
             ready, made = Path(folder, "ready.onnx"), Path(folder, "made.onnx")
             quant_pre_process(str(source), str(ready), skip_symbolic_shape=True)
             quantization.quantize_static(
@@ -158,6 +151,7 @@ def quantize_onnx(
                 str(made),
                 _Reader(images, before.graph.input[0].name, size),
                 quant_format=quantization.QuantFormat.QDQ,
+                op_types_to_quantize=None if sums else [kind for kind in registry.QDQRegistry if kind not in ("Add", "Sum")],
                 per_channel=per_channel,
                 reduce_range=found == "x86",
                 activation_type=quantization.QuantType.QUInt8,
@@ -167,7 +161,7 @@ def quantize_onnx(
             )
             proto = onnx.load(str(made))
     except Exception as error:  # ONNX Runtime raises many kinds; all mean that this graph can't be quantized
-        raise InputError(f"{source} can't be quantized by ONNX Runtime: {_reason(error)}") from error
+        raise InputError(f"{source} can't be quantized by ONNX Runtime: {reason(error)}") from error
     _strip(proto)
     kept: Mapping[str, str] = {entry.key: entry.value for entry in before.metadata_props}
     onnx.helper.set_model_props(proto, {**kept, "tacit.target": found})
@@ -184,7 +178,7 @@ def _strip(proto: Any) -> None:
 
 def float_layers(file: Path) -> list[str]:
     """Return ``operator (name)`` of the convolutions and matrix products of a quantized file that still compute in floating point."""
-    graph = _import("onnx").load(str(file)).graph
+    graph = import_extra("onnx", "quantize", PURPOSE).load(str(file)).graph
     makers = {output: node.op_type for node in graph.node for output in node.output}
     left = []
     for node in graph.node:
@@ -193,12 +187,3 @@ def float_layers(file: Path) -> list[str]:
             if any(kind != "DequantizeLinear" for kind in kinds):
                 left.append(f"{node.op_type} ({node.name})")
     return left
-
-
-def _import(name: str) -> Any:
-    import importlib
-
-    try:
-        return importlib.import_module(name)
-    except ImportError as error:
-        raise MissingExtraError(name.partition(".")[0], "quantize", "working with ONNX files") from error

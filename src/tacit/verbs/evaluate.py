@@ -22,7 +22,10 @@ __all__ = ["Evaluate", "evaluate"]
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluate(RunVerb):
-    """Measure a teacher, a student, or both on labelled images; and a pool of made images, by itself or beside those."""
+    """Measure a teacher, a student, or both on labelled images; and a pool of made images, by itself or beside those.
+
+    `tacit evaluate MODEL --data digits`: a network alone can be given without a name; a file that an engine runs (`model.onnx`) too.
+    """
 
     teacher: ModelLike | None = model_option()
     """The teacher; several make an ensemble."""
@@ -40,6 +43,7 @@ class Evaluate(RunVerb):
     """Most images of the pool, and of the data, that are compared; drawn by `seed`."""
 
     name: ClassVar[str] = "evaluate"
+    positional: ClassVar[str] = "student"
 
     def __post_init__(self) -> None:
         super().__post_init__()

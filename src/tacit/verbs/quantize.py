@@ -27,12 +27,12 @@ from tacit.quantize import (
     calibrate,
     compare_latency,
     plain,
-    quantize_onnx,
     simulate,
     stored_bits,
-    to_onnx,
+    write,
 )
-from tacit.quantize.onnx import Target, cpu_flags, find_target
+from tacit.quantize.deploy import Target, cpu_flags, find_target
+from tacit.quantize.engines import EngineName, find_engine
 from tacit.synthesize import BNS, Inception, Method, Pool
 from tacit.verbs.base import ModelLike, Outcome, as_function, find_model, model_option
 from tacit.verbs.learning import LearningVerb
@@ -40,8 +40,6 @@ from tacit.verbs.pictures import save_samples
 from tacit.verbs.samples import Samples, find_samples
 
 __all__ = ["Quantize", "quantize"]
-
-FILE = "model.onnx"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,6 +58,8 @@ class Quantize(LearningVerb):
     """How many more images, which played no part, measure the agreement with the network as it was."""
     scheme: Scheme = field(default_factory=Scheme)
     """Bits and ranges."""
+    engine: EngineName = "onnxruntime"
+    """For 8 bits, who runs the file: onnxruntime, openvino or torchao; each an extra of its own."""
     target: Target = "auto"
     """For 8 bits, which machine the file is for; auto: this one."""
     finetune: bool | None = None
@@ -76,6 +76,7 @@ class Quantize(LearningVerb):
     """With `source: data`, the split on which accuracy is measured; null: none."""
 
     name: ClassVar[str] = "quantize"
+    positional: ClassVar[str] = "model"
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -101,6 +102,8 @@ class Quantize(LearningVerb):
         method = self.method or _usual(teacher)
         run.config = replace(self, method=method if self.source is None else self.method).config()
         runtime = self.open_runtime(teacher)
+        if self.deployable:
+            find_engine(self.engine).check(self.scheme, self.target)
         real = self.source == "data"
         held = self.held_out(self.eval_split if real else self.split or "test", "eval_split" if real else "split", teacher.spec, runtime)
         state = self.open_run(run, runtime)
@@ -117,7 +120,7 @@ class Quantize(LearningVerb):
             save(compressed, run.folder / "model")
         if self.deployable:
             metrics |= self._write(teacher, compressed, samples, run, clock)
-            compressed = load(run.folder / FILE)
+            compressed = load(run.folder / metrics["file"])
         assert compressed is not None
         if not self.deployable:
             metrics |= {"bytes_float": 4 * count_parameters(teacher), "bytes": -(-stored_bits(compressed) // 8)}
@@ -193,16 +196,15 @@ class Quantize(LearningVerb):
     def _write(self, teacher: Teacher, tuned: Network | None, samples: Samples, run: Run, clock: Clock) -> dict[str, Any]:
         """Write the int8 file; return its size and speed beside the float file's."""
         with tempfile.TemporaryDirectory() as folder, clock("evaluation"):
-            whole = Path(folder) / "float.onnx"
-            to_onnx(plain(tuned, teacher) if tuned is not None else teacher, whole)
-            images, file = samples.learned.columns["images"].cpu(), run.folder / FILE
-            quantize_onnx(
-                whole, images, file, target=self.target, ranges=self.scheme.activation_ranges, per_channel=self.scheme.per_channel
-            )
-            taken = compare_latency(Teacher.of(teacher).cpu(), {"float": whole, "int8": file})
+            network = plain(tuned, teacher) if tuned is not None else teacher
+            images = samples.learned.columns["images"].cpu()
+            written = write(network, images, run.folder, Path(folder), self.scheme, engine=self.engine, target=self.target)
+            taken = compare_latency(Teacher.of(teacher).cpu(), {"float": written.whole, "int8": written.small})
             return {
-                "bytes_float": whole.stat().st_size,
-                "bytes": file.stat().st_size,
+                "engine": self.engine,
+                "file": written.small.name,
+                "bytes_float": written.sizes[0],
+                "bytes": written.sizes[1],
                 "milliseconds": taken,
                 "target": find_target(self.target),
                 "cpu_flags": cpu_flags(),
@@ -233,7 +235,7 @@ def _rows(result: dict[str, Any], found: Acceptance, folder: Path, scheme: Schem
             (f"batch of {size}", f"{taken['float']:.2f} -> {taken['int8']:.2f} ms ({faster:.1f} times; torch {taken['torch']:.2f} ms)")
         )
     rows.append(("seconds", f"{seconds['synthesis']:.1f} synthesis, {seconds['training']:.1f} training"))
-    rows.append(("file", str(folder / FILE)) if "milliseconds" in metrics else ("model", str(folder / "model")))
+    rows.append(("file", str(folder / metrics["file"])) if "file" in metrics else ("model", str(folder / "model")))
     return rows
 
 
