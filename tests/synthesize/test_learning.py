@@ -55,7 +55,7 @@ SETTINGS = (
     Setting(method=NAYER(batch=60, width=8, noise=32, steps=20, lr=0.02, warmup=6, every=40)),
     Setting(method=DFQ(**NET, lr=5e-3, every=4)),
     Setting(method=DFAD(**NET, lr=1e-3, every=5), steps=200, lr=1e-2, objective="l1"),
-    Setting(method=RDSKD(**NET, lr=5e-3, warmup=100)),
+    Setting(method=RDSKD(**NET, lr=2e-3, warmup=300)),
     Setting(method=DAFL(**NET, lr=2e-3), steps=240),
     Setting(method=MSKD(**NET, lr=2e-3), steps=240),
     Setting(method=ZSKT(**NET, lr=1e-3, every=5), steps=240),
@@ -93,5 +93,6 @@ def test_there_is_a_setting_for_every_method() -> None:
 
 @pytest.mark.parametrize("setting", SETTINGS, ids=lambda setting: setting.method.name)
 def test_a_student_learns_far_more_than_from_noise(setting: Setting, from_noise: float, teacher: Teacher, runtime: Runtime) -> None:
-    assert from_noise < 0.2
-    assert accuracy(setting, teacher, runtime) > from_noise + 0.08
+    """Measured on seeds 0 to 3: noise leads to 12 to 20 % of the digits read, a method to 37 to 63 %."""
+    assert from_noise < 0.25
+    assert accuracy(setting, teacher, runtime) > from_noise + 0.15
