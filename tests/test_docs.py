@@ -1,25 +1,45 @@
-"""What the README and the guide show is run as it stands there."""
+"""What the README and the guide show: Python is run as it stands there, and every command is one that is understood."""
 
 from __future__ import annotations
 
 import json
 import re
+import shlex
+import shutil
+import tomllib
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 import tacit
+from benchmarks.__main__ import parser as benchmarks_parser
 from tacit.cli import main
+from tacit.command import parse
+from tacit.core.errors import InputError
+from tacit.core.models import import_object
+from tacit.verbs import VERBS
 from tacit.zoo import resnet
+from toy import DictNet
 
 ROOT = Path(__file__).parents[1]
+PAGES = ["README.md", "CONTRIBUTING.md", *sorted(str(path.relative_to(ROOT)) for path in (ROOT / "docs").glob("*.md"))]
+RUN_HERE = {"README.md", "docs/own-method.md", "docs/own-model.md", "docs/quantize.md"}
+"""Pages with one block of Python each, which a test below runs."""
+
+
+def blocks(file: str, language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", (ROOT / file).read_text(), re.DOTALL)
 
 
 def python_block(file: str) -> str:
-    found = re.search(r"```python\n(.*?)```", (ROOT / file).read_text(), re.DOTALL)
-    assert found is not None
-    return found[1]
+    (found,) = blocks(file, "python")
+    return found
+
+
+def test_no_block_of_python_is_left_out() -> None:
+    assert {file for file in PAGES if blocks(file, "python")} == RUN_HERE
 
 
 def test_the_method_of_the_guide_can_be_used_by_import_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, teacher_folder: Path) -> None:
@@ -43,7 +63,92 @@ def test_the_five_lines_of_the_readme_run(tmp_path: Path, monkeypatch: pytest.Mo
     assert (tmp_path / "runs" / "small" / "result.json").is_file()
 
 
-@pytest.mark.parametrize("file", ["README.md", "CONTRIBUTING.md", *(str(path.relative_to(ROOT)) for path in (ROOT / "docs").glob("*.md"))])
+def test_a_model_of_ones_own_that_answers_with_a_dict_is_inspected(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    torch.manual_seed(0)
+    *lines, last = python_block("docs/own-model.md").splitlines()
+    names: dict[str, Any] = {"tacit": tacit, "model": DictNet(channels=3)}
+    exec(compile("\n".join(lines), "own-model.md", "exec"), names)
+    assert names["network"].spec.shape == (3, 48, 40)
+    assert eval(last, names) in {kind.__name__ for kind in tacit.synthesize.METHODS}
+
+
+def test_an_int8_file_answers_where_there_is_no_torch(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, teacher_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["quantize", "--model", str(teacher_folder), "--source", "Gaussian", "--images", "64", "--acceptance", "16"]) == 0
+    capsys.readouterr()
+    code = python_block("docs/quantize.md")
+    assert "torch" not in code
+    exec(compile(code, "quantize.md", "exec"), {})
+    black = tacit.load("runs/quantize/model.onnx")(torch.zeros(1, 1, 8, 8))
+    assert capsys.readouterr().out == f"[{int(black.argmax())}]\n"
+
+
+def commands(file: str) -> list[list[str]]:
+    """Return the words of every command of a page: of its console blocks, and those of tacit that stand whole in a sentence."""
+    text = "\n".join(blocks(file, "console")).replace("\\\n", " ").replace("$seed", "0")
+    inside = [span for span in re.findall(r"`(tacit [a-z]+ [^`]*)`", (ROOT / file).read_text()) if "..." not in span]
+    return [words for line in [*text.splitlines(), *inside] if (words := shlex.split(line, comments=True))]
+
+
+def understood(words: list[str]) -> bool:
+    """Whether a command is one that this repository knows, with all of its options; `InputError` or `SystemExit` 2 where they are wrong."""
+    name, rest = words[0].removeprefix(".venv/bin/"), words[1:]
+    if name == "tacit":
+        try:
+            return type(parse(rest[0], rest[1:])) is import_object(VERBS[rest[0]][0])
+        except SystemExit as left:  # an option that shows something has shown it
+            return left.code in (0, None)
+    if name == "make":
+        return all(re.search(rf"^{target}:", (ROOT / "Makefile").read_text(), re.MULTILINE) for target in rest)
+    if name == "python":
+        return rest[:2] == ["-m", "benchmarks"] and bool(benchmarks_parser().parse_args(rest[2:]))
+    if name == "pip":
+        extras = re.findall(r"\w+", " ".join(re.findall(r"\.\[([\w,]+)\]", " ".join(rest))))
+        known = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+        return rest[0] == "install" and (ROOT / rest[rest.index("-c") + 1]).is_file() and set(extras) <= set(known)
+    return words in (
+        ["for", "seed", "in", "0", "1", "2;", "do"],
+        ["done"],
+        [".", ".venv/bin/activate"],
+        [".venv/bin/pre-commit", "install"],
+    )
+
+
+@pytest.fixture
+def as_a_reader(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stand in a folder with what the pages say is there: the recipes, a method in one file, a run with its config."""
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "recipes").symlink_to(ROOT / "recipes")
+    (tmp_path / "mymethod.py").write_text(python_block("docs/own-method.md"))
+    (tmp_path / "runs" / "student").mkdir(parents=True)
+    shutil.copy(ROOT / "recipes" / "digits.yaml", tmp_path / "runs" / "student" / "config.yaml")
+
+
+@pytest.mark.parametrize("file", PAGES)
+@pytest.mark.usefixtures("as_a_reader")
+def test_every_command_of_a_page_is_understood(file: str) -> None:
+    for words in commands(file):
+        assert understood(words), shlex.join(words)
+
+
+def test_the_pages_show_commands_of_every_verb_and_a_wrong_one_is_not_understood() -> None:
+    shown = [words for file in PAGES for words in commands(file)]
+    assert {words[1] for words in shown if words[0] == "tacit"} | {"demo"} == set(VERBS)
+    assert len(shown) > 25
+    for wrong in (["make", "tests"], ["pip", "install", "-c", "constraints.txt", ".[dta]"], ["tacid", "demo"]):
+        assert not understood(wrong)
+    for wrong in (["tacit", "distill", "--teacher", "a", "--studnt", "b"], ["tacit", "inspect"]):
+        with pytest.raises(InputError):
+            understood(wrong)
+    with pytest.raises(SystemExit):
+        understood(["python", "-m", "benchmarks", "claims", "--claim", "nothing"])
+
+
+@pytest.mark.parametrize("file", PAGES)
 def test_links_to_files_of_this_repository_lead_somewhere(file: str) -> None:
     text = (ROOT / file).read_text()
     for link in re.findall(r"\]\(([^)#]+)\)", text):

@@ -53,7 +53,7 @@ def written(teacher_network: Network, tmp_path_factory: pytest.TempPathFactory) 
     for engine in ("onnxruntime", "openvino"):
         folder = tmp_path_factory.mktemp(engine)
         (folder / "scratch").mkdir()
-        found[engine] = write(teacher_network, images, folder, folder / "scratch", Scheme(), engine=engine)  # type: ignore[arg-type]
+        found[engine] = write(teacher_network, images, folder, folder / "scratch", Scheme(), engine=engine)
     return found
 
 
@@ -79,7 +79,7 @@ def test_the_float_files_answer_as_the_network_whose_weights_are_not_clipped(
 ) -> None:
     shown = digits("test").images[:40].float().div(255)
     for engine in ("onnxruntime", "openvino"):
-        files = write(teacher_network, shown, tmp_path, tmp_path, Scheme(weight_ranges="minmax"), engine=engine)  # type: ignore[arg-type]
+        files = write(teacher_network, shown, tmp_path, tmp_path, Scheme(weight_ranges="minmax"), engine=engine)
         torch.testing.assert_close(load(files.whole)(shown), teacher(shown), atol=2e-3, rtol=2e-3)
 
 
