@@ -151,10 +151,7 @@ def test_every_loss_is_finite_for_extreme_answers(name: str, networks: tuple[Tea
     sound(shown(loss, images, networks, scale=60.0), images)
 
 
-NOT_YET = pytest.mark.xfail(strict=True, reason="the gradient of InterSample is NaN where all images are the same")
-
-
-@pytest.mark.parametrize("name", [pytest.param(name, marks=NOT_YET if name == "InterSample" else ()) for name in tacit.losses.__all__])
+@pytest.mark.parametrize("name", tacit.losses.__all__)
 def test_every_loss_is_finite_for_black_images_that_say_nothing(name: str, networks: tuple[Teacher, Network]) -> None:
     loss, images = made(name, networks[0]), drawn(0.0)
     sound(shown(loss, images, networks, scale=0.0), images)

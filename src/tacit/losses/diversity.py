@@ -41,7 +41,8 @@ def inter_sample(images: Tensor, shares: Tensor) -> Tensor:
     """
     (x1, x2), (p1, p2) = _halves(images), _halves(shares)
     apart, answers = torch.linalg.vector_norm(x2 - x1), torch.linalg.vector_norm(p2 - p1) + 1e-20
-    alike: Tensor = answers / (apart + 1e-20 * answers)  # one division: two would make the gradient NaN where all answers are the same
+    # one division, and a floor: two divisions, or the square of the smallest numbers, would make the gradient NaN where all are the same
+    alike: Tensor = answers / (apart + 1e-20 * answers).clamp_min(1e-20)
     return alike
 
 
