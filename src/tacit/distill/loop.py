@@ -29,7 +29,7 @@ class Training:
     steps: int = 2000
     """Optimisation steps of the student."""
     batch: int = 128
-    """Images in one step; a method that shows the student what it was just optimised for (ZSKT, DAFL, MSKD) shows its own `batch`."""
+    """Images in one step; a live generator that shows the student what was just painted shows its own `batch` instead."""
     optimizer: Literal["sgd", "adam", "adamw"] = "sgd"
     """sgd has Nesterov momentum 0.9."""
     lr: float = 0.1
