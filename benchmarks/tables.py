@@ -78,6 +78,7 @@ learning rate {training.lr:g} from the student's first step on, {training.schedu
 norm {training.clip:g} at most; augmentation {suite.augmentation}; objective {_objective(suite.objective)}, at temperature 4.
 `real` (labels, no teacher) and `kd-real` (teacher on real images) take all of the steps, however long that is; they learn from
 {suite.dataset.train}, as the teacher did. No other row sees a training image. Accuracy in % on {suite.dataset.test}, last step.
+Runs of CMI, NAYER and FastDFKD from before 23 November 2026 began a little below that rate: it fell with their first samples already.
 Rows' settings were chosen by a few trials on seed 0 that saw this accuracy (`rows.py`), as a user without data can't; nothing else was.
 """
     return text + "".join(_pair(suite, pair, home) for pair in suite.pairs)

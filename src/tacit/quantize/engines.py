@@ -61,7 +61,8 @@ def write(
 ) -> Written:
     """Write a network as a file with int8 weights and activations, and as one in floating point to compare with.
 
-    Both take float32 images (N, C, H, W) in [0, 1], any N; normalisation is inside; `Spec` and hash of the weights are in their metadata.
+    Both take float32 images (N, C, H, W) in [0, 1], any N (torchao: 1); normalisation is inside; `Spec` and hash of the
+    weights are in their metadata.
 
     Args:
         network: In floating point.
