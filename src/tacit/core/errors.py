@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Iterable
 from difflib import get_close_matches
+from typing import Any
 
-__all__ = ["InputError", "MissingExtraError", "nearest"]
+__all__ = ["InputError", "MissingExtraError", "import_extra", "nearest"]
 
 
 class InputError(ValueError):
@@ -17,6 +19,14 @@ class MissingExtraError(InputError):
 
     def __init__(self, package: str, extra: str, purpose: str) -> None:
         super().__init__(f"{purpose} needs the package {package!r}: install it with `pip install 'tacit[{extra}]' -c constraints.txt`")
+
+
+def import_extra(name: str, extra: str, purpose: str) -> Any:
+    """Return a module of an optional package; `MissingExtraError` where it is not installed."""
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        raise MissingExtraError(name.partition(".")[0], extra, purpose) from error
 
 
 def nearest(name: str, known: Iterable[str], *, most: int = 6) -> str:

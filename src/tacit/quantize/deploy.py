@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import importlib
 import platform
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Literal, get_args
+from typing import ClassVar, Literal, get_args
 
 from torch import Tensor
 
-from tacit.core.errors import InputError, MissingExtraError
+from tacit.core.errors import InputError, import_extra
 from tacit.core.network import Network
 from tacit.quantize.scheme import Scheme
 
-__all__ = ["Engine", "Target", "Written", "cpu_flags", "find_target", "import_extra", "reason"]
+__all__ = ["Engine", "Target", "Written", "cpu_flags", "find_target", "reason"]
 
 Target = Literal["auto", "x86-vnni", "x86", "arm"]
 """Which machine: x86 with 8-bit dot products (VNNI, AMX), x86 without, where weights must keep to 7 bits lest sums saturate; or ARM."""
@@ -101,14 +100,6 @@ def find_target(target: Target = "auto") -> Target:
     if platform.machine().lower() in ("arm64", "aarch64"):
         return "arm"
     return "x86-vnni" if cpu_flags() else "x86"
-
-
-def import_extra(name: str, extra: str, purpose: str) -> Any:
-    """Return a module of an optional package; `MissingExtraError` where it is not installed."""
-    try:
-        return importlib.import_module(name)
-    except ImportError as error:
-        raise MissingExtraError(name.partition(".")[0], extra, purpose) from error
 
 
 def reason(error: Exception) -> str:

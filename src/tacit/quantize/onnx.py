@@ -17,11 +17,11 @@ import torch
 from torch import Tensor
 
 from tacit.core.enginefile import SPEC, quiet
-from tacit.core.errors import InputError
+from tacit.core.errors import InputError, import_extra
 from tacit.core.files import write_file
 from tacit.core.models import model_hash
 from tacit.core.network import Network, Teacher
-from tacit.quantize.deploy import Engine, Target, Written, find_target, import_extra, reason
+from tacit.quantize.deploy import Engine, Target, Written, find_target, reason
 from tacit.quantize.scheme import Ranges, Scheme
 
 __all__ = ["OnnxRuntime", "float_layers", "quantize_onnx", "to_onnx"]

@@ -7,18 +7,12 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
-from tacit.core.device import Clock, Runtime
-from tacit.core.errors import InputError
-from tacit.core.files import read_json
-from tacit.core.models import load, model_hash, save
+from tacit.core.device import Clock
+from tacit.core.models import load, save
 from tacit.core.network import Network, Teacher, count_parameters
-from tacit.core.probe import norm_layers
 from tacit.core.run import Run
-from tacit.data.load import Data
-from tacit.distill import Learner, Stored, Training, build_objective
+from tacit.distill import Training
 from tacit.distill.objectives import Terms
-from tacit.distill.selection import Selection
-from tacit.distill.sources import Mixed, Source
 from tacit.evaluate import predict
 from tacit.quantize import (
     Acceptance,
@@ -33,29 +27,18 @@ from tacit.quantize import (
 )
 from tacit.quantize.deploy import Target, cpu_flags, find_target
 from tacit.quantize.engines import EngineName, find_engine
-from tacit.synthesize import BNS, Inception, Method, Pool
-from tacit.verbs.base import ModelLike, Outcome, as_function, find_model, model_option
-from tacit.verbs.learning import LearningVerb
+from tacit.verbs.base import Outcome, as_function, find_model
+from tacit.verbs.compressing import CompressVerb
 from tacit.verbs.pictures import save_samples
-from tacit.verbs.samples import Samples, find_samples
+from tacit.verbs.samples import Samples
 
 __all__ = ["Quantize", "quantize"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Quantize(LearningVerb):
+class Quantize(CompressVerb):
     """Give a network fewer bits: an int8 ONNX file, or below 8 bits a network that is fine-tuned to them."""
 
-    model: ModelLike = model_option(required=True)
-    """The trained network, in floating point."""
-    source: str | None = None
-    """Where the images for calibration and fine-tuning come from: a method's name, a run or pool folder, or `data`; not given: `method`."""
-    method: Method | None = None
-    """How images are made; not given: BNS where the network has batch norm, else Inception, of 60 steps."""
-    images: int = 512
-    """How many images calibrate and fine-tune."""
-    acceptance: int = 256
-    """How many more images, which played no part, measure the agreement with the network as it was."""
     scheme: Scheme = field(default_factory=Scheme)
     """Bits and ranges."""
     engine: EngineName = "onnxruntime"
@@ -68,25 +51,8 @@ class Quantize(LearningVerb):
     """What fine-tuning minimises."""
     training: Training = field(default_factory=lambda: Training(steps=300, batch=64, optimizer="adam", lr=3e-4, weight_decay=0.0))
     """How the network is fine-tuned."""
-    mixup: float = 0.0
-    """Images are mixed in fine-tuning, with shares from Beta(mixup, mixup); 0: none are."""
-    freeze_bn: bool | None = None
-    """Whether batch norm keeps its statistics in fine-tuning; not given: unless the images carry those statistics (real data, BNS)."""
-    eval_split: str | None = "test"
-    """With `source: data`, the split on which accuracy is measured; null: none."""
 
     name: ClassVar[str] = "quantize"
-    positional: ClassVar[str] = "model"
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        for name, least in (("images", 2), ("acceptance", 1)):
-            if getattr(self, name) < least:
-                raise InputError(f"{name}: expected at least {least}, got {getattr(self, name)}")
-        if not self.mixup >= 0:
-            raise InputError(f"mixup: expected 0 or more, got {self.mixup}")
-        if self.select == "agreement":
-            raise InputError("select: fine-tuning makes no images on the way to choose by; use `last` or `ema`")
 
     @property
     def deployable(self) -> bool:
@@ -99,23 +65,23 @@ class Quantize(LearningVerb):
         network = find_model(self.model, seed=self.seed)
         teacher = Teacher.of(network)
         tuned = self.finetune if self.finetune is not None else not self.deployable
-        method = self.method or _usual(teacher)
+        method = self.chosen_method(teacher)
         run.config = replace(self, method=method if self.source is None else self.method).config()
         runtime = self.open_runtime(teacher)
         if self.deployable:
             find_engine(self.engine).check(self.scheme, self.target)
-        real = self.source == "data"
-        held = self.held_out(self.eval_split if real else self.split or "test", "eval_split" if real else "split", teacher.spec, runtime)
+        held = self.measured_on(teacher.spec, runtime)
         state = self.open_run(run, runtime)
-        samples = self._samples(teacher, method, runtime, clock, run)
-        compressed = simulate(teacher, self.scheme, freeze=self._freeze(samples.origin)) if tuned or not self.deployable else None
+        samples = self.samples(teacher, method, runtime, clock, run)
+        compressed = simulate(teacher, self.scheme, freeze=self.freezes(samples.origin)) if tuned or not self.deployable else None
         metrics: dict[str, Any] = {"scheme": asdict(self.scheme), "method": samples.origin, "params_teacher": count_parameters(teacher)}
         if compressed is not None:
             runtime.place(compressed)
             calibrate(compressed, samples.learned.columns["images"], self.scheme, runtime)
             metrics["agreement_calibrated"] = accept(teacher, compressed, samples.fresh.columns["images"], runtime).agreement
         if compressed is not None and tuned:
-            metrics |= self._finetune(teacher, compressed, samples, held, run, clock, state, runtime)
+            title = f"fine-tune {self.scheme.name}"
+            metrics |= self.finetune_on(samples, teacher, compressed, held, run, clock, state, runtime, title=title)
         elif compressed is not None:
             save(compressed, run.folder / "model")
         if self.deployable:
@@ -136,63 +102,6 @@ class Quantize(LearningVerb):
         run.finish(result)
         return Outcome(folder=run.folder, result=result, rows=_rows(result, found, run.folder, self.scheme), network=compressed)
 
-    def _samples(self, teacher: Teacher, method: Method, runtime: Runtime, clock: Clock, run: Run) -> Samples:
-        """Return the images, from the run's own folders where it is resumed."""
-        places = {"learned": run.folder / "pool", "fresh": run.folder / "acceptance"}
-        if self.resume and all((place / "pool.json").is_file() for place in places.values()):
-            kept = {name: Pool.load(place, device=runtime.device) for name, place in places.items()}
-            before = read_json(places["learned"] / "pool.json")["provenance"]
-            return Samples(**kept, origin=before["origin"], made=before["made"])
-        samples = find_samples(
-            teacher,
-            source=self.source,
-            method=method,
-            data=self.data,
-            split=self.split or "train",
-            images=self.images,
-            fresh=self.acceptance,
-            runtime=runtime,
-            seed=self.seed,
-            clock=clock,
-        )
-        if samples.origin != "data":  # real images stay where they are
-            provenance = {"teacher_sha256": model_hash(teacher), "method": method.config(), "seed": self.seed}
-            provenance |= {"origin": samples.origin, "made": samples.made}
-            samples.learned.save(places["learned"], provenance)
-            samples.fresh.save(places["fresh"], provenance)
-        return samples
-
-    def _freeze(self, origin: str) -> bool:
-        return self.freeze_bn if self.freeze_bn is not None else origin not in ("data", "pool", BNS.__name__)
-
-    def _finetune(
-        self,
-        teacher: Teacher,
-        student: Network,
-        samples: Samples,
-        held: Data | None,
-        run: Run,
-        clock: Clock,
-        state: dict[str, Any] | None,
-        runtime: Runtime,
-    ) -> dict[str, Any]:
-        """Fine-tune the student, write it into ``model/``, and return what is known of its averaged or selected weights."""
-
-        def evaluate() -> float:
-            assert held is not None
-            return predict(student, held.batches(512), runtime).accuracy
-
-        stored = Stored(samples.learned, size=self.training.batch, seed=self.seed, device=runtime.device, augmentation=self.augmentation)
-        source: Source = Mixed(stored, self.mixup, seed=self.seed) if self.mixup else stored
-        generator = runtime.generator(self.seed, "objective")
-        learner = Learner(
-            student, source, build_objective(self.objective), self.training, runtime=runtime, generator=generator, teacher=teacher
-        )
-        selection = Selection(student, select=self.select, ema=self.ema, patience=0)
-        measure = evaluate if held is not None else None
-        self.learn(learner, run, clock, state, title=f"fine-tune {self.scheme.name}", evaluate=measure, selection=selection)
-        return self.hand_over(selection, run, measure)
-
     def _write(self, teacher: Teacher, tuned: Network | None, samples: Samples, run: Run, clock: Clock) -> dict[str, Any]:
         """Write the int8 file; return its size and speed beside the float file's."""
         with tempfile.TemporaryDirectory() as folder, clock("evaluation"):
@@ -209,10 +118,6 @@ class Quantize(LearningVerb):
                 "target": find_target(self.target),
                 "cpu_flags": cpu_flags(),
             }
-
-
-def _usual(teacher: Teacher) -> Method:
-    return BNS(steps=60) if norm_layers(teacher) else Inception(steps=60)
 
 
 def _rows(result: dict[str, Any], found: Acceptance, folder: Path, scheme: Scheme) -> list[tuple[str, str]]:

@@ -1,0 +1,131 @@
+"""What `quantize` and `prune` share: a network made smaller, and put right again by distillation from what it was, on samples of itself."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from tacit.core.device import Clock, Runtime
+from tacit.core.errors import InputError
+from tacit.core.files import read_json
+from tacit.core.models import model_hash
+from tacit.core.network import Network, Spec, Teacher
+from tacit.core.probe import norm_layers
+from tacit.core.run import Run
+from tacit.data.load import Data
+from tacit.distill import Learner, Stored, build_objective
+from tacit.distill.objectives import Terms
+from tacit.distill.selection import Selection
+from tacit.distill.sources import Mixed, Source
+from tacit.evaluate import predict
+from tacit.synthesize import BNS, Inception, Method, Pool
+from tacit.verbs.base import ModelLike, model_option
+from tacit.verbs.learning import LearningVerb
+from tacit.verbs.samples import Samples, find_samples
+
+__all__ = ["CompressVerb"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class CompressVerb(LearningVerb):
+    """Options of the verbs that make a network smaller."""
+
+    model: ModelLike = model_option(required=True)
+    """The trained network, in floating point."""
+    source: str | None = None
+    """Where the images come from, to calibrate and to fine-tune: a method's name, a run or pool folder, or `data`; not given: `method`."""
+    method: Method | None = None
+    """How images are made; not given: BNS where the network has batch norm, else Inception, of 60 steps."""
+    images: int = 512
+    """How many images there are to learn from."""
+    acceptance: int = 256
+    """How many more images, which played no part, measure the agreement with the network as it was."""
+    objective: Terms = "kd=1"
+    """What fine-tuning minimises."""
+    mixup: float = 0.0
+    """Images are mixed in fine-tuning, with shares from Beta(mixup, mixup); 0: none are."""
+    freeze_bn: bool | None = None
+    """Whether batch norm keeps its statistics in fine-tuning; not given: unless the images carry those statistics (real data, BNS)."""
+    eval_split: str | None = "test"
+    """With `source: data`, the split on which accuracy is measured; null: none."""
+
+    positional: ClassVar[str] = "model"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name, least in (("images", 2), ("acceptance", 1)):
+            if getattr(self, name) < least:
+                raise InputError(f"{name}: expected at least {least}, got {getattr(self, name)}")
+        if not self.mixup >= 0:
+            raise InputError(f"mixup: expected 0 or more, got {self.mixup}")
+        if self.select == "agreement":
+            raise InputError("select: fine-tuning makes no images on the way to choose by; use `last` or `ema`")
+
+    def chosen_method(self, teacher: Teacher) -> Method:
+        """Return how images are made where `source` names nothing else."""
+        return self.method or (BNS(steps=60) if norm_layers(teacher) else Inception(steps=60))
+
+    def measured_on(self, spec: Spec, runtime: Runtime) -> Data | None:
+        """Return the labelled images that measure accuracy, none of which is learned from; None where there are none."""
+        if self.source == "data":
+            return self.held_out(self.eval_split, "eval_split", spec, runtime)
+        return self.held_out(self.split or "test", "split", spec, runtime)
+
+    def samples(self, teacher: Teacher, method: Method, runtime: Runtime, clock: Clock, run: Run) -> Samples:
+        """Return the images, from the run's own folders where it is resumed."""
+        places = {"learned": run.folder / "pool", "fresh": run.folder / "acceptance"}
+        if self.resume and all((place / "pool.json").is_file() for place in places.values()):
+            kept = {name: Pool.load(place, device=runtime.device) for name, place in places.items()}
+            before = read_json(places["learned"] / "pool.json")["provenance"]
+            return Samples(**kept, origin=before["origin"], made=before["made"])
+        samples = find_samples(
+            teacher,
+            source=self.source,
+            method=method,
+            data=self.data,
+            split=self.split or "train",
+            images=self.images,
+            fresh=self.acceptance,
+            runtime=runtime,
+            seed=self.seed,
+            clock=clock,
+        )
+        if samples.origin != "data":  # real images stay where they are
+            provenance = {"teacher_sha256": model_hash(teacher), "method": method.config(), "seed": self.seed}
+            provenance |= {"origin": samples.origin, "made": samples.made}
+            samples.learned.save(places["learned"], provenance)
+            samples.fresh.save(places["fresh"], provenance)
+        return samples
+
+    def freezes(self, origin: str) -> bool:
+        """Return whether batch norm keeps its statistics while the network learns from images of that origin."""
+        return self.freeze_bn if self.freeze_bn is not None else origin not in ("data", "pool", BNS.__name__)
+
+    def finetune_on(
+        self,
+        samples: Samples,
+        teacher: Teacher,
+        student: Network,
+        held: Data | None,
+        run: Run,
+        clock: Clock,
+        state: dict[str, Any] | None,
+        runtime: Runtime,
+        *,
+        title: str,
+    ) -> dict[str, Any]:
+        """Fine-tune the student, write it into ``model/``, and return what is known of its averaged or selected weights."""
+
+        def evaluate() -> float:
+            assert held is not None
+            return predict(student, held.batches(512), runtime).accuracy
+
+        stored = Stored(samples.learned, size=self.training.batch, seed=self.seed, device=runtime.device, augmentation=self.augmentation)
+        source: Source = Mixed(stored, self.mixup, seed=self.seed) if self.mixup else stored
+        generator = runtime.generator(self.seed, "objective")
+        objective = build_objective(self.objective)
+        learner = Learner(student, source, objective, self.training, runtime=runtime, generator=generator, teacher=teacher)
+        selection = Selection(student, select=self.select, ema=self.ema, patience=0)
+        measure = evaluate if held is not None else None
+        self.learn(learner, run, clock, state, title=title, evaluate=measure, selection=selection)
+        return self.hand_over(selection, run, measure)
