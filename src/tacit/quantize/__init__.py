@@ -1,6 +1,7 @@
 """Quantization: fewer bits for weights and activations, calibrated and fine-tuned on samples that the network gives of itself."""
 
 from tacit.quantize.accept import Acceptance, accept
+from tacit.quantize.baselines import Baseline, make_baselines
 from tacit.quantize.calibrate import calibrate
 from tacit.quantize.engines import clip_weights, write
 from tacit.quantize.fake import Quantizer, fake_quantize
@@ -11,6 +12,7 @@ from tacit.quantize.simulate import Simulated, plain, simulate, stored_bits
 
 __all__ = [
     "Acceptance",
+    "Baseline",
     "Quantizer",
     "Scheme",
     "Simulated",
@@ -19,6 +21,7 @@ __all__ = [
     "clip_weights",
     "compare_latency",
     "fake_quantize",
+    "make_baselines",
     "plain",
     "quantize_onnx",
     "simulate",

@@ -2,21 +2,20 @@
 
 "Data-Free Quantization Through Weight Equalization and Bias Correction", Nagel et al., 2019, https://arxiv.org/abs/1906.04721: cross-layer
 equalisation (sec. 4.1), absorption of high biases (sec. 4.1.3), and correction of biases by the means that batch norms remember (sec. 4.2).
+Each changes a `Folded` network in place, in that order.
 With one scale a channel the first matters little; with one scale a layer it matters most where layers are depthwise.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from tacit.core.errors import InputError
 from tacit.core.network import Network
-from tacit.quantize.fold import Link, fold, links
+from tacit.quantize.fold import Folded, links
 from tacit.quantize.simulate import Simulated
 
 __all__ = ["absorb", "clipped_mean", "correct", "equalise"]
@@ -41,29 +40,30 @@ def _scale_columns(layer: nn.Module, scale: Tensor) -> None:
     weight.view(groups, -1, *weight.shape[1:]).mul_(scale.view(shape))
 
 
-def _pairs(made: Sequence[Link], network: Network) -> list[tuple[nn.Module, nn.Module]]:
-    modules = dict(network.model.named_modules())
+def _pairs(folded: Folded) -> list[tuple[str, nn.Module, nn.Module]]:
+    modules = dict(folded.network.model.named_modules())
     plain = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear)
-    found = [(modules[link.first], modules[link.second]) for link in made if link.second and link.activation in HOMOGENEOUS]
-    return [(one, two) for one, two in found if isinstance(one, plain) and isinstance(two, plain)]
+    joined = (link for link in links(folded.network) if link.second and link.activation in HOMOGENEOUS)
+    found = [(link.first, modules[link.first], modules[link.second]) for link in joined]
+    return [pair for pair in found if isinstance(pair[1], plain) and isinstance(pair[2], plain)]
 
 
 @torch.no_grad()
-def equalise(network: Network, *, rounds: int = 40) -> Network:
-    """Return a copy that computes the same, with batch norm folded and the ranges of following layers made alike.
+def equalise(folded: Folded, *, rounds: int = 40) -> None:
+    """Make the ranges of following layers alike, in place; the network computes the same.
 
     Of two layers with only a ReLU between, channel i of the first is divided, and what reads it in the second multiplied, by
-    ``s_i = sqrt(r1_i r2_i) / r2_i``, r being the largest absolute weight (eq. 11); pair by pair, until nothing changes.
+    ``s_i = sqrt(r1_i r2_i) / r2_i``, r being the largest absolute weight (eq. 11); pair by pair, until nothing changes. What is
+    remembered of the first layer's outputs is divided likewise.
 
     Args:
-        network: Any network; layers that branch are left alone.
+        folded: Of any network; layers that branch are left alone.
         rounds: At most.
     """
-    folded = fold(network)
-    pairs = _pairs(links(network), folded)
+    pairs = _pairs(folded)
     for _ in range(rounds):
         most = 0.0
-        for first, second in pairs:
+        for name, first, second in pairs:
             weight, columns = first.get_parameter("weight"), _columns(second)
             if len(columns) != len(weight):
                 continue
@@ -75,9 +75,11 @@ def equalise(network: Network, *, rounds: int = 40) -> Network:
             if isinstance(first.bias, Tensor):
                 first.bias.div_(scale)
             _scale_columns(second, scale)
+            if name in folded.outputs:
+                mean, std = folded.outputs[name]
+                folded.outputs[name] = (mean / scale, std / scale)
         if most < 1e-4:
             break
-    return folded
 
 
 def clipped_mean(mean: Tensor, std: Tensor) -> Tensor:
@@ -88,57 +90,55 @@ def clipped_mean(mean: Tensor, std: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def absorb(network: Network, *, times: float = 3.0) -> Network:
-    """Return a copy with batch norm folded, whose layers hand less of their biases through a ReLU.
+def absorb(folded: Folded, *, times: float = 3.0) -> None:
+    """Let layers hand less of their biases through a ReLU, in place.
 
-    Where ``c = max(0, beta - times gamma)`` is above 0, nearly every value passes the ReLU: c is taken from the bias and given, through the
-    next layer's weights, to that layer's (eq. 15). Exact but at borders that are padded and for the few values below c.
+    Where ``c = max(0, mean - times std)`` of a layer's output is above 0, nearly every value passes the ReLU: c is taken from the bias and
+    given, through the next layer's weights, to that layer's (eq. 15). Exact but at borders that are padded and for the few values below c.
 
     Args:
-        network: With batch norm.
+        folded: Of any network; layers of which nothing is remembered are left alone.
         times: Standard deviations.
     """
-    folded = fold(network)
-    before, after = dict(network.model.named_modules()), dict(folded.model.named_modules())
-    for link in links(network):
-        norm, first, second = before.get(link.norm), after[link.first], after.get(link.second)
-        if link.activation != "relu" or not isinstance(norm, _BatchNorm) or norm.weight is None or norm.bias is None or second is None:
+    modules = dict(folded.network.model.named_modules())
+    for link in links(folded.network):
+        if not link.second or link.activation != "relu" or link.first not in folded.outputs:
             continue
-        over = (norm.bias - times * norm.weight.abs()).clamp_min(0.0)
+        first, second = modules[link.first], modules[link.second]
+        mean, std = folded.outputs[link.first]
+        over = (mean - times * std).clamp_min(0.0)
         columns = _columns(second)
         if len(columns) != len(over) or getattr(second, "groups", 1) not in (1, len(over)):
             continue
         first.get_parameter("bias").sub_(over)
+        folded.outputs[link.first] = (mean - over, std)
         weight = second.get_parameter("weight").flatten(2) if second.get_parameter("weight").ndim > 2 else second.get_parameter("weight")
         through = weight.sum(dim=-1) if weight.ndim > 2 else weight
         given = through[:, 0] * over if getattr(second, "groups", 1) > 1 else through @ over
         second.bias = nn.Parameter((second.bias if isinstance(second.bias, Tensor) else torch.zeros_like(given)) + given)
-    return folded
 
 
 @torch.no_grad()
-def correct(quantized: Network, original: Network) -> int:
+def correct(quantized: Network, folded: Folded) -> int:
     """Change the biases of a simulated network so that quantized weights shift no mean; return how many layers were changed.
 
-    The mean of a layer's input is what batch norm and ReLU before it remember, so that a layer behind a sum, or a pooling, is left alone;
-    ``b -= (W_q - W) E[x]`` (eq. 17).
+    The mean of a layer's input is what the batch norm before it remembered, behind the ReLU, so that a layer behind a sum, or a pooling, is
+    left alone; ``b -= (W_q - W) E[x]`` (eq. 17).
 
     Args:
-        quantized: Made of `original` by `simulate`.
-        original: With batch norm.
+        quantized: Made of ``folded.network`` by `simulate`.
+        folded: With what is remembered.
     """
     model = quantized.model
     if not isinstance(model, Simulated):
         raise InputError(f"expected a network made by `simulate`, got a {type(model).__name__}")
-    norms, layers = dict(original.model.named_modules()), dict(model.net.named_modules())
-    changed = 0
-    for link in links(original):
-        norm, layer = norms.get(link.norm), layers.get(link.second)
-        if layer is None or not isinstance(norm, _BatchNorm) or norm.weight is None or norm.bias is None:
+    layers, changed = dict(model.net.named_modules()), 0
+    for link in links(folded.network):
+        if not link.second or link.first not in folded.outputs or link.activation not in ("", "relu"):
             continue
-        if link.activation not in ("", "relu"):
-            continue
-        expected = clipped_mean(norm.bias, norm.weight.abs()) if link.activation else norm.bias
+        layer = layers[link.second]
+        mean, std = folded.outputs[link.first]
+        expected = clipped_mean(mean, std) if link.activation else mean
         weight = layer.get_submodule("parametrizations.weight").get_parameter("original")
         error = (layer.weight - weight).flatten(2).sum(dim=2) if weight.ndim > 2 else layer.weight - weight
         groups = getattr(layer, "groups", 1)

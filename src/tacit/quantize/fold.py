@@ -12,7 +12,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from tacit.core.network import Network
 from tacit.quantize.trace import LAYERS, Call, Trace, trace
 
-__all__ = ["Link", "fold", "links"]
+__all__ = ["Folded", "Link", "fold", "fold_and_remember", "links"]
 
 
 @dataclass(frozen=True)
@@ -59,13 +59,26 @@ def links(network: Network) -> list[Link]:
     return made
 
 
+@dataclass(frozen=True)
+class Folded:
+    """A network whose batch norms went into the layers before them, and what they remembered of those layers' outputs.
+
+    Args:
+        network: It computes what it computed before.
+        outputs: Mean and standard deviation of each output channel, of shape (channels,) each, by the dotted name of the layer.
+    """
+
+    network: Network
+    outputs: dict[str, tuple[Tensor, Tensor]]
+
+
 @torch.no_grad()
-def fold(network: Network) -> Network:
-    """Return a copy that computes the same, with each batch norm that reads a layer alone folded into that layer.
+def fold_and_remember(network: Network) -> Folded:
+    """Return a copy of `network` with each batch norm that reads a layer alone folded into that layer.
 
     A norm that keeps no running statistics, or is read with others, stays.
     """
-    model = copy.deepcopy(network.model)
+    model, outputs = copy.deepcopy(network.model), dict[str, tuple[Tensor, Tensor]]()
     modules = dict(model.named_modules())
     for link in links(network):
         layer, norm = modules[link.first], modules.get(link.norm)
@@ -81,6 +94,12 @@ def fold(network: Network) -> Network:
         weight.mul_(slope.view(-1, *[1] * (weight.ndim - 1)))
         bias = layer.bias if isinstance(layer.bias, Tensor) else torch.zeros_like(mean)
         layer.bias = nn.Parameter(beta + (bias - mean) * slope)
+        outputs[link.first] = (beta.detach().clone(), (slope * var.sqrt()).abs())
         parent, _, name = link.norm.rpartition(".")
         setattr(model.get_submodule(parent), name, nn.Identity())
-    return Network(model, network.spec, normalise=network.normalise).train(network.training)
+    return Folded(Network(model, network.spec, normalise=network.normalise).train(network.training), outputs)
+
+
+def fold(network: Network) -> Network:
+    """Return the network of `fold_and_remember`."""
+    return fold_and_remember(network).network
