@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from tacit.core.errors import InputError
 from tacit.core.network import Ensemble, Network, Spec
-from tacit.core.probe import Probe, norm_layers
-from toy import BNNet, GroupNet
+from tacit.core.probe import Probe
+from toy import BNNet
 
 GREY = Spec(shape=(1, 6, 6), classes=5)
 
@@ -94,16 +94,6 @@ def test_a_tap_that_is_like_none_lists_some() -> None:
 def test_the_empty_name_is_no_tap() -> None:
     with pytest.raises(InputError, match="no module is called ''"):
         Probe(Network(BNNet(), GREY), taps=("",))
-
-
-def test_statistics_of_a_group_norm_network_are_refused_and_dfad_is_named() -> None:
-    with pytest.raises(InputError, match=r"no batch-norm layer with running statistics.*use DFAD"):
-        Probe(Network(GroupNet(), Spec(shape=(1, 28, 28), classes=7)), bn=True)
-
-
-def test_a_batch_norm_without_running_statistics_does_not_count() -> None:
-    model = nn.Sequential(nn.Conv2d(1, 2, 1), nn.BatchNorm2d(2, track_running_stats=False), nn.Flatten(), nn.BatchNorm1d(8))
-    assert list(norm_layers(model)) == ["3"]
 
 
 def test_statistics_of_flat_features_are_taken_over_the_batch() -> None:

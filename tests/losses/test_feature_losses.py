@@ -236,7 +236,7 @@ def test_as_many_negatives_as_asked_for_are_drawn_anew_at_each_look() -> None:
 
 
 def test_contrast_wants_batch_norm_and_a_positive_temperature() -> None:
-    with pytest.raises(InputError, match=r"no batch-norm layer.*use DFAD"):
+    with pytest.raises(InputError, match="no batch-norm layer with running statistics"):
         InstanceContrast(Network(GroupNet(), Spec(shape=(1, 8, 8), classes=7)))
     with pytest.raises(InputError, match="temperature"):
         InstanceContrast(Network(BNNet(), GREY), temperature=0.0)

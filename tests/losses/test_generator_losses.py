@@ -93,6 +93,10 @@ def test_mode_seeking_is_finite_where_all_images_are_alike_and_wants_latents() -
         ModeSeeking()(View(images))
 
 
+def test_mode_seeking_asks_no_teacher() -> None:
+    assert ModeSeeking().needs == Needs(teacher=False)
+
+
 @settings(max_examples=15, deadline=None)
 @given(st.integers(2, 7), st.integers(2, 5), st.integers(0, 99))
 def test_inter_sample_compares_norms_over_whole_halves(n: int, classes: int, seed: int) -> None:

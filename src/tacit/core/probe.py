@@ -9,12 +9,12 @@ from typing import Self
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
 from torch.utils.hooks import RemovableHandle
 
 from tacit.core.errors import InputError, nearest
 from tacit.core.moments import batch_moments
+from tacit.core.norms import NoStatisticsError, norm_layers
 
 __all__ = ["INPUT", "BNStat", "Probe", "Signals", "norm_layers"]
 
@@ -42,15 +42,6 @@ class Signals:
     bn: tuple[BNStat, ...] = ()
 
 
-def norm_layers(model: nn.Module) -> dict[str, nn.Module]:
-    """Return the batch-norm layers of `model` that carry running statistics, by dotted name."""
-    return {
-        name: module
-        for name, module in model.named_modules()
-        if isinstance(module, _BatchNorm) and module.running_mean is not None and module.running_var is not None
-    }
-
-
 class Probe:
     """Calls a module and returns all that it said; a context manager that takes its hooks off, also after an exception.
 
@@ -61,7 +52,8 @@ class Probe:
         bn: Whether to measure the input of every batch-norm layer that carries running statistics.
 
     Raises:
-        InputError: Where a tap does not exist (the nearest name is offered) or `bn` is asked of a module without running statistics.
+        NoStatisticsError: Where `bn` is asked of a module that keeps no running statistics; it says what there is instead.
+        InputError: Where a tap does not exist (the nearest name is offered).
     """
 
     def __init__(self, model: nn.Module, *, taps: Iterable[str] = (), bn: bool = False) -> None:
@@ -76,9 +68,7 @@ class Probe:
             self._tapped[tap] = found
         self._norms = norm_layers(model) if bn else {}
         if bn and not self._norms:
-            raise InputError(
-                "the model has no batch-norm layer with running statistics, which this method matches: use DFAD, which needs none"
-            )
+            raise NoStatisticsError.of(model)
         self._handles: list[RemovableHandle] = []
         self._features: dict[str, Tensor] = {}
         self._bn: list[BNStat] = []
@@ -101,6 +91,8 @@ class Probe:
     def __call__(self, images: Tensor) -> Signals:
         self._features, self._bn = {}, []
         logits = self.model(images)
+        if self._norms and not self._bn:
+            raise InputError("the model's forward pass goes round its batch-norm layers, so that what they would see can't be measured")
         features, self._features = self._features, {}  # what the module is asked later must not change what was said
         return Signals(logits.float(), features, tuple(self._bn))
 
@@ -148,6 +140,8 @@ class Probe:
 
     def _stat(self, name: str) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
         def hook(norm: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+            if norm.training and not self.model.training:
+                raise InputError(f"{name} normalises by the batch, since the model's own forward pass puts it into training mode")
             mean, var = batch_moments(inputs[0])
             self._bn.append(BNStat(name, mean, var, norm.get_buffer("running_mean"), norm.get_buffer("running_var")))
 

@@ -9,10 +9,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tacit.core.errors import InputError
 from tacit.core.loss import Loss, Needs, View, positive_temperature
 from tacit.core.network import Network
-from tacit.core.probe import INPUT, Signals, norm_layers
+from tacit.core.norms import NoStatisticsError, norm_layers
+from tacit.core.probe import INPUT, Signals
 from tacit.losses.views import resized_crop
 
 __all__ = ["InstanceContrast", "instance_contrast"]
@@ -48,7 +48,7 @@ class InstanceContrast(Loss):
         flip: Whether parts are mirrored.
 
     Raises:
-        InputError: Where the teacher has no batch norm.
+        NoStatisticsError: Where the teacher has no batch norm with running statistics.
     """
 
     def __init__(
@@ -57,7 +57,7 @@ class InstanceContrast(Loss):
         super().__init__()
         norms = norm_layers(network.model)
         if not norms:
-            raise InputError("the model has no batch-norm layer with running statistics, whose inputs this method compares: use DFAD")
+            raise NoStatisticsError.of(network.model)
         self.taps = [f"{name}{INPUT}" for name in norms]
         self.needs = Needs(teacher_taps=tuple(self.taps))
         self.temperature, self.capacity, self.negatives, self.flip = positive_temperature(temperature), bank, negatives, flip

@@ -11,7 +11,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from tacit.core.loss import Loss, View
+from tacit.core.loss import Loss, Needs, View
 
 __all__ = ["InterSample", "ModeSeeking", "inter_sample", "mode_seeking"]
 
@@ -48,6 +48,8 @@ def inter_sample(images: Tensor, shares: Tensor) -> Tensor:
 
 class ModeSeeking(Loss):
     """How little the images change with their latents; see `mode_seeking`. For canvases that have latents."""
+
+    needs = Needs(teacher=False)
 
     def forward(self, view: View) -> Tensor:
         if view.latent is None:

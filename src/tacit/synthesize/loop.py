@@ -51,7 +51,7 @@ class Synthesizer:
             Probe(teacher, taps=self.needs.teacher_taps, bn=self.needs.bn)
             Probe(student or teacher, taps=self.needs.student_taps if student is not None else ())
         except InputError as error:
-            raise InputError(f"{method.name}: {error}") from error
+            raise type(error)(f"{method.name}: {error}") from error
         runtime.place(self.objective)
         self.gives_targets = method.targets(2, teacher, runtime.generator(0, "a look at the targets"), 0) is not None
         self._new_canvas()

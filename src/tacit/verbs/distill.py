@@ -20,7 +20,7 @@ from tacit.distill.selection import Selection
 from tacit.evaluate import agreement, predict
 from tacit.synthesize import METHODS, Method, Pool, Synthesizer
 from tacit.verbs.base import ModelLike, Outcome, as_function, check_pair, find_model, model_option
-from tacit.verbs.choose import choose_method, method_named
+from tacit.verbs.choose import choose_method, method_named, naming_what_remains
 from tacit.verbs.learning import OTHERS, LearningVerb
 from tacit.verbs.pictures import pool_metrics, save_samples
 from tacit.verbs.pools import find_pool, load_pool
@@ -115,7 +115,8 @@ class Distill(LearningVerb):
         if method.pooled and method.batch < 16 and (self.select == "agreement" or self.patience):
             raise InputError(f"method: one image in 16 is held out to choose by; expected a `batch` of at least 16, got {method.batch}")
         run.config = replace(self, method=method).config()  # what was chosen, so that the config repeats the run
-        synthesizer = Synthesizer(teacher, method, runtime=runtime, generator=runtime.generator(self.seed), student=student)
+        with naming_what_remains(teacher, student):
+            synthesizer = Synthesizer(teacher, method, runtime=runtime, generator=runtime.generator(self.seed), student=student)
 
         later = self.training.steps // method.every if method.every else 0
         stride = max(1, later // 1000)  # a live generator's rounds are many: a thousand of them tell the story

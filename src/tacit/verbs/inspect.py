@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, ClassVar
 
 import torch
@@ -13,14 +13,16 @@ from tacit.core.device import Runtime
 from tacit.core.errors import InputError
 from tacit.core.models import model_hash
 from tacit.core.network import Network, Spec, Teacher, count_parameters, work_per_image
-from tacit.core.probe import Probe, norm_layers
+from tacit.core.norms import Norms, norms_of
+from tacit.core.probe import Probe
 from tacit.synthesize import METHODS
 from tacit.verbs.base import ModelLike, Outcome, Verb, as_function, check_pair, find_model, model_option
 from tacit.verbs.choose import choose_method, obstacle
 
-__all__ = ["Inspect", "implied_input_mean", "inspect", "reach", "taps"]
+__all__ = ["Inspect", "answers_apart", "implied_input_mean", "inspect", "reach", "taps"]
 
 NORMS = (nn.modules.batchnorm._BatchNorm, nn.GroupNorm, nn.LayerNorm, nn.modules.instancenorm._InstanceNorm, nn.LocalResponseNorm)
+TOGETHER = "the answer to an image depends on those beside it, also in evaluation mode"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,7 +56,7 @@ class Inspect(Verb):
         teacher = Teacher.of(network)
         runtime.place(teacher)
         norms = Counter(type(m).__name__ for m in teacher.modules() if isinstance(m, NORMS))
-        running = len(norm_layers(teacher))
+        batch, apart = norms_of(teacher), answers_apart(teacher)
         methods = {kind.__name__: obstacle(kind(), teacher, student or teacher) for kind in METHODS}
         chosen = choose_method(teacher, student=student or teacher)
         found: dict[str, Any] = {
@@ -65,21 +67,35 @@ class Inspect(Verb):
             "classes": network.spec.classes,
             "layers": dict(Counter(type(m).__name__ for m in teacher.modules() if not list(m.children())).most_common()),
             "norms": dict(norms),
-            "norms_with_running_statistics": running,
+            "norms_with_running_statistics": batch.running,
+            "batch_norm": {**asdict(batch), "may_be_folded": batch.may_be_folded, "found": batch.found},
+            "answers_apart": apart,
             "input": _input_range(teacher),
             "noise": reach(teacher, runtime, steps=self.steps, seed=self.seed),
             "taps": taps(teacher),
             "methods": {name: {"usable": reason is None, "reason": reason} for name, reason in methods.items()},
             "recommended": chosen.name,
-            "why": _why(running, chosen.name),
+            "why": _why(batch, chosen.name),
         }
         return Outcome(folder=None, result=found, rows=_rows(found, network.spec))
 
 
-def _why(running: int, name: str) -> str:
-    if running:
-        return f"{running} batch-norm layers remember the statistics of the training data, which {name} matches"
-    return f"no batch-norm layer carries running statistics; {name} needs none"
+def _why(batch: Norms, name: str) -> str:
+    if not batch.running:
+        return f"no batch-norm layer carries running statistics; {name} needs none"
+    if batch.initial == batch.running:
+        return f"there are running statistics, which {name} matches; but they are of no batch, and say nothing of the training data"
+    known = batch.running - batch.initial
+    return f"{known} batch-norm layer{'s' * (known > 1)} remember the statistics of the training data, which {name} matches"
+
+
+@torch.no_grad()
+def answers_apart(teacher: Teacher) -> bool:
+    """Return whether the answer to an image is the same whichever images are beside it, as in evaluation mode it should be."""
+    draw = torch.Generator().manual_seed(0)
+    images = torch.rand(4, *teacher.spec.shape, generator=draw).to(teacher.mean.device)
+    beside, other = teacher(images[:2])[0], teacher(torch.cat([images[:1], images[2:].square()]))[0]
+    return bool((beside - other).abs().max() <= 1e-3 * beside.abs().max().clamp_min(1.0))
 
 
 def implied_input_mean(teacher: Network) -> list[float] | None:
@@ -185,6 +201,7 @@ def _rows(found: dict[str, Any], spec: Spec) -> list[tuple[str, str]]:
         ("says", f"{spec.classes} classes"),
         ("layers", ", ".join(f"{count} {name}" for name, count in found["layers"].items())),
         ("normalisation", f"{kinds}; {found['norms_with_running_statistics']} with running statistics"),
+        ("batch norm", found["batch_norm"]["found"] + ("" if found["answers_apart"] else "; " + TOGETHER)),
         ("input range", found["input"]["verdict"]),
         ("in plain noise", f"{noise['classes_in_noise']} of {spec.classes} classes, mean confidence {noise['confidence_in_noise']:.2f}"),
         (

@@ -9,13 +9,14 @@ import torch
 
 from tacit.core.device import Clock, Runtime
 from tacit.core.errors import InputError, nearest
+from tacit.core.files import read_json
 from tacit.core.network import Teacher
 from tacit.core.progress import Progress
 from tacit.data import load_data
 from tacit.data.load import StreamedSet
 from tacit.synthesize import METHODS, Method, Pool, Synthesizer
 from tacit.verbs.base import DataLike
-from tacit.verbs.choose import method_named
+from tacit.verbs.choose import method_named, naming_what_remains
 from tacit.verbs.pools import find_pool, load_pool
 
 __all__ = ["Samples", "find_samples", "paint"]
@@ -28,7 +29,7 @@ class Samples:
     Args:
         learned: For calibration and fine-tuning.
         fresh: For the acceptance check, which must not have seen them.
-        origin: A method's name, ``pool``, or ``data``.
+        origin: Name of the method that painted them, ``pool`` where a stored pool does not say so, or ``data``.
         made: How many were painted for this.
     """
 
@@ -40,7 +41,8 @@ class Samples:
 
 def paint(teacher: Teacher, method: Method, images: int, *, runtime: Runtime, seed: int, clock: Clock, title: str) -> Pool:
     """Return a pool of so many images, painted by `method` without a student."""
-    work, pool = Synthesizer(teacher, method, runtime=runtime, generator=runtime.generator(seed, title)), Pool(teacher.spec)
+    with naming_what_remains(teacher, None):
+        work, pool = Synthesizer(teacher, method, runtime=runtime, generator=runtime.generator(seed, title)), Pool(teacher.spec)
     with Progress(f"{title}: {method.name}", images, "images") as progress:
         while len(pool) < images:
             with clock("synthesis"):
@@ -97,7 +99,13 @@ def find_samples(
         raise InputError(f"source: {inside} holds {len(pool)} images, expected at least 2")
     held = min(fresh, max(1, len(pool) // 4))
     order = torch.randperm(len(pool), generator=torch.Generator().manual_seed(seed))
-    return Samples(learned=_part(pool, order[held:][:images]), fresh=_part(pool, order[:held]), origin="pool", made=0)
+    return Samples(learned=_part(pool, order[held:][:images]), fresh=_part(pool, order[:held]), origin=_painter(inside), made=0)
+
+
+def _painter(inside: Path) -> str:
+    """Return the name of the method that painted a stored pool; ``pool`` where that is not known."""
+    described = read_json(inside / "pool.json")["provenance"].get("method") or {}
+    return str(described.get("class_path", "pool")).rpartition(".")[2]
 
 
 def _part(pool: Pool, index: torch.Tensor) -> Pool:

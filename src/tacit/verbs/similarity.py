@@ -13,7 +13,7 @@ from torch import Tensor
 from tacit.core.device import Clock, Runtime
 from tacit.core.errors import InputError
 from tacit.core.network import Teacher
-from tacit.core.probe import norm_layers
+from tacit.core.norms import NoStatisticsError, norm_layers
 from tacit.data import load_data
 from tacit.data.load import StreamedSet
 from tacit.losses.bn_divergence import Direction
@@ -62,7 +62,9 @@ class Similarity(RunVerb):
         run = self.plan_run() if self.out is not None else None
         teacher = Teacher.of(find_model(model, seed=self.seed))
         if not norm_layers(teacher):
-            raise InputError("the model has no batch norm that keeps running statistics, so that it remembers nothing to compare with")
+            raise InputError(
+                f"{NoStatisticsError.of(teacher)}: it remembers nothing to compare with; `tacit evaluate --pool` has other measures"
+            )
         runtime, clock = self.open_runtime(teacher), Clock()
         found: dict[str, SetDivergence] = {}
         for word in words:

@@ -20,7 +20,7 @@ from tacit.distill.health import IMAGES, Monitor
 from tacit.distill.synthetic import rounds_within
 from tacit.synthesize import Method, Pool, Synthesizer
 from tacit.verbs.base import LaunchVerb, ModelLike, Outcome, as_function, check_pair, find_model, model_option
-from tacit.verbs.choose import choose_method
+from tacit.verbs.choose import choose_method, naming_what_remains
 from tacit.verbs.pictures import pool_metrics, save_samples
 
 __all__ = ["Synthesize", "synthesize"]
@@ -61,7 +61,8 @@ class Synthesize(LaunchVerb):
         method = self.method or choose_method(teacher, student=student)
         run.config = replace(self, method=method).config()  # what was chosen, so that the config repeats the run
         runtime = self.open_runtime(teacher, student)
-        synthesizer = Synthesizer(teacher, method, runtime=runtime, generator=runtime.generator(self.seed), student=student)
+        with naming_what_remains(teacher, student):
+            synthesizer = Synthesizer(teacher, method, runtime=runtime, generator=runtime.generator(self.seed), student=student)
         clock, pool = Clock(), Pool(teacher.spec, device=runtime.device)
         wanted = min(self.images, self.max_images) if self.max_images and not method.gives_rounds else self.images
         most_rounds = rounds_within(method, self.max_images) if method.gives_rounds else None
