@@ -16,6 +16,7 @@ from tacit.core.network import Network, Spec
 from tacit.distill import Training
 from tacit.quantize import Scheme, Simulated
 from tacit.synthesize import BNS, Pool
+from tacit.verbs.quantize import Quantize
 from toy import GroupNet
 
 QUICK: dict[str, Any] = {"method": BNS(batch=64, steps=15, lr=0.1, copies=0), "images": 64, "acceptance": 32, "device": "cpu"}
@@ -32,6 +33,9 @@ def test_eight_bits_are_an_onnx_file_as_good_as_the_network(teacher_folder: Path
     assert tacit.load(tmp_path / "run" / "model.onnx").spec.names == tuple("0123456789")
     assert len(Pool.load(tmp_path / "run" / "pool")) == 64
     assert len(Pool.load(tmp_path / "run" / "acceptance")) == 32
+    assert [one["name"] for one in metrics["baselines"]] == ["bf16", "weights only", "DFQ (Nagel)"]
+    assert all(one["student_accuracy"] > metrics["teacher_accuracy"] - 0.03 for one in metrics["baselines"])
+    assert outcome.text.startswith(f"{tmp_path / 'run' / 'model.onnx'}: W8A8, ")
     labels = [label for label, _ in outcome.rows]
     assert labels[:4] == ["scheme", "images", "accuracy, float", "accuracy, quantized"]
     assert labels[-1] == "file"
@@ -65,11 +69,17 @@ def test_a_stored_pool_and_real_images_serve_as_well(teacher_folder: Path, tmp_p
     made = tacit.synthesize(teacher=teacher_folder, out=tmp_path / "samples", method=QUICK["method"], images=64)
     assert made.folder is not None
     stored = tacit.quantize(model=teacher_folder, out=tmp_path / "a", source=str(made.folder), acceptance=100, device="cpu")
-    assert (stored.metrics["method"], stored.metrics["acceptance"]["images"]) == ("pool", 16)
+    assert (stored.metrics["method"], stored.metrics["acceptance"]["images"]) == ("BNS", 16)
     real = tacit.quantize(model=teacher_folder, out=tmp_path / "b", source="data", data="digits", images=100, device="cpu")
     assert (real.metrics["method"], real.result["images_synthesized"]) == ("data", 0)
     assert real.metrics["student_accuracy"] >= 0.94
     assert not (tmp_path / "b" / "pool").exists()
+
+
+def test_batch_norm_learns_where_the_images_carry_its_statistics_whoever_stored_them() -> None:
+    kept = {name: Quantize(model="x").freezes(name) for name in ("data", "BNS", "CMI", "pool", "Inception", "Gaussian", "DAFL")}
+    assert [name for name, frozen in kept.items() if frozen] == ["Inception", "Gaussian", "DAFL"]
+    assert Quantize(model="x", freeze_bn=True).freezes("BNS")
 
 
 def test_a_run_goes_on_with_the_samples_that_it_made(teacher_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

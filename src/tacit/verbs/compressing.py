@@ -10,16 +10,18 @@ from tacit.core.errors import InputError
 from tacit.core.files import read_json
 from tacit.core.models import model_hash
 from tacit.core.network import Network, Spec, Teacher
-from tacit.core.probe import norm_layers
+from tacit.core.norms import norm_layers, norms_of
 from tacit.core.run import Run
 from tacit.data.load import Data
 from tacit.distill import Learner, Stored, build_objective
+from tacit.distill.advice import Advice
 from tacit.distill.objectives import Terms
 from tacit.distill.selection import Selection
 from tacit.distill.sources import Mixed, Source
 from tacit.evaluate import predict
 from tacit.synthesize import BNS, Inception, Method, Pool
 from tacit.verbs.base import ModelLike, model_option
+from tacit.verbs.choose import method_named
 from tacit.verbs.learning import LearningVerb
 from tacit.verbs.samples import Samples, find_samples
 
@@ -45,7 +47,8 @@ class CompressVerb(LearningVerb):
     mixup: float = 0.0
     """Images are mixed in fine-tuning, with shares from Beta(mixup, mixup); 0: none are."""
     freeze_bn: bool | None = None
-    """Whether batch norm keeps its statistics in fine-tuning; not given: unless the images carry those statistics (real data, BNS)."""
+    """Whether batch norm keeps its statistics in fine-tuning; not given: unless the images carry them (real, or of a method that matches
+    them, as BNS)."""
     eval_split: str | None = "test"
     """With `source: data`, the split on which accuracy is measured; null: none."""
 
@@ -64,6 +67,14 @@ class CompressVerb(LearningVerb):
     def chosen_method(self, teacher: Teacher) -> Method:
         """Return how images are made where `source` names nothing else."""
         return self.method or (BNS(steps=60) if norm_layers(teacher) else Inception(steps=60))
+
+    def warned(self, teacher: Teacher, runtime: Runtime) -> list[str]:
+        """Say where images can't be made as they would be, for want of batch norm; return what was said."""
+        advice = Advice(quiet=runtime.fabric.global_rank > 0)
+        if self.source is None and self.method is None and not norm_layers(teacher):
+            found = f"found: {norms_of(teacher).found}; the images are made by {Inception.__name__}, which needs no running statistics"
+            advice.give({"batch norm": f"{found}, in place of {BNS.__name__}"})
+        return advice.texts
 
     def measured_on(self, spec: Spec, runtime: Runtime) -> Data | None:
         """Return the labelled images that measure accuracy, none of which is learned from; None where there are none."""
@@ -99,7 +110,10 @@ class CompressVerb(LearningVerb):
 
     def freezes(self, origin: str) -> bool:
         """Return whether batch norm keeps its statistics while the network learns from images of that origin."""
-        return self.freeze_bn if self.freeze_bn is not None else origin not in ("data", "pool", BNS.__name__)
+        if self.freeze_bn is not None:
+            return self.freeze_bn
+        matched = float(getattr(method_named(origin), "bn", 0.0))  # methods that match the statistics of batch norm have this weight
+        return origin not in ("data", "pool") and not matched
 
     def finetune_on(
         self,

@@ -7,10 +7,11 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
-from tacit.core.device import Clock
+from tacit.core.device import Clock, Runtime
 from tacit.core.models import load, save
 from tacit.core.network import Network, Teacher, count_parameters
 from tacit.core.run import Run
+from tacit.data.load import Data
 from tacit.distill import Training
 from tacit.distill.objectives import Terms
 from tacit.evaluate import predict
@@ -20,6 +21,7 @@ from tacit.quantize import (
     accept,
     calibrate,
     compare_latency,
+    make_baselines,
     plain,
     simulate,
     stored_bits,
@@ -51,6 +53,8 @@ class Quantize(CompressVerb):
     """What fine-tuning minimises."""
     training: Training = field(default_factory=lambda: Training(steps=300, batch=64, optimizer="adam", lr=3e-4, weight_decay=0.0))
     """How the network is fine-tuned."""
+    baselines: bool = True
+    """Whether to measure what can be had without any image, too: bfloat16, the weights alone in few bits, and DFQ of Nagel et al."""
 
     name: ClassVar[str] = "quantize"
 
@@ -68,6 +72,7 @@ class Quantize(CompressVerb):
         method = self.chosen_method(teacher)
         run.config = replace(self, method=method if self.source is None else self.method).config()
         runtime = self.open_runtime(teacher)
+        warnings = self.warned(teacher, runtime)
         if self.deployable:
             find_engine(self.engine).check(self.scheme, self.target)
         held = self.measured_on(teacher.spec, runtime)
@@ -75,6 +80,7 @@ class Quantize(CompressVerb):
         samples = self.samples(teacher, method, runtime, clock, run)
         compressed = simulate(teacher, self.scheme, freeze=self.freezes(samples.origin)) if tuned or not self.deployable else None
         metrics: dict[str, Any] = {"scheme": asdict(self.scheme), "method": samples.origin, "params_teacher": count_parameters(teacher)}
+        metrics["warnings"] = warnings
         if compressed is not None:
             runtime.place(compressed)
             calibrate(compressed, samples.learned.columns["images"], self.scheme, runtime)
@@ -97,10 +103,23 @@ class Quantize(CompressVerb):
                 theirs, ours = (predict(one, held.batches(512), runtime) for one in (teacher, compressed))
                 metrics |= {"teacher_accuracy": theirs.accuracy, "student_accuracy": ours.accuracy, "agreement": ours.agreement(theirs)}
                 metrics["evaluation_images"] = len(ours.labels)
+            if self.baselines:
+                metrics["baselines"] = self._baselines(teacher, samples, held, runtime)
         save_samples(run.folder / "samples", samples.learned)
         result = self.result(runtime, clock, metrics, images=samples.made, selection=self.select if tuned else None)
         run.finish(result)
-        return Outcome(folder=run.folder, result=result, rows=_rows(result, found, run.folder, self.scheme), network=compressed)
+        rows = _rows(result, found, run.folder, self.scheme)
+        return Outcome(folder=run.folder, result=result, rows=rows, network=compressed, text=_line(result, run.folder, self.scheme))
+
+    def _baselines(self, teacher: Teacher, samples: Samples, held: Data | None, runtime: Runtime) -> list[dict[str, Any]]:
+        """Return what is known of each network that is made without any image."""
+        found = []
+        for name, made in make_baselines(teacher, self.scheme).items():
+            agreed = accept(teacher, made.network, samples.fresh.columns["images"], runtime)
+            accuracy = predict(made.network, held.batches(512), runtime).accuracy if held is not None else None
+            figures = {"agreement_synthetic": agreed.agreement, "cosine": agreed.cosine, "student_accuracy": accuracy}
+            found.append({"name": name, **figures, "bytes": made.bytes, "activations_in_float": made.unknown})
+        return found
 
     def _write(self, teacher: Teacher, tuned: Network | None, samples: Samples, run: Run, clock: Clock) -> dict[str, Any]:
         """Write the int8 file; return its size and speed beside the float file's."""
@@ -118,6 +137,17 @@ class Quantize(CompressVerb):
                 "target": find_target(self.target),
                 "cpu_flags": cpu_flags(),
             }
+
+
+def _line(result: dict[str, Any], folder: Path, scheme: Scheme) -> str:
+    """Return all in one line."""
+    metrics = result["metrics"]
+    said = [scheme.name, f"{metrics['bytes_float'] / metrics['bytes']:.1f} times smaller"]
+    if "milliseconds" in metrics:
+        taken = metrics["milliseconds"]["1"]
+        said.append(f"{taken['float'] / taken['int8']:.1f} times faster than float in {metrics['engine']}")
+    said.append(f"names the same class on {metrics['agreement_synthetic']:.1%} of fresh samples")
+    return f"{folder / metrics.get('file', 'model')}: {', '.join(said)}\n"
 
 
 def _rows(result: dict[str, Any], found: Acceptance, folder: Path, scheme: Scheme) -> list[tuple[str, str]]:
@@ -139,6 +169,11 @@ def _rows(result: dict[str, Any], found: Acceptance, folder: Path, scheme: Schem
         rows.append(
             (f"batch of {size}", f"{taken['float']:.2f} -> {taken['int8']:.2f} ms ({faster:.1f} times; torch {taken['torch']:.2f} ms)")
         )
+    for one in metrics["baselines"] or ():
+        said = [f"{one['student_accuracy']:.2%} accurate"] if one["student_accuracy"] is not None else []
+        said += [f"{one['agreement_synthetic']:.2%} agree", f"{metrics['bytes_float'] / one['bytes']:.1f} times smaller"]
+        said += [f"{one['activations_in_float']} activations in float"] if one["activations_in_float"] else []
+        rows.append((f"without images: {one['name']}", ", ".join(said)))
     rows.append(("seconds", f"{seconds['synthesis']:.1f} synthesis, {seconds['training']:.1f} training"))
     rows.append(("file", str(folder / metrics["file"])) if "file" in metrics else ("model", str(folder / "model")))
     return rows
