@@ -17,6 +17,7 @@ from tacit.cli import main
 from tacit.core.device import Runtime
 from tacit.core.errors import InputError
 from tacit.core.network import Network, Spec, Teacher
+from tacit.quantize import Scheme
 from tacit.synthesize import METHODS, Synthesizer
 from tacit.verbs.choose import naming_what_remains, remaining
 from tacit.zoo import resnet
@@ -103,6 +104,22 @@ def test_painting_without_a_student_names_only_what_needs_none(case: tuple[str, 
     for kind in METHODS:
         if kind.__name__ in ALONE:
             Synthesizer(teacher, kind(**QUICK[kind]), runtime=runtime, generator=runtime.generator(0)).round()
+
+
+def test_quantizing_without_a_source_says_what_it_falls_back_to(
+    case: tuple[str, Network], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    said, network = case
+    options: dict[str, Any] = {"model": network, "images": 16, "acceptance": 8, "device": "cpu", "finetune": False}
+    options |= {"scheme": Scheme(weights=4, activations=4), "out": tmp_path / "run"}
+    outcome = tacit.quantize(**options)
+    (warning,) = outcome.metrics["warnings"]
+    assert said in warning
+    assert "the images are made by Inception" in warning
+    assert f"tacit: warning: {warning}\n" in capsys.readouterr().err
+    assert outcome.metrics["method"] == "Inception"
+    named = tacit.quantize(**{**options, "source": "Gaussian", "out": tmp_path / "named"})
+    assert named.metrics["warnings"] == []
 
 
 def test_similarity_says_what_was_found(case: tuple[str, Network]) -> None:
