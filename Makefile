@@ -21,7 +21,7 @@ $(BIN)/tacit: pyproject.toml constraints.txt
 
 # Each stamp adds the packages that its commands need.
 $(VENV)/.test: $(BIN)/tacit
-	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[data,quantize,openvino,torchao,test]'
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[data,quantize,openvino,torchao,prune,test]'
 	touch $@
 
 $(VENV)/.dev: $(VENV)/.test

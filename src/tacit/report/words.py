@@ -16,6 +16,7 @@ HEADLINES = {
     "distill": "Distillation",
     "train": "Training",
     "quantize": "Quantization",
+    "prune": "Pruning",
     "federate": "Federated training",
     "evaluate": "Evaluation",
     "inspect": "Inspection",
@@ -88,7 +89,13 @@ def summary(record: Record) -> str:
     """Return in one sentence what happened."""
     if record.result is None:
         return "There is no result yet: the run is still going, or was stopped before its end."
-    say = {"demo": _distilled, "distill": _distilled, "train": _trained, "synthesize": _synthesized, "quantize": _quantized}
+    say = {
+        **dict.fromkeys(("demo", "distill"), _distilled),
+        "train": _trained,
+        "synthesize": _synthesized,
+        "quantize": _quantized,
+        "prune": _pruned,
+    }
     return say.get(record.verb, _other)(record)
 
 
@@ -148,6 +155,16 @@ def _quantized(record: Record) -> str:
     if mine is None:
         return f"{what}; its accuracy was not measured."
     return f"{what} and reaches {percent(mine)} accuracy" + (f", {percent(theirs)} before." if theirs is not None else ".")
+
+
+def _pruned(record: Record) -> str:
+    large, small = record.metric("params_teacher"), record.metric("params_student")
+    what = f"A network was pruned from {count(large)} to {count(small)} parameters" if large and small else "A network was pruned"
+    pruned, mine = record.metric("accuracy_pruned"), record.metric("student_accuracy")
+    if mine is None:
+        return f"{what}; its accuracy was not measured."
+    fallen = f", {percent(pruned)} before it recovered" if pruned is not None else ""
+    return f"{what} and reaches {percent(mine)} accuracy{fallen}."
 
 
 def _other(record: Record) -> str:

@@ -147,7 +147,7 @@ def _line(result: dict[str, Any], folder: Path, scheme: Scheme) -> str:
         taken = metrics["milliseconds"]["1"]
         said.append(f"{taken['float'] / taken['int8']:.1f} times faster than float in {metrics['engine']}")
     said.append(f"names the same class on {metrics['agreement_synthetic']:.1%} of fresh samples")
-    return f"{folder / metrics.get('file', 'model')}: {', '.join(said)}\n"
+    return f"{folder / metrics.get('file', 'model')}: {', '.join(said)}"
 
 
 def _rows(result: dict[str, Any], found: Acceptance, folder: Path, scheme: Scheme) -> list[tuple[str, str]]:
