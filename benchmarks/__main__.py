@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks import claims, data_free, demo, results, speed, teachers
+from benchmarks import claims, compression, data_free, demo, results, speed, teachers
 from benchmarks.places import HOME
 from tacit.core.errors import InputError
 
@@ -39,6 +39,9 @@ def parser() -> argparse.ArgumentParser:
     one = suites.add_parser("claims", help=claims.__doc__, description=claims.__doc__)
     claims.add_arguments(one)
     one.set_defaults(action=claims.main)
+    one = suites.add_parser("compression", help=compression.__doc__, description=compression.__doc__)
+    compression.add_arguments(one)
+    one.set_defaults(action=compression.main)
     one = suites.add_parser("teachers", help=teachers.__doc__, description=teachers.__doc__)
     teachers.add_arguments(one)
     one.set_defaults(action=teachers.main)

@@ -159,7 +159,7 @@ def main(options: argparse.Namespace, home: Path) -> int:
     if options.list:
         return runner.show(made)
     if options.smoke:
-        smoke.prepare(SUITES["mnist"], home)
+        smoke.prepare(SUITES["mnist"].dataset, [pair.teacher for pair in SUITES["mnist"].pairs], home)
     else:
         checked_data(options.data, SUITES["mnist"].dataset)
     side_by_side = (0 if options.smoke else 2) if options.jobs is None else options.jobs

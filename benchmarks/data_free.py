@@ -42,7 +42,7 @@ def main(options: argparse.Namespace, home: Path) -> int:
     if options.list:
         return runner.show(made)
     if options.smoke:
-        smoke.prepare(suite, home)
+        smoke.prepare(suite.dataset, [pair.teacher for pair in suite.pairs], home)
     else:
         checked_data(options.data, suite.dataset)
         if suite.device == "cuda" and not torch.cuda.is_available():

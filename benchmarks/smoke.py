@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
@@ -10,11 +11,12 @@ from typing import Any
 import torch
 
 import tacit
+from benchmarks.compression_plans import PoolPlan
 from benchmarks.plans import Dataset, Row, Suite
 from benchmarks.suites import TEACHERS
 from tacit.core.errors import MissingExtraError
 
-__all__ = ["data_of", "prepare", "shrunk", "small"]
+__all__ = ["data_of", "prepare", "shrunk", "small", "small_pool"]
 
 IMAGES = 40
 SMALL = {"batch": 16, "steps": 2, "warmup": 1, "every": 2, "width": 4, "latent": 8, "noise": 8, "negatives": 8, "embedding": 8}
@@ -41,12 +43,19 @@ def small(row: Row) -> Row:
     return replace(row, steps=None, method=replace(row.method, **{**cut, **row.smoke}))
 
 
-def prepare(suite: Suite, home: Path) -> None:
-    """Make the suite's images and untrained teachers under `home`, where they are missing."""
+def small_pool(plan: PoolPlan) -> PoolPlan:
+    """Return the plan of a few images, of two steps."""
+    row = small(Row(label="", method=plan.method))
+    assert row.method is not None
+    return replace(plan, method=row.method, images=IMAGES)
+
+
+def prepare(dataset: Dataset, teachers: Iterable[str], home: Path) -> None:
+    """Make generated images and untrained teachers under `home`, where they are missing."""
     os.environ.setdefault("HF_DATASETS_CACHE", str(home / "cache"))  # read when the library is first imported
-    _draw(suite.dataset, data_of(home) / suite.dataset.folder)
-    for pair in suite.pairs:
-        plan, folder = TEACHERS[pair.teacher], home / "teachers" / pair.teacher
+    _draw(dataset, data_of(home) / dataset.folder)
+    for name in teachers:
+        plan, folder = TEACHERS[name], home / "teachers" / name
         if not folder.is_dir():
             tacit.save(plan.model.load(seed=0), folder)
 

@@ -169,7 +169,7 @@ def _rows(result: dict[str, Any], found: Acceptance, folder: Path, scheme: Schem
         rows.append(
             (f"batch of {size}", f"{taken['float']:.2f} -> {taken['int8']:.2f} ms ({faster:.1f} times; torch {taken['torch']:.2f} ms)")
         )
-    for one in metrics["baselines"] or ():
+    for one in metrics.get("baselines", ()):
         said = [f"{one['student_accuracy']:.2%} accurate"] if one["student_accuracy"] is not None else []
         said += [f"{one['agreement_synthetic']:.2%} agree", f"{metrics['bytes_float'] / one['bytes']:.1f} times smaller"]
         said += [f"{one['activations_in_float']} activations in float"] if one["activations_in_float"] else []

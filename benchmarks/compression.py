@@ -1,0 +1,218 @@
+"""Suites of compression on CIFAR-10: int8 files, low-bit fine-tuning, similarity of sets, pruning with recovery.
+
+Images come from pools that are painted once per network and source, with all rows and seeds alike; they lie in ``pools/``, which git
+ignores, since the same seed paints them again. Each run's file says which pool it used, and what that took.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import tacit
+from benchmarks import runner, smoke
+from benchmarks.compression_plans import NETWORKS, POOLS, SUITES, CompressionRow, CompressionSuite, PoolPlan
+from benchmarks.places import HOME, TEACHERS_HOME, all_data, checked_data
+from benchmarks.plans import slug
+from benchmarks.suites import DATASETS
+from tacit.core.device import Runtime
+from tacit.core.files import read_json
+from tacit.core.models import model_hash
+from tacit.core.network import Teacher
+from tacit.data import load_data
+from tacit.quantize.similarity import bn_divergence, set_divergence
+from tacit.synthesize import Pool
+
+__all__ = ["add_arguments", "jobs", "main", "measure", "paint", "pool_jobs"]
+
+CIFAR10 = DATASETS["cifar10"]
+NEVER = 1e9
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    parser.add_argument("--suite", choices=sorted(SUITES), required=True, help="what is measured")
+    parser.add_argument("--rows", nargs="+", metavar="ROW", help="rows, by label; not given: all")
+    runner.add_arguments(parser)
+
+
+def main(options: argparse.Namespace, home: Path) -> int:
+    """Paint the pools that are missing, run what is missing under `home`; return the number of jobs that failed."""
+    suite = SUITES[options.suite]
+    made = jobs(suite, home=home, data=options.data, seeds=options.seeds, small=options.smoke, rows=options.rows)
+    if options.list:
+        return runner.show(made)
+    if options.smoke:
+        smoke.prepare(CIFAR10, NETWORKS.values(), home)
+    else:
+        checked_data(options.data, CIFAR10)
+    side_by_side = (0 if options.smoke else 2) if options.jobs is None else options.jobs
+    wanted = {(job.arguments["network"], name) for job in made if runner.state(job) == "to do" for name in job.arguments["pools"]}
+    painted = [job for job in pool_jobs(home=home, small=options.smoke) if (job.arguments["network"], job.arguments["pool"]) in wanted]
+    failed = runner.run(painted, side_by_side=side_by_side, say=lambda kept: f"{kept['images']} images")
+    return failed + runner.run(made, side_by_side=side_by_side, say=lambda kept: str(kept["said"]))
+
+
+def pool_jobs(*, home: Path = HOME, small: bool = False) -> list[runner.Job]:
+    """Return a job for every pool of every network."""
+    teachers = home.resolve() / "teachers" if small else TEACHERS_HOME
+    return [
+        runner.Job(
+            title=f"pool {name} of {network}",
+            file=(home / "pools" / network / slug(name) / "made.json").resolve(),
+            work="benchmarks.compression:paint",
+            arguments={"network": network, "pool": name, "smoke": small, "home": str(home.resolve()), "teachers": str(teachers)},
+            settings=_pool_settings(plan, network, small),
+        )
+        for network in NETWORKS
+        for name, plan in POOLS.items()
+    ]
+
+
+def _pool_settings(plan: PoolPlan, network: str, small: bool) -> dict[str, Any]:
+    plan = smoke.small_pool(plan) if small else plan
+    return {"teacher": NETWORKS[network], "method": plan.method.config(), "images": plan.images, "seed": plan.seed}
+
+
+def paint(arguments: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    """Paint a pool and put it beside its JSON file; return what is known of it."""
+    name, network = arguments["pool"], arguments["network"]
+    plan = smoke.small_pool(POOLS[name]) if arguments["smoke"] else POOLS[name]
+    teacher = Path(arguments["teachers"]) / NETWORKS[network]
+    outcome = tacit.synthesize(
+        teacher=str(teacher),
+        method=plan.method,
+        images=plan.images,
+        seed=plan.seed,
+        checks=0,
+        device="cpu",
+        checkpoint_seconds=NEVER,
+        out=folder / "run",
+    )
+    place = Path(arguments["home"]) / "pools" / network / slug(name)
+    shutil.rmtree(place, ignore_errors=True)
+    place.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copytree(folder / "run" / "pool", place)
+    pool = Pool.load(place)
+    images = pool.columns["images"]
+    loaded = Teacher.of(tacit.load(teacher))
+    return {
+        "images": len(images),
+        "sha256": hashlib.sha256(images.numpy().tobytes()).hexdigest(),
+        "seconds": outcome.result["seconds"],
+        "device": outcome.result["device"],
+        "precision": outcome.result["precision"],
+        "class_counts": pool.class_counts,
+        "divergence": bn_divergence(loaded, images, Runtime("cpu", "32-true")),
+        "settings": _pool_settings(POOLS[name], network, arguments["smoke"]),
+    }
+
+
+def jobs(
+    suite: CompressionSuite,
+    *,
+    home: Path = HOME,
+    data: Path | None = None,
+    seeds: Sequence[int] | None = None,
+    small: bool = False,
+    rows: Sequence[str] | None = None,
+) -> list[runner.Job]:
+    """Return every run of a suite: the first seed of everything, then the second.
+
+    Args:
+        suite: What is measured.
+        home: Where ``results/`` and ``pools/`` are, and for a smoke run all else.
+        data: The folder of all data.
+        seeds: Not given: the suite's.
+        small: Whether it is a smoke run.
+        rows: Labels; not given: all.
+    """
+    real, teachers = all_data(data), home.resolve() / "teachers" if small else TEACHERS_HOME
+    return [
+        runner.Job(
+            title=f"{suite.name}/{network} {row.label}, seed {seed}",
+            file=(home / "results" / "compression" / suite.name / network / f"{slug(row.label)}-seed{seed}.json").resolve(),
+            work="benchmarks.compression:measure",
+            arguments={
+                "suite": suite.name,
+                "network": network,
+                "row": row.label,
+                "seed": seed,
+                "smoke": small,
+                "data": str(smoke.data_of(home) if small else real),
+                "teachers": str(teachers),
+                "home": str(home.resolve()),
+                "pools": list(row.pools),
+            },
+            settings=_settings(suite, row, network, small),
+        )
+        for seed in ((suite.seeds[:1] if small else suite.seeds) if seeds is None else seeds)
+        for network in suite.networks
+        for row in suite.on(network)
+        if seed in (row.seeds or suite.seeds) and (rows is None or row.label in rows)
+    ]
+
+
+def _settings(suite: CompressionSuite, row: CompressionRow, network: str, small: bool) -> dict[str, Any]:
+    options = {key: _plain(value) for key, value in row.options(small).items()}
+    pools = {name: _pool_settings(POOLS[name], network, small) for name in row.pools}
+    return {"suite": suite.name, "teacher": NETWORKS[network], "pools": pools, "options": options}
+
+
+def _plain(value: Any) -> Any:
+    return asdict(value) if hasattr(value, "__dataclass_fields__") else list(value) if isinstance(value, tuple) else value
+
+
+def measure(arguments: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    """Do one run; return what is kept of it."""
+    suite = SUITES[arguments["suite"]]
+    row = next(row for row in suite.on(arguments["network"]) if row.label == arguments["row"])
+    network, small = arguments["network"], bool(arguments["smoke"])
+    teacher = Path(arguments["teachers"]) / NETWORKS[network]
+    pools = {name: Path(arguments["home"]) / "pools" / network / slug(name) for name in row.pools}
+    kept = {"suite": suite.name, "network": network, "row": row.label}
+    known = {name: {k: v for k, v in read_json(place / "made.json").items() if k != "settings"} for name, place in pools.items()}
+    data = Path(arguments["data"]) / CIFAR10.folder
+    if suite.verb == "similarity":
+        found = _similarities(teacher, pools, data, arguments["seed"], small)
+    else:
+        source = str(next(iter(pools.values()))) if pools else "data"
+        verb = {"quantize": tacit.quantize, "prune": tacit.prune}[suite.verb]
+        found = verb(
+            model=str(teacher),
+            source=source,
+            data=str(data),
+            device="cpu",
+            seed=arguments["seed"],
+            evaluations=0,
+            checkpoint_seconds=NEVER,
+            out=folder / "run",
+            **row.options(small),
+        ).result
+    said = suite.say(found)
+    sha = {"name": NETWORKS[network], "sha256": model_hash(tacit.load(teacher))}
+    return {**kept, "said": said, **found, "pools": known, "teacher": sha, "settings": _settings(suite, row, network, small)}
+
+
+def _similarities(teacher: Path, pools: Mapping[str, Path], data: Path, seed: int, small: bool) -> dict[str, Any]:
+    """Return how far each set is from the network, all at the same number of images."""
+    loaded, runtime = Teacher.of(tacit.load(teacher)), Runtime("cpu", "32-true")
+    at = 16 if small else 1024
+    sets = {name: Pool.load(place).columns["images"] for name, place in pools.items()}
+    spec = loaded.spec
+    sets |= {f"CIFAR-10 {split}": load_data(str(data), split, spec).images for split in ("train", "test")}  # type: ignore[union-attr]
+    sets["CIFAR-10 test, inverted"] = 255 - sets["CIFAR-10 test"]
+    sets["uniform noise"] = torch.rand(5 * at, *spec.shape, generator=torch.Generator().manual_seed(seed))
+    foreign = data.with_name("mnist")
+    if foreign.is_dir():
+        grey = load_data(str(foreign), "test", replace(DATASETS["mnist"].spec)).images.float().div(255)  # type: ignore[union-attr]
+        sets["MNIST test, 32x32"] = torch.nn.functional.interpolate(grey, size=spec.shape[1:], mode="bilinear").expand(-1, 3, -1, -1)
+    found = {name: asdict(set_divergence(loaded, images, runtime, at=at, seed=seed)) for name, images in sets.items()}
+    return {"seed": seed, "device": runtime.name, "at": at, "similarity": found}

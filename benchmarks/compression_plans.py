@@ -1,0 +1,193 @@
+"""What the suites of compression are made of: networks, pools and rows, as plain data."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+from tacit.data import Augmentation
+from tacit.distill import Training
+from tacit.quantize import Scheme
+from tacit.synthesize import BNS, CMI, Gaussian, Inception, Method
+
+__all__ = ["NETWORKS", "POOLS", "SMALL", "SUITES", "CompressionRow", "CompressionSuite", "PoolPlan"]
+
+NETWORKS = {"resnet20": "cifar10-resnet20-long", "mobilenetv2": "cifar10-mobilenetv2"}
+"""Teachers, by the name that results have."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PoolPlan:
+    """A set of images that is painted once a network.
+
+    Args:
+        method: How.
+        images: How many; a fifth is set aside for acceptance.
+        seed: Of every draw.
+    """
+
+    method: Method
+    images: int = 1280
+    seed: int = 0
+
+
+_BNS = BNS(batch=256, steps=200, lr=0.1, copies=0)
+POOLS = {
+    "BNS": PoolPlan(method=_BNS),
+    "BNS, pool 1": PoolPlan(method=_BNS, seed=1),
+    "BNS, pool 2": PoolPlan(method=_BNS, seed=2),
+    "BNS+I": PoolPlan(method=replace(_BNS, logit=1.0, smooth=1.0)),
+    "I": PoolPlan(method=Inception(batch=256, steps=200, lr=0.05, copies=1)),
+    "G": PoolPlan(method=Gaussian(batch=256)),
+    "CMI": PoolPlan(method=CMI(batch=128, steps=60, lr=5e-3, restart=4, negatives=512, flip=True, width=32, adv=0.0)),
+}
+"""Those of The Knowledge Within, and one of CMI for pruning. One look at each image a step: the authors' four augmented copies cost four
+times as much, and the network has seen no holes."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CompressionRow:
+    """One way of making a network smaller."""
+
+    label: str
+    pools: tuple[str, ...] = ()
+    """Names of the pools that it learns from; none: real training images."""
+    images: int = 1024
+    """Of them, how many."""
+    fixed: Mapping[str, Any] = field(default_factory=dict)
+    """Options of the verb."""
+    training: Training | None = None
+    augmentation: Augmentation = "shift-flip"
+    seeds: tuple[int, ...] | None = None
+    """Other seeds than the suite's."""
+    networks: tuple[str, ...] = ()
+    """Those that it is run on; empty: all of the suite's."""
+
+    def options(self, small: bool) -> dict[str, Any]:
+        """Return the verb's options; for a smoke run, of two steps."""
+        if not self.fixed:
+            return {}
+        found: dict[str, Any] = {"images": self.images, "acceptance": 256, "augmentation": self.augmentation, **self.fixed}
+        if self.training is not None:
+            found["training"] = self.training
+        if small:
+            found |= {"images": 24, "acceptance": 8}
+            found |= {"training": replace(self.training, **SMALL)} if self.training else {}
+        return found
+
+
+SMALL: Mapping[str, Any] = {"steps": 2, "batch": 8, "warmup": 0}
+
+
+@dataclass(frozen=True, kw_only=True)
+class CompressionSuite:
+    """Rows that are set beside each other."""
+
+    name: str
+    title: str
+    verb: Literal["quantize", "prune", "similarity"]
+    networks: tuple[str, ...]
+    rows: tuple[CompressionRow, ...]
+    seeds: tuple[int, ...]
+    say: Callable[[Mapping[str, Any]], str]
+    """Puts a result into a few words."""
+
+    def on(self, network: str) -> tuple[CompressionRow, ...]:
+        """Return the rows that are run on `network`."""
+        return tuple(row for row in self.rows if not row.networks or network in row.networks)
+
+
+SOURCES: Mapping[str, tuple[str, ...]] = {"real": (), "BNS": ("BNS",), "BNS+I": ("BNS+I",), "I": ("I",), "G": ("G",)}
+_LOW = {4: 3e-4, 2: 1e-3}
+"""Learning rate of Adam by bits of weights: the same for every source."""
+
+
+def _low_bits() -> tuple[CompressionRow, ...]:
+    rows: list[CompressionRow] = []
+
+    def add(label: str, bits: int, pools: tuple[str, ...], *, ends: int | None = None, tuned: bool = True, **more: Any) -> None:
+        scheme = Scheme(weights=bits, activations=4, ends=ends)
+        training = Training(steps=300, batch=64, optimizer="adam", lr=_LOW[bits], weight_decay=0.0) if tuned else None
+        fixed = {"scheme": scheme, "finetune": tuned, "baselines": False}
+        rows.append(CompressionRow(label=f"{scheme.name}{label}", pools=pools, fixed=fixed, training=training, **more))
+
+    for bits in _LOW:
+        for name, pools in SOURCES.items():
+            add(f" {name}", bits, pools)
+            add(f" {name}, calibrated only", bits, pools, tuned=False, seeds=(0,))
+    for bits in _LOW:
+        for name in ("real", "BNS"):
+            add(f" {name}, 8-bit ends", bits, SOURCES[name], ends=8)
+        for pool in ("BNS, pool 1", "BNS, pool 2"):
+            add(f" {pool}", bits, (pool,))
+        for count in (16, 64, 256):
+            add(f" BNS, {count} images", bits, ("BNS",), images=count)
+    return tuple(rows)
+
+
+def _eight_bits() -> tuple[CompressionRow, ...]:
+    fixed: dict[str, Any] = {"scheme": Scheme(), "baselines": False}
+    rows = [CompressionRow(label=name, pools=pools, fixed=fixed) for name, pools in SOURCES.items()]
+    return (*rows, CompressionRow(label="without images", pools=("BNS",), fixed={**fixed, "baselines": True}, seeds=(0,)))
+
+
+def _pruned() -> tuple[CompressionRow, ...]:
+    training = Training(steps=600, batch=64, lr=0.02, warmup=50, weight_decay=1e-4)
+    fixed = {"share": 0.3}
+    return tuple(
+        CompressionRow(label=name, pools=pools, fixed=fixed, training=training)
+        for name, pools in {"real": (), "BNS": ("BNS",), "CMI": ("CMI",)}.items()
+    )
+
+
+def _said(result: Mapping[str, Any]) -> str:
+    metrics = result["metrics"]
+    return f"{100 * metrics['student_accuracy']:.2f} % of {100 * metrics['teacher_accuracy']:.2f} %"
+
+
+def _ranked(result: Mapping[str, Any]) -> str:
+    return " < ".join(sorted(result["similarity"], key=lambda name: float(result["similarity"][name]["divergence"])))
+
+
+SUITES = {
+    suite.name: suite
+    for suite in (
+        CompressionSuite(
+            name="w8a8",
+            title="int8 files for ONNX Runtime",
+            verb="quantize",
+            networks=("resnet20", "mobilenetv2"),
+            rows=_eight_bits(),
+            seeds=(0, 1, 2),
+            say=_said,
+        ),
+        CompressionSuite(
+            name="low-bit",
+            title="W4A4 and W2A4, fine-tuned",
+            verb="quantize",
+            networks=("resnet20",),
+            rows=_low_bits(),
+            seeds=(0, 1, 2),
+            say=_said,
+        ),
+        CompressionSuite(
+            name="similarity",
+            title="Which sets are like the training data",
+            verb="similarity",
+            networks=("resnet20", "mobilenetv2"),
+            rows=(CompressionRow(label="all", pools=("BNS", "BNS+I", "I", "G")),),
+            seeds=(0,),
+            say=_ranked,
+        ),
+        CompressionSuite(
+            name="pruning",
+            title="30 % of the channels pruned",
+            verb="prune",
+            networks=("resnet20",),
+            rows=_pruned(),
+            seeds=(0, 1, 2),
+            say=_said,
+        ),
+    )
+}
