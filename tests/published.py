@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-__all__ = ["CLASSIFIER_INPUTS", "KEY_NUMBERS", "PARAMETERS", "TEACHERS"]
+__all__ = ["CLASSIFIER_INPUTS", "KEY_NUMBERS", "PARAMETERS", "QUANTIZED", "TEACHERS", "ZERO_SHOT"]
 
 PARAMETERS = {
     "lenet5": 61_706,
@@ -18,6 +18,8 @@ PARAMETERS = {
     "vgg11": 9_231_114,
     "resnet18": 11_173_962,
     "resnet34": 21_282_122,
+    "resnet20": 272_474,
+    "resnet44": 661_338,
     "wrn16_1": 175_066,
     "wrn40_2": 2_243_546,
 }
@@ -30,6 +32,8 @@ CLASSIFIER_INPUTS = {
     "vgg11": 512,
     "resnet18": 512,
     "resnet34": 512,
+    "resnet20": 64,
+    "resnet44": 64,
     "wrn16_1": 64,
     "wrn40_2": 128,
 }
@@ -164,6 +168,7 @@ KEY_NUMBERS: dict[str, dict[str, Any]] = {
 
 _RESNET34 = steps(199 * 391, [0.397, 0.598], batch=128, lr=0.1, weight_decay=5e-4)  # x 0.1 after 79 and 119 of 199 epochs
 _SCRATCH = steps(200 * 196, [120 / 200, 150 / 200, 180 / 200], batch=256, lr=0.1, weight_decay=1e-4)
+_HE = steps(64_000, [32_000 / 64_000, 48_000 / 64_000], batch=128, lr=0.1, weight_decay=1e-4)
 TEACHERS: dict[str, dict[str, Any]] = {
     "mnist/teacher-lenet5": adam(9 * 235, 256, 1e-3),
     "svhn/teacher-wrn40-2": {**adam(499 * 573, 128, 0.01), "schedule": "steps", "milestones": [0.158, 0.238], "gamma": 0.1},
@@ -171,9 +176,83 @@ TEACHERS: dict[str, dict[str, Any]] = {
     "cifar10/teacher-wrn40-2": _SCRATCH,
     "cifar10/teacher-vgg11": _SCRATCH,
     "cifar10/teacher-alexnet": {**adam(200 * 195, 256, 1e-3), "schedule": "cosine"},  # tacit's own: the authors' are not known
+    "cifar10/teacher-resnet20": _HE,
+    "cifar10/teacher-resnet44": _HE,
     "cifar100/teacher-resnet34": _RESNET34,
     "cifar100/teacher-wrn40-2": _SCRATCH,
     "cifar100/teacher-vgg11": _SCRATCH,
     "tiny-imagenet/teacher-resnet34": {**_SCRATCH, "steps": 200 * 391},
 }
 """Per teacher: how it is optimised."""
+
+
+def scheme(weights: int, activations: int, **more: Any) -> dict[str, Any]:
+    """The smallest and largest weight of a channel; ranges of activations that are the mean of the images' own."""
+    return {"weights": weights, "activations": activations, **more, "weight_ranges": "minmax", "activation_ranges": "average"}
+
+
+def within(batch: int, **more: Any) -> dict[str, Any]:
+    """The Knowledge Within: 1,000 steps of Adam, whose 0.1 on normalised images is about 0.025 in [0, 1]; four augmented copies."""
+    return {"batch": batch, "steps": 1000, "lr": 0.1 / 4, **more, "sigma": 1.0, "copies": 4, "rounding": 20}
+
+
+def bns(batch: int) -> dict[str, Any]:
+    return {"BNS": {**within(batch, logit=0.0, smooth=0.0), "bn": 1.0, "direction": "code"}}
+
+
+def distilled(classes: int, count: int, batch: int, lr: float, warmup: int) -> dict[str, Any]:
+    """A KL divergence that is divided by the classes, and intermediate outputs; SGD without weight decay; mixup of 0.5."""
+    terms = {"kd": {"temperature": 1.0, "weight": 1 / classes}, "intermediate": {"weight": 0.01}}
+    rate = {"steps": count, "batch": batch, "lr": lr, "weight_decay": 0.0, "schedule": "cosine", "warmup": warmup}
+    return {"objective": terms, "training": rate, "mixup": 0.5}
+
+
+_CIFAR = distilled(10, 80 * 200, 512, 1e-3 * 100, 10 * 200)
+_IMAGENET = distilled(1000, 120 * 400, 128, 1e-3 * 999, 5 * 400)
+
+
+def zero_shot(epoch: int, batch: int) -> dict[str, Any]:
+    """100 epochs over 5,120 images; objective and optimiser are tacit's own."""
+    own = {"kd": {"temperature": 1.0}, "intermediate": {"weight": 0.01}}
+    rate = {**adam(100 * epoch, batch, 3e-4), "schedule": "cosine"}
+    return {"images": 5120, "scheme": scheme(4, 4), "objective": own, "training": rate, "freeze_bn": False}
+
+
+QUANTIZED: dict[str, dict[str, Any]] = {
+    "cifar10/bns-resnet44-w2a4": {"method": bns(256), "images": 10_000, "scheme": scheme(2, 4, ends=4), **_CIFAR, "freeze_bn": False},
+    "cifar10/bns-resnet44-w4a4": {"method": bns(256), "images": 10_000, "scheme": scheme(4, 4, ends=4), **_CIFAR, "freeze_bn": False},
+    "cifar10/inception-resnet44-w2a4": {
+        "method": {"Inception": within(256, logit=1.0, smooth=1.0)},
+        "images": 10_000,
+        "scheme": scheme(2, 4, ends=4),
+        **_CIFAR,
+        "freeze_bn": True,
+    },
+    "cifar10/gaussian-resnet44-w2a4": {
+        "method": {"Gaussian": {"batch": 256}},
+        "images": 10 * 1000,
+        "scheme": scheme(2, 4, ends=4),
+        **_CIFAR,
+        "freeze_bn": True,
+    },
+    "cifar10/bns-resnet20-w4a4": {"method": bns(256), **zero_shot(5120 // 256, 256)},
+    "imagenet/resnet18-w8a8": {"method": bns(128), "images": 1024, "scheme": scheme(8, 8)},
+    "imagenet/resnet18-w4a4": {
+        "method": bns(128),
+        "images": 10 * 1000,
+        "scheme": scheme(4, 4, ends=8),
+        **_IMAGENET,
+        "freeze_bn": False,
+    },
+    "imagenet/resnet50-w8a8": {"method": bns(64), "images": 1024, "scheme": scheme(8, 8)},
+    "imagenet/mobilenetv2-w8a8": {"method": bns(64), "images": 1024, "scheme": scheme(8, 8)},
+    "imagenet/mobilenetv2-w4a4": {"method": bns(64), **zero_shot(5120 // 16, 16)},
+}
+"""Per recipe of `tacit quantize`: how images are made, how many, bits and ranges, and how the network is fine-tuned."""
+
+ZERO_SHOT: dict[str, dict[str, float]] = {
+    "cifar10/bns-resnet20-w4a4": {"GDFQ": 90.11, "Qimera": 91.26, "IntraQ": 91.49, "TexQ": 92.68, "SynQ": 92.76, "of": 93.89},
+    "imagenet/resnet18-w4a4": {"GDFQ": 60.60, "Qimera": 63.84, "IntraQ": 66.47, "TexQ": 67.73, "SynQ": 67.90, "of": 71.47},
+    "imagenet/mobilenetv2-w4a4": {"GDFQ": 59.43, "Qimera": 61.62, "IntraQ": 65.10, "TexQ": 67.07, "SynQ": 67.27, "of": 73.03},
+}
+"""Top-1 accuracy at 4 bits by others, and in floating point: SynQ, ICLR 2025, table 1."""

@@ -10,27 +10,37 @@ import math
 import re
 import shlex
 import shutil
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 import yaml
 from PIL import Image
+from torch import nn
 
-from published import CLASSIFIER_INPUTS, KEY_NUMBERS, PARAMETERS, TEACHERS
+import standins
+import tacit
+from published import CLASSIFIER_INPUTS, KEY_NUMBERS, PARAMETERS, QUANTIZED, TEACHERS, ZERO_SHOT
 from tacit.cli import main
 from tacit.command import parse
 from tacit.core.models import ModelRef
+from tacit.core.network import count_parameters
 from tacit.distill import Synthetic, build_objective
-from tacit.synthesize import METHODS, FastDFKD
+from tacit.quantize import Scheme
+from tacit.synthesize import BNS, METHODS, FastDFKD
 from tacit.verbs.distill import Distill
+from tacit.verbs.quantize import Quantize
 
 ROOT = Path(__file__).parents[1]
 RECIPES = ROOT / "recipes"
 NAMES = sorted(str(path.relative_to(RECIPES).with_suffix("")) for path in RECIPES.rglob("*.yaml"))
 PUBLISHED = [name for name in NAMES if "/" in name]
-DISTILLS = [name for name in PUBLISHED if "/teacher-" not in name]
+TRAINS = [name for name in PUBLISHED if "/teacher-" in name]
+QUANTIZES = [name for name in PUBLISHED if "scheme" in yaml.safe_load((RECIPES / f"{name}.yaml").read_text())]
+DISTILLS = [name for name in PUBLISHED if name not in (*TRAINS, *QUANTIZES)]
 
 SCHEMAS: dict[str, tuple[str, tuple[str, str], tuple[int, int], str, dict[str, int]]] = {
     "mnist": ("ylecun/mnist", ("train", "test"), (28, 28), "image", {"label": 10}),
@@ -38,6 +48,7 @@ SCHEMAS: dict[str, tuple[str, tuple[str, str], tuple[int, int], str, dict[str, i
     "cifar10": ("uoft-cs/cifar10", ("train", "test"), (32, 32), "img", {"label": 10}),
     "cifar100": ("uoft-cs/cifar100", ("train", "test"), (32, 32), "img", {"fine_label": 100, "coarse_label": 20}),
     "tiny-imagenet": ("zh-plus/tiny-imagenet", ("train", "valid"), (64, 64), "image", {"label": 200}),
+    "imagenet": ("ILSVRC/imagenet-1k", ("train", "validation"), (40, 48), "image", {"label": 1000}),
 }
 """Per folder of recipes: the hub's name, its splits, size, image column, and label columns with their classes; the first one counts."""
 
@@ -53,6 +64,7 @@ SHORT: dict[str, int] = {
     "bank": 8,
     "negatives": 2,
     "epoch": 1,
+    "copies": 1,
 }
 """Fields of methods that cost time, and what they are at most in these tests."""
 
@@ -114,6 +126,20 @@ def logged(folder: Path, kind: str) -> list[dict[str, float]]:
     return [found for found in losses if found]
 
 
+def network_of(model: dict[str, Any]) -> str:
+    """Return the name of a network of the zoo, with its depth where that is an argument."""
+    return f"{model['path'].partition(':')[2]}{model.get('kwargs', {}).get('depth', '')}"
+
+
+def shortened(fields: dict[str, Any]) -> list[str]:
+    """Return options that make a method of these fields quick."""
+    return [word for field, most in SHORT.items() if field in fields for word in (f"--method.{field}", str(min(fields[field], most)))]
+
+
+def objective_of(recipe: dict[str, Any]) -> dict[str, Any]:
+    return {term["loss"]: {key: value for key, value in term.items() if key != "loss"} for term in recipe["objective"]}
+
+
 def parameters(name: str, classes: int) -> int:
     """Return the published number of parameters of a network for 10 classes, and of the further rows of its classifier."""
     return PARAMETERS[name] + (classes - 10) * (CLASSIFIER_INPUTS[name] + 1)
@@ -129,7 +155,7 @@ def test_the_digits_recipes_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert result["metrics"]["params_teacher"] >= 10 * result["metrics"]["params_student"]
 
 
-@pytest.mark.parametrize("name", [name for name in PUBLISHED if name not in DISTILLS])
+@pytest.mark.parametrize("name", TRAINS)
 def test_a_teacher_of_the_published_size_trains(name: str, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(place)
     (words,) = commands(name)
@@ -137,8 +163,7 @@ def test_a_teacher_of_the_published_size_trains(name: str, place: Path, monkeypa
     folder = trained(place, words)
     result = json.loads((folder / "result.json").read_text())
     classes = next(iter(SCHEMAS[Path(name).parent.name][4].values()))
-    network = read(name)["model"]["path"].partition(":")[2]
-    assert result["metrics"]["params_student"] == parameters(network, classes)
+    assert result["metrics"]["params_student"] == parameters(network_of(read(name)["model"]), classes)
     assert len(result["metrics"]["class_names"]) == classes
     assert result["metrics"]["student_accuracy"] is not None
     losses = logged(folder, "train")
@@ -156,7 +181,7 @@ def test_a_recipe_runs_two_steps_with_networks_of_the_published_size(name: str, 
     assert words[:3] == ["distill", "--config", f"recipes/{name}.yaml"]
     kind, fields = method_of(name)
     folder = Path(name).parent.name
-    short = [word for field, most in SHORT.items() if field in fields for word in (f"--method.{field}", str(min(fields[field], most)))]
+    short = shortened(fields)
     short += ["--training.steps", "2", "--training.batch", "4", "--log_every", "1", "--evaluations", "0", "--checks", "0"]
     assert main([*words, "--data", str(place / "hub" / folder), *short]) == 0
     out = place / words[words.index("--out") + 1]
@@ -180,14 +205,96 @@ def test_a_recipe_runs_two_steps_with_networks_of_the_published_size(name: str, 
 def test_the_settings_are_the_published_ones(name: str) -> None:
     recipe = read(name)
     kind, fields = method_of(name)
-    terms = {term["loss"]: {key: value for key, value in term.items() if key != "loss"} for term in recipe["objective"]}
-    found = {"method": {kind: fields}, "objective": terms, "training": recipe["training"]}
+    found = {"method": {kind: fields}, "objective": objective_of(recipe), "training": recipe["training"]}
     assert found == KEY_NUMBERS[name]
 
 
 def test_the_teachers_settings_are_the_published_ones() -> None:
-    found = {name: read(name)["training"] for name in PUBLISHED if name not in DISTILLS}
-    assert found == TEACHERS
+    assert {name: read(name)["training"] for name in TRAINS} == TEACHERS
+
+
+@pytest.mark.parametrize("name", QUANTIZES)
+def test_a_network_is_quantized_by_its_recipe_in_two_steps(name: str, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("onnxruntime")
+    monkeypatch.chdir(place)
+    asked = standins.install(monkeypatch)
+    *before, words = commands(name)
+    recipe, folder = read(name), Path(name).parent.name
+    kind, fields = method_of(name)
+    assert words[:3] == ["quantize", "--config", f"recipes/{name}.yaml"]
+    for first in before:
+        assert trained(place, first) == place / recipe["model"]
+    short = [*shortened(fields), "--images", "8", "--acceptance", "4", "--baselines", "false"]
+    tuned = "training" in recipe
+    if tuned:
+        short += ["--training.steps", "2", "--training.batch", "4", "--log_every", "1", "--evaluations", "0"]
+    if not before:
+        short += ["--model.shape", "[3, 64, 64]"]
+    assert main([*words, "--data", str(place / "hub" / folder), *short]) == 0
+    out = place / words[words.index("--out") + 1]
+    metrics = json.loads((out / "result.json").read_text())["metrics"]
+    scheme = Scheme(**recipe["scheme"])
+    assert (metrics["scheme"], metrics["method"], metrics["evaluation_images"]) == (asdict(scheme), kind, 8)
+    learned = logged(out, "train") if tuned else []
+    assert len(learned) == 2 * tuned
+    assert all(math.isfinite(value) for line in learned for value in line.values())
+    small = tacit.load(out / "model" if tuned else out / metrics["file"])
+    assert small.spec.classes == next(iter(SCHEMAS[folder][4].values()))
+    if before:
+        teacher = read(before[0][2].removeprefix("recipes/").removesuffix(".yaml"))["model"]
+        assert metrics["params_teacher"] == parameters(network_of(teacher), 10)
+    else:
+        given = recipe["model"]["kwargs"]
+        wanted = (
+            f"timm {given['model_name']} {given['pretrained']}"
+            if "model_name" in given
+            else f"torchvision {recipe['model']['path'].partition(':')[2]} {given['weights']}"
+        )
+        assert set(asked) == {wanted}
+    shutil.rmtree(out)
+
+
+def test_the_stand_ins_are_the_networks_that_they_stand_for() -> None:
+    with torch.device("meta"):
+        made: dict[str, nn.Module] = {
+            "resnet18": standins.ResNet(standins.BasicBlock, (2, 2, 2, 2)),
+            "resnet50": standins.ResNet(standins.Bottleneck, (3, 4, 6, 3)),
+            "mobilenet_v2": standins.MobileNetV2(),
+        }
+    assert {name: count_parameters(model) for name, model in made.items()} == standins.PARAMETERS
+
+
+@pytest.mark.parametrize("name", QUANTIZES)
+def test_the_settings_of_quantizing_are_the_published_ones(name: str) -> None:
+    recipe = read(name)
+    kind, fields = method_of(name)
+    kept = ("images", "scheme", "training", "mixup", "freeze_bn")
+    found: dict[str, Any] = {"method": {kind: fields}, **{key: recipe[key] for key in kept if key in recipe}}
+    if "objective" in recipe:
+        found["objective"] = objective_of(recipe)
+    assert found == QUANTIZED[name]
+
+
+@pytest.mark.parametrize("name", ZERO_SHOT)
+def test_figures_of_others_are_those_of_the_table(name: str) -> None:
+    quoted = re.findall(r"(GDFQ|Qimera|IntraQ|TexQ|SynQ|of) (\d\d\.\d\d) %", " ".join(comment(name).split()))
+    assert {key: float(value) for key, value in quoted} == ZERO_SHOT[name]
+
+
+def test_further_settings_of_the_knowledge_within_are_options() -> None:
+    for name, words in (("bns-resnet44-w2a4", "--method.logit 1 --method.smooth 1"), ("gaussian-resnet44-w2a4", "--scheme.weights 4")):
+        assert f"`{words}`" in " ".join(comment(f"cifar10/{name}").split())
+        found = parse("quantize", ["--config", str(RECIPES / "cifar10" / f"{name}.yaml"), *words.split()])
+        assert isinstance(found, Quantize)
+        assert isinstance(found.method, BNS) == (found.scheme.weights == 2)
+        assert getattr(found.method, "logit", 1.0) == getattr(found.method, "smooth", 1.0) == 1.0
+
+
+def test_accuracy_on_imagenet_can_be_left_out() -> None:
+    found = parse("quantize", ["--config", str(RECIPES / "imagenet" / "resnet18-w4a4.yaml"), "--data", "null"])
+    assert isinstance(found, Quantize)
+    assert found.data is None
+    assert "--data null" in (ROOT / "docs" / "recipes.md").read_text()
 
 
 def test_the_other_pairs_of_a_comment_are_options() -> None:
@@ -208,9 +315,10 @@ def test_a_recipe_is_of_its_folders_data_set(name: str) -> None:
     hub, splits, size, column, _ = SCHEMAS[Path(name).parent.name]
     recipe = read(name)
     assert recipe["data"] == hub
-    assert recipe.get("split" if name in DISTILLS else "eval_split", "test") == splits[1]
-    if name not in DISTILLS:
-        assert recipe["model"]["shape"] == [1 if column == "image" and size == (28, 28) else 3, max(32, size[0]), max(32, size[1])]
+    assert recipe.get("eval_split" if name in TRAINS else "split", "test") == splits[1]
+    if isinstance(recipe.get("model"), dict):
+        published = (224, 224) if Path(name).parent.name == "imagenet" else (max(32, size[0]), max(32, size[1]))
+        assert recipe["model"]["shape"] == [1 if column == "image" and size == (28, 28) else 3, *published]
         assert len(recipe["model"]["mean"]) == len(recipe["model"]["std"]) == recipe["model"]["shape"][0]
 
 
@@ -223,8 +331,9 @@ def test_a_recipe_says_what_is_published_and_that_it_was_not_run(name: str) -> N
 
 
 def test_every_method_has_a_recipe_and_none_has_settings_that_nothing_ships() -> None:
-    assert {method_of(name)[0] for name in DISTILLS} == {kind.__name__ for kind in METHODS} - {"Gaussian", "BNS", "Inception"}
+    assert {method_of(name)[0] for name in (*DISTILLS, *QUANTIZES)} == {kind.__name__ for kind in METHODS}
     assert set(KEY_NUMBERS) == set(DISTILLS)
+    assert set(QUANTIZED) == set(QUANTIZES)
 
 
 def test_every_recipe_is_in_the_guide_and_the_guide_names_no_other() -> None:
