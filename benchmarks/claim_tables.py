@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from pathlib import Path
-from statistics import mean, stdev
-from typing import Any
+from statistics import mean
 
-import matplotlib as mpl
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from benchmarks.claims import CLAIMS, Claim
-from benchmarks.tables import spread
+from benchmarks.parts import Record, at, over, picture, points, spread, table
 from tacit.core.files import read_json
 
 __all__ = ["claims", "draw_claims"]
 
-Record = Mapping[str, Any]
 SEEDS = 3
 """A claim is judged by at least so many."""
 
@@ -37,7 +33,7 @@ def claims(home: Path) -> str:
     return "\n## Claims of the papers\n" + "".join(_section(claim, home, parts[claim.name]) for claim in CLAIMS.values())
 
 
-def _section(claim: Claim, home: Path, table: Callable[[dict[str, dict[int, Record]]], str]) -> str:
+def _section(claim: Claim, home: Path, tell: Callable[[dict[str, dict[int, Record]]], str]) -> str:
     runs = _runs(claim, home)
     done = sum(len(by_seed) for by_seed in runs.values())
     missing = [f"{label}, seed {seed}" for label, by_seed in runs.items() for seed in range(SEEDS) if seed not in by_seed]
@@ -54,26 +50,7 @@ Teacher `mnist-resnet8`; each run at most {claim.max_seconds:g} s and {claim.ste
     figure = home / "figures" / f"{claim.name}.png"
     picture = f"\n![{claim.name}](figures/{figure.name})\n" if figure.is_file() else ""
     listed = "; ".join(missing[:6]) + (f"; and {len(missing) - 6} more" if len(missing) > 6 else "")
-    return text + table(runs) + (f"\nNot run yet: {listed}.\n" if missing else "") + picture
-
-
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    return "\n".join([f"| {' | '.join(head)} |", f"|---|{'---:|' * (len(head) - 1)}", *(f"| {' | '.join(row)} |" for row in rows), ""])
-
-
-def _over(by_seed: Mapping[int, Record], read: Callable[[Record], float | None], form: str = ".3f") -> str:
-    values = [read(run) for run in by_seed.values()]
-    return spread([value for value in values if value is not None], form)
-
-
-def _at(*path: str) -> Callable[[Record], float | None]:
-    def read(run: Record) -> float | None:
-        value: Any = run
-        for name in path:
-            value = value[name] if value is not None else None
-        return None if value is None else float(value)
-
-    return read
+    return text + tell(runs) + (f"\nNot run yet: {listed}.\n" if missing else "") + picture
 
 
 def _accuracy(run: Record) -> float:
@@ -83,20 +60,20 @@ def _accuracy(run: Record) -> float:
 def _diversity(runs: dict[str, dict[int, Record]]) -> str:
     columns: list[tuple[str, Callable[[Record], float | None], str]] = [
         ("student, %", _accuracy, ".2f"),
-        ("steps a batch", _at("settings", "method", "init_args", "steps"), ".0f"),
-        ("images", _at("pool", "pool_images"), ".0f"),
-        ("seconds of synthesis", _at("seconds", "synthesis"), ".0f"),
-        ("distance within a class, teacher", _at("pool", "diversity", "teacher", "cosine_within_class"), ".3f"),
-        ("the same, judge", _at("pool", "diversity", "judge", "cosine_within_class"), ".3f"),
-        ("recall, judge", _at("pool", "fidelity", "judge", "recall"), ".3f"),
-        ("coverage, judge", _at("pool", "fidelity", "judge", "coverage"), ".3f"),
-        ("Fréchet distance, judge", _at("pool", "fidelity", "judge", "frechet"), ".1f"),
-        ("judge agrees", _at("pool", "judge_agreement"), ".3f"),
+        ("steps a batch", at("settings", "method", "init_args", "steps"), ".0f"),
+        ("images", at("pool", "pool_images"), ".0f"),
+        ("seconds of synthesis", at("seconds", "synthesis"), ".0f"),
+        ("distance within a class, teacher", at("pool", "diversity", "teacher", "cosine_within_class"), ".3f"),
+        ("the same, judge", at("pool", "diversity", "judge", "cosine_within_class"), ".3f"),
+        ("recall, judge", at("pool", "fidelity", "judge", "recall"), ".3f"),
+        ("coverage, judge", at("pool", "fidelity", "judge", "coverage"), ".3f"),
+        ("Fréchet distance, judge", at("pool", "fidelity", "judge", "frechet"), ".1f"),
+        ("judge agrees", at("pool", "judge_agreement"), ".3f"),
     ]
-    rows = [[f"`{label}`", *(_over(by_seed, read, form) for _, read, form in columns)] for label, by_seed in runs.items() if by_seed]
+    rows = [[f"`{label}`", *(over(by_seed, read, form) for _, read, form in columns)] for label, by_seed in runs.items() if by_seed]
     known = next(run for by_seed in runs.values() for run in by_seed.values())
     real = {role: known["pool"]["diversity_data"][role]["cosine_within_class"] for role in ("teacher", "judge")}
-    return _table(["", *(name for name, _, _ in columns)], rows) + (
+    return table(["", *(name for name, _, _ in columns)], rows) + (
         f"\nDistances are mean cosine distances of features, within the classes that the teacher sees; of real test images they are "
         f"{real['teacher']:.3f} (teacher) and {real['judge']:.3f} (judge, a LeNet-5 trained apart).\n"
     )
@@ -116,7 +93,7 @@ def _robustness(runs: dict[str, dict[int, Record]]) -> str:
         [f"`{name}`", f"{len(values)}", spread(values), f"{min(values):.2f}", f"{max(values):.2f}", _steps(runs, name)]
         for name, values in sorted(_methods(runs).items(), key=lambda item: -mean(item[1]))
     ]
-    return _table(["", "settings", "accuracy over settings, mean ± sd, %", "worst", "best", "student steps"], rows) + (
+    return table(["", "settings", "accuracy over settings, mean ± sd, %", "worst", "best", "student steps"], rows) + (
         "\nSettings: learning rate x 0.25, 1, 4; batch 64 or 192; weights of the secondary terms x 0.3 with a latent of 32, "
         "or x 3 with 256 (ZSKD: temperature 67 or 6.7; DeepInversion: bn and tv). The student's batch is 64; those of DAFL "
         "and MSKD see the generator's own batch, of 64 or 192. A setting's figure is the mean over its seeds.\n"
@@ -133,10 +110,10 @@ def _penalty(runs: dict[str, dict[int, Record]]) -> str:
     rows = [
         [
             f"`{label}`",
-            _over(by_seed, _accuracy, ".2f"),
-            _over(by_seed, _at("student_steps"), ",.0f"),
+            over(by_seed, _accuracy, ".2f"),
+            over(by_seed, at("student_steps"), ",.0f"),
             *(
-                _over(by_seed, _at("fluctuation", name, key))
+                over(by_seed, at("fluctuation", name, key))
                 for name in ("authenticity", "classes")
                 for key in ("mean", "sd", "sd_of_changes")
             ),
@@ -154,7 +131,7 @@ def _penalty(runs: dict[str, dict[int, Record]]) -> str:
         "class diversity: mean",
         "sd over steps",
     ]
-    return _table([*head, "sd of changes"], rows) + "\nLosses are the plain ones, in nats, over the second half of the generator's steps.\n"
+    return table([*head, "sd of changes"], rows) + "\nLosses are the plain ones, in nats, over the second half of the generator's steps.\n"
 
 
 def draw_claims(home: Path) -> None:
@@ -164,37 +141,25 @@ def draw_claims(home: Path) -> None:
         if not runs:
             continue
         draw = {"cmi-diversity": _draw_diversity, "rdskd-robustness": _draw_robustness, "rdskd-penalty": _draw_penalty}[claim.name]
-        with mpl.rc_context({"font.size": 10, "axes.spines.top": False, "axes.spines.right": False}):
-            figure = Figure(figsize=(9, 4), layout="constrained")
+        with picture(home / "figures" / f"{claim.name}.png") as figure:
             draw(figure, runs)
-            (home / "figures").mkdir(parents=True, exist_ok=True)
-            figure.savefig(home / "figures" / f"{claim.name}.png", dpi=110, metadata={"Software": None})
-
-
-def _points(axes: Axes, names: Sequence[str], values: Sequence[Sequence[float]], label: str) -> None:
-    for place, each in enumerate(values):
-        axes.plot([place] * len(each), each, "o", alpha=0.55, color="C0", markersize=5)
-        axes.errorbar(place + 0.18, mean(each), yerr=stdev(each) if len(each) > 1 else 0, fmt="_", color="C1", capsize=4, markersize=14)
-    axes.set_xticks(range(len(names)), names)
-    axes.set_xlim(-0.5, len(names) - 0.4)
-    axes.set_ylabel(label)
 
 
 def _draw_diversity(figure: Figure, runs: dict[str, dict[int, Record]]) -> None:
     panels: list[tuple[str, Callable[[Record], float | None]]] = [
-        ("distance within a class, teacher", _at("pool", "diversity", "teacher", "cosine_within_class")),
-        ("the same, judge", _at("pool", "diversity", "judge", "cosine_within_class")),
+        ("distance within a class, teacher", at("pool", "diversity", "teacher", "cosine_within_class")),
+        ("the same, judge", at("pool", "diversity", "judge", "cosine_within_class")),
         ("student accuracy, %", _accuracy),
     ]
     for number, (label, read) in enumerate(panels, start=1):
         axes = figure.add_subplot(1, len(panels), number)
         values = [[value for run in by_seed.values() if (value := read(run)) is not None] for by_seed in runs.values()]
-        _points(axes, [name.replace(", ", ",\n") for name in runs], values, label)
+        points(axes, [name.replace(", ", ",\n") for name in runs], values, label)
 
 
 def _draw_robustness(figure: Figure, runs: dict[str, dict[int, Record]]) -> None:
     methods = _methods(runs)
-    _points(figure.add_subplot(), list(methods), list(methods.values()), "student accuracy of a setting, %")
+    points(figure.add_subplot(), list(methods), list(methods.values()), "student accuracy of a setting, %")
 
 
 def _draw_penalty(figure: Figure, runs: dict[str, dict[int, Record]]) -> None:

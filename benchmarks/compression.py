@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -184,8 +184,8 @@ def measure(arguments: Mapping[str, Any], folder: Path) -> dict[str, Any]:
         found = _similarities(teacher, pools, data, arguments["seed"], small)
     else:
         source = str(next(iter(pools.values()))) if pools else "data"
-        verb = {"quantize": tacit.quantize, "prune": tacit.prune}[suite.verb]
-        found = verb(
+        verbs: Mapping[str, Callable[..., tacit.Outcome]] = {"quantize": tacit.quantize, "prune": tacit.prune}
+        found = verbs[suite.verb](
             model=str(teacher),
             source=source,
             data=str(data),

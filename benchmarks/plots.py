@@ -5,15 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from benchmarks.parts import picture, spread
 from benchmarks.plans import Pair, Suite
 from benchmarks.suites import SUITES
-from benchmarks.tables import Line, lines_of, spread
+from benchmarks.tables import Line, lines_of
 
 __all__ = ["data_free"]
 
@@ -33,8 +32,7 @@ def data_free(home: Path) -> None:
 
 
 def _picture(suite: Suite, pair: Pair, lines: Sequence[Line], file: Path) -> None:
-    with mpl.rc_context({"font.size": 10, "axes.spines.top": False, "axes.spines.right": False}):
-        figure = Figure(figsize=(9, 5), layout="constrained")
+    with picture(file, size=(9, 5)) as figure:
         axes = figure.add_subplot()
         known = [row.label for row in suite.rows if row.method is not None]
         order = [*known, *sorted(line.label for line in lines if line.row is None)]  # a row keeps its colour in every picture of a suite
@@ -62,8 +60,6 @@ def _picture(suite: Suite, pair: Pair, lines: Sequence[Line], file: Path) -> Non
         axes.set_title(f"{suite.title}: {pair.title}", loc="left")
         axes.grid(axis="y", alpha=0.3)
         figure.legend(loc="outside right upper", frameon=False, title="mean ± sd, last step")
-        file.parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(file, dpi=110, metadata={"Software": None})
 
 
 def _scale(axes: Axes, shown: Sequence[float]) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from benchmarks.plans import Published
 
-__all__ = ["published"]
+__all__ = ["ZERO_SHOT", "ZERO_SHOT_FULL", "ZERO_SHOT_SOURCE", "published"]
 
 LENET = "LeNet-5 -> LeNet-5-half"
 WRN = "WRN-40-2 -> WRN-16-1"
@@ -45,3 +45,22 @@ FIGURES: dict[str, dict[str, tuple[Published, ...]]] = {
 def published(dataset: str, label: str) -> tuple[Published, ...]:
     """Return what others report of the row called `label` on `dataset` (``mnist``, ``cifar10``); nothing where nobody does."""
     return FIGURES[dataset].get(label, ())
+
+
+ZERO_SHOT_SOURCE = "CIFAR-10, copied in SynQ, ICLR 2025, table 1, https://arxiv.org/abs/2603.18423"
+ZERO_SHOT_FULL = 93.89
+"""Accuracy in % of their ResNet-20 in floating point."""
+ZERO_SHOT: tuple[tuple[str, float, float | None], ...] = (
+    ("SynQ, 2025", 92.76, 88.11),
+    ("TexQ, 2023", 92.68, 86.47),
+    ("PLF, 2024", 92.47, 88.04),
+    ("HAST, 2023", 92.36, 86.34),
+    ("AdaDFQ, 2023", 92.31, 84.89),
+    ("AdaSG, 2023", 92.10, 84.14),
+    ("IntraQ, 2022", 91.49, 77.07),
+    ("Qimera, 2021", 91.26, 74.43),
+    ("ARC + AIT, 2022", 90.49, None),
+    ("GDFQ, 2020", 90.11, 75.11),
+    ("ARC, 2021", 88.55, None),
+)
+"""Name, accuracy in % at W4A4 and at W3A3, all layers; 5,120 synthetic images, 100 epochs of fine-tuning."""

@@ -7,9 +7,9 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from benchmarks import claim_tables, demo, plots, speed, tables
+from benchmarks import claim_tables, compression_tables, demo, plots, speed, tables
+from benchmarks.parts import spread
 from benchmarks.places import HOME
-from benchmarks.tables import spread
 
 __all__ = ["write"]
 
@@ -23,8 +23,10 @@ def write(home: Path = HOME) -> None:
     """Write RESULTS.md and its figures into `home`, from the JSON files in ``home/results``."""
     plots.data_free(home)
     claim_tables.draw_claims(home)
+    compression_tables.draw_compression(home)
     page = home / "RESULTS.md"
-    page.write_text(HEAD + _demo(home) + _speed(home) + tables.data_free(home) + claim_tables.claims(home), encoding="utf-8")
+    sections = (_demo, _speed, tables.data_free, claim_tables.claims, compression_tables.compression)
+    page.write_text(HEAD + "".join(section(home) for section in sections), encoding="utf-8")
     print(f"wrote {page}")
 
 

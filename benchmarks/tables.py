@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import mean, stdev
+from statistics import mean
 from typing import Any
 
+from benchmarks.parts import spread
 from benchmarks.places import TEACHERS_HOME
 from benchmarks.plans import Pair, Published, Row, Suite
 from benchmarks.suites import SUITES, TEACHERS
 from tacit.core.files import read_json
 
-__all__ = ["Line", "data_free", "lines_of", "spread"]
+__all__ = ["Line", "data_free", "lines_of"]
 
 NOT_YET = "not run yet"
 Record = dict[str, Any]
@@ -53,13 +54,6 @@ def lines_of(suite: Suite, pair: Pair, home: Path) -> list[Line]:
         found.setdefault(run["row"], {})[run["seed"]] = run
     lines = [Line(label=label, runs=dict(sorted(runs.items())), row=rows.get(label)) for label, runs in found.items()]
     return sorted(lines, key=lambda line: -line.accuracy)
-
-
-def spread(values: Sequence[float], form: str = ".2f") -> str:
-    """Return mean ± sd of several values, one value as it is, or a dash."""
-    if not values:
-        return "-"
-    return f"{mean(values):{form}} ± {stdev(values):{form}}" if len(values) > 1 else f"{values[0]:{form}}"
 
 
 def data_free(home: Path) -> str:

@@ -1,0 +1,236 @@
+"""The sections and pictures of RESULTS.md on compression, made from the JSON files."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from statistics import mean
+from typing import Any
+
+from benchmarks.compression_plans import NETWORKS, SUITES, CompressionSuite
+from benchmarks.parts import Record, at, over, picture, points, table
+from benchmarks.published import ZERO_SHOT, ZERO_SHOT_FULL, ZERO_SHOT_SOURCE
+from tacit.core.files import read_json
+
+__all__ = ["compression", "draw_compression"]
+
+Runs = dict[str, dict[int, Record]]
+ORDER = ("real", "BNS", "BNS+I", "I", "G")
+
+
+def _runs(suite: CompressionSuite, network: str, home: Path) -> Runs:
+    """Return what is kept of each row, by label and seed."""
+    found: Runs = {row.label: {} for row in suite.on(network)}
+    for file in sorted((home / "results" / "compression" / suite.name / network).glob("*.json")):
+        run = read_json(file)
+        found.setdefault(run["row"], {})[int(run["seed"])] = run
+    return found
+
+
+def compression(home: Path) -> str:
+    """Return the section on all suites; figures are looked for in ``home/figures``."""
+    parts = {"w8a8": _eight_bits, "low-bit": _low_bits, "similarity": _similarity, "pruning": _pruning}
+    text = f"""
+## Compression without data
+
+CIFAR-10, accuracy in % on the 10,000 exact test images, last step. Pools of 1,280 images are painted once a network and source, 1,024 of
+which are learned from: {_recipes()}. `real`: images of the training set, without labels. Everything on one thread of a CPU.
+"""
+    for suite in SUITES.values():
+        text += f"\n### {suite.name}: {suite.title}\n\n`python -m benchmarks compression --suite {suite.name}`.\n"
+        for network in suite.networks:
+            runs = _runs(suite, network, home)
+            missing = _missing(suite, runs, network)
+            done = {label: by_seed for label, by_seed in runs.items() if by_seed}
+            known = next(iter(next(iter(done.values())).values())) if done else None
+            title = f"\n#### {network}: `teachers/{NETWORKS[network]}`\n\n" if len(suite.networks) > 1 else "\n"
+            text += title + (parts[suite.name](done, known) if known else "")
+            text += f"\nNot run yet: {missing}.\n" if missing else ""
+        figure = home / "figures" / f"{suite.name}.png"
+        text += f"\n![{suite.title}](figures/{figure.name})\n" if figure.is_file() else ""
+    return text
+
+
+def _recipes() -> str:
+    return "BNS and BNS+I by 200 steps on 256 images at once, without augmentation; I by 200 steps, augmented; G is noise"
+
+
+def _missing(suite: CompressionSuite, runs: Runs, network: str) -> str:
+    found = []
+    for row in suite.on(network):
+        seeds = [str(seed) for seed in row.seeds or suite.seeds if seed not in runs[row.label]]
+        if seeds:
+            found.append(f"`{row.label}` (seed {', '.join(seeds)})")
+    return ", ".join(found)
+
+
+def _accuracy(run: Record) -> float:
+    return 100 * float(run["metrics"]["student_accuracy"])
+
+
+def _drop(run: Record) -> float:
+    return _accuracy(run) - 100 * float(run["metrics"]["teacher_accuracy"])
+
+
+def _ratio(size: str, one: str, two: str) -> Any:
+    def read(run: Record) -> float:
+        taken = run["metrics"]["milliseconds"][size]
+        return float(taken[one] / taken[two])
+
+    return read
+
+
+def _eight_bits(runs: Runs, known: Record) -> str:
+    head = ["calibrated on", "accuracy", "less the float network's", "agreement, fresh samples", "times smaller"]
+    head += ["ONNX Runtime float / int8, batch 1", "batch 64", "eager torch / int8, batch 1", "batch 64"]
+    rows = [
+        [
+            f"`{label}`",
+            over(by_seed, _accuracy, ".2f"),
+            over(by_seed, _drop, "+.2f"),
+            over(by_seed, at("metrics", "agreement_synthetic"), ".4f"),
+            over(by_seed, lambda run: run["metrics"]["bytes_float"] / run["metrics"]["bytes"], ".2f"),
+            *(over(by_seed, _ratio(size, one, "int8"), ".2f") for one in ("float", "torch") for size in ("1", "64")),
+        ]
+        for label, by_seed in runs.items()
+        if label in ORDER
+    ]
+    metrics = known["metrics"]
+    text = f"Float: {100 * metrics['teacher_accuracy']:.2f} %. One thread, medians of runs in turn; {known['device']}, "
+    text += f"{', '.join(metrics['cpu_flags']) or 'no 8-bit dot products'}.\n\n{table(head, rows)}"
+    beside = [one for run in runs.get("without images", {}).values() for one in run["metrics"]["baselines"]]
+    if not beside:
+        return text
+    full = next(iter(runs["without images"].values()))["metrics"]
+    lines = [
+        [
+            one["name"],
+            f"{100 * one['student_accuracy']:.2f}",
+            f"{100 * (one['student_accuracy'] - full['teacher_accuracy']):+.2f}",
+            f"{full['bytes_float'] / one['bytes']:.2f}",
+        ]
+        for one in beside
+    ]
+    return f"{text}\nWithout any image, simulated (sizes as packed weights):\n\n{table(['', *head[1:3], head[4]], lines)}"
+
+
+def _low_bits(runs: Runs, known: Record) -> str:
+    full = 100 * known["metrics"]["teacher_accuracy"]
+    text = f"""Float: {full:.2f} %. All layers at that width, inputs of layers and residual sums too (the image itself keeps its
+8 bits), but where a row says 8-bit ends. 300 steps of Adam on 64 images, the same for all sources; batch norm is frozen for I and G.
+
+"""
+    head = ["", "accuracy", "less the float network's", "agreement, fresh samples", "seconds"]
+    rows = [
+        [
+            f"`{label}`",
+            over(by_seed, _accuracy, ".2f"),
+            over(by_seed, _drop, "+.2f"),
+            over(by_seed, at("metrics", "agreement_synthetic"), ".4f"),
+            over(by_seed, at("seconds", "training"), ".0f"),
+        ]
+        for label, by_seed in sorted(runs.items(), key=lambda item: (item[0][:4] != "W4A4", -mean(map(_accuracy, item[1].values()))))
+    ]
+    return text + table(head, rows) + _claims(runs) + _published(runs)
+
+
+def _claims(runs: Runs) -> str:
+    """Return what the paper's order comes to: real ~ BNS > I > G."""
+    said = []
+    for bits, limit in (("W4A4", 1.0), ("W2A4", 2.5)):
+        found = {name: [_accuracy(run) for run in runs[f"{bits} {name}"].values()] for name in ORDER if f"{bits} {name}" in runs}
+        if not {"real", "BNS", "I", "G"} <= set(found):
+            continue
+        apart = mean(found["real"]) - mean(found["BNS"])
+        order = mean(found["BNS"]) > mean(found["I"]) > mean(found["G"])
+        said.append(
+            f"{bits}: real less BNS is {apart:+.2f} points ({'within' if apart <= limit else '**not within**'} {limit:g}); BNS > I > G "
+            f"{'holds' if order else '**does not hold**'} ({min(map(len, found.values()))} seeds)."
+        )
+    return "\nThe paper's order, real ~ BNS > I > G (Haroush et al., 2020). " + " ".join(said) + "\n" if said else ""
+
+
+def _published(runs: Runs) -> str:
+    own = runs.get("W4A4 BNS", {})
+    ours = [["tacit, BNS", "ResNet-20, ours", over(own, lambda run: 100 * run["metrics"]["teacher_accuracy"], ".2f")]] if own else []
+    ours = [[*row, over(own, _accuracy, ".2f"), over(own, _drop, "+.2f"), "-", "-"] for row in ours]
+    theirs = [
+        [name, "ResNet-20", f"{ZERO_SHOT_FULL:.2f}", f"{four:.2f}", f"{four - ZERO_SHOT_FULL:+.2f}", *_or_dash(three)]
+        for name, four, three in ZERO_SHOT
+    ]
+    head = ["zero-shot, all layers", "network", "float", "W4A4", "drop", "W3A3", "drop"]
+    text = f"\nPublished zero-shot figures ({ZERO_SHOT_SOURCE}); only drops compare, since the float networks differ:\n\n"
+    return text + table(head, [*ours, *theirs])
+
+
+def _or_dash(value: float | None) -> list[str]:
+    return ["-", "-"] if value is None else [f"{value:.2f}", f"{value - ZERO_SHOT_FULL:+.2f}"]
+
+
+def _similarity(runs: Runs, known: Record) -> str:
+    found: Mapping[str, Mapping[str, Any]] = known["similarity"]
+    rows = [
+        [name, f"{one['divergence']:.4f}" + (f" ± {one['sd']:.4f}" if one["sd"] is not None else ""), f"{one['debiased']:.4f}"]
+        for name, one in sorted(found.items(), key=lambda item: float(item[1]["divergence"]))
+    ]
+    return f"""Divergence in nats of the statistics of {known["at"]:,} images of each set; ± over disjoint samples. BNS minimises this very
+number, so that its own rank, and that of BNS+I, says nothing.
+
+{table(["set", "divergence", "without the bias of n"], rows)}"""
+
+
+def _pruning(runs: Runs, known: Record) -> str:
+    metrics = known["metrics"]
+    gained = {
+        label: mean(_accuracy(run) - 100 * run["metrics"]["accuracy_pruned"] for run in by_seed.values()) for label, by_seed in runs.items()
+    }
+    rows = [
+        [
+            f"`{label}`",
+            over(by_seed, lambda run: 100 * run["metrics"]["accuracy_pruned"], ".2f"),
+            over(by_seed, _accuracy, ".2f"),
+            over(by_seed, _drop, "+.2f"),
+            f"{100 * gained[label] / gained['real']:.1f} %" if "real" in gained else "-",
+        ]
+        for label, by_seed in runs.items()
+    ]
+    head = ["recovered on", "pruned", "recovered", "less the whole network's", "of what real images regain"]
+    sizes = f"{metrics['params_teacher']:,} parameters; pruned: {metrics['params_student']:,}"
+    return f"""Whole: {100 * metrics["teacher_accuracy"]:.2f} %, {sizes}.
+600 steps of SGD on 64 images.
+
+{table(head, rows)}"""
+
+
+def draw_compression(home: Path) -> None:
+    """Write a picture of the low-bit suite, where it has runs."""
+    suite = SUITES["low-bit"]
+    runs = {label: by_seed for label, by_seed in _runs(suite, suite.networks[0], home).items() if by_seed}
+    if not runs:
+        return
+    with picture(home / "figures" / f"{suite.name}.png", size=(11, 4)) as figure:
+        for number, bits in enumerate(("W4A4", "W2A4"), start=1):
+            names = [name for name in ORDER if f"{bits} {name}" in runs]
+            if names:
+                axes = figure.add_subplot(1, 3, number)
+                points(axes, names, [_accuracies(runs[f"{bits} {name}"]) for name in names], "accuracy, %")
+                axes.axhline(100 * _first(runs)["metrics"]["teacher_accuracy"], color="black", linewidth=1, linestyle="--")
+                axes.set_title(f"{bits}, fine-tuned", loc="left")
+        axes = figure.add_subplot(1, 3, 3)
+        for bits in ("W4A4", "W2A4"):
+            counted = [(count, f"{bits} BNS, {count} images") for count in (16, 64, 256)] + [(1024, f"{bits} BNS")]
+            known = [(count, _accuracies(runs[label])) for count, label in counted if label in runs]
+            if known:
+                axes.errorbar([count for count, _ in known], [mean(each) for _, each in known], fmt="o-", label=bits)
+        axes.set_xscale("log", base=2)
+        axes.set_xlabel("images of BNS")
+        axes.set_title("how many images", loc="left")
+        axes.legend(frameon=False)
+
+
+def _accuracies(by_seed: Mapping[int, Record]) -> Sequence[float]:
+    return [_accuracy(run) for run in by_seed.values()]
+
+
+def _first(runs: Runs) -> Record:
+    return next(iter(next(iter(runs.values())).values()))

@@ -1,0 +1,67 @@
+"""Parts of tables and pictures that several sections of RESULTS.md share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from statistics import mean, stdev
+from typing import Any
+
+import matplotlib as mpl
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+__all__ = ["Record", "at", "over", "picture", "points", "spread", "table"]
+
+Record = Mapping[str, Any]
+
+
+def spread(values: Sequence[float], form: str = ".2f") -> str:
+    """Return mean ± sd of several values, one value as it is, or a dash."""
+    if not values:
+        return "-"
+    return f"{mean(values):{form}} ± {stdev(values):{form}}" if len(values) > 1 else f"{values[0]:{form}}"
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Return a Markdown table; all columns but the first are set to the right."""
+    return "\n".join([f"| {' | '.join(head)} |", f"|---|{'---:|' * (len(head) - 1)}", *(f"| {' | '.join(row)} |" for row in rows), ""])
+
+
+def over(by_seed: Mapping[int, Record], read: Callable[[Record], float | None], form: str = ".3f") -> str:
+    """Return mean ± sd over seeds of what `read` finds."""
+    values = [read(run) for run in by_seed.values()]
+    return spread([value for value in values if value is not None], form)
+
+
+def at(*path: str) -> Callable[[Record], float | None]:
+    """Return a function that reads the figure at `path`; None where it is null on the way."""
+
+    def read(run: Record) -> float | None:
+        value: Any = run
+        for name in path:
+            value = value[name] if value is not None else None
+        return None if value is None else float(value)
+
+    return read
+
+
+def points(axes: Axes, names: Sequence[str], values: Sequence[Sequence[float]], label: str) -> None:
+    """Draw each run as a point, and mean and standard deviation beside."""
+    for place, each in enumerate(values):
+        axes.plot([place] * len(each), each, "o", alpha=0.55, color="C0", markersize=5)
+        axes.errorbar(place + 0.18, mean(each), yerr=stdev(each) if len(each) > 1 else 0, fmt="_", color="C1", capsize=4, markersize=14)
+    axes.set_xticks(range(len(names)), names)
+    axes.set_xlim(-0.5, len(names) - 0.4)
+    axes.set_ylabel(label)
+
+
+@contextmanager
+def picture(file: Path, *, size: tuple[float, float] = (9, 4)) -> Iterator[Figure]:
+    """Open a figure that is written to `file` when the context is left."""
+    with mpl.rc_context({"font.size": 10, "axes.spines.top": False, "axes.spines.right": False}):
+        figure = Figure(figsize=size, layout="constrained")
+        yield figure
+        file.parent.mkdir(parents=True, exist_ok=True)
+        figure.savefig(file, dpi=110, metadata={"Software": None})

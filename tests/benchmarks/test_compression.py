@@ -1,0 +1,94 @@
+"""The suites of compression: end to end on generated data, and what their tables say of runs."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchmarks import compression
+from benchmarks.__main__ import main
+from benchmarks.compression_plans import POOLS, SUITES
+from benchmarks.compression_tables import compression as section
+from tacit.core.files import write_json
+from tacit.synthesize import Pool
+
+ROWS = {"low-bit": ["W4A4 BNS", "W2A4 real", "W4A4 I, calibrated only"], "similarity": ["all"], "pruning": ["BNS"]}
+"""Rows that are tried here, by suite; w8a8 writes files, which takes a minute."""
+
+
+@pytest.fixture(scope="session")
+def smoked(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    home = tmp_path_factory.mktemp("compression")
+    for suite, rows in ROWS.items():
+        assert main(["compression", "--suite", suite, "--smoke", "--out", str(home), "--rows", *rows]) == 0, suite
+    return home
+
+
+def kept(home: Path, suite: str, network: str, name: str) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((home / "results/compression" / suite / network / f"{name}-seed0.json").read_text())
+    return found
+
+
+def test_runs_say_from_which_pool_they_learned(smoked: Path) -> None:
+    run = kept(smoked, "low-bit", "resnet20", "W4A4-BNS")
+    made = json.loads((smoked / "pools/resnet20/BNS/made.json").read_text())
+    assert run["pools"]["BNS"]["sha256"] == made["sha256"]
+    assert run["metrics"]["method"] == "BNS"
+    assert run["settings"]["pools"]["BNS"]["method"]["class_path"].endswith("BNS")
+    assert len(Pool.load(smoked / "pools/resnet20/BNS")) == made["images"]
+    real = kept(smoked, "low-bit", "resnet20", "W2A4-real")
+    assert (real["pools"], real["metrics"]["method"]) == ({}, "data")
+    assert real["teacher"] == run["teacher"]
+
+
+def test_only_tuned_rows_are_trained(smoked: Path) -> None:
+    assert kept(smoked, "low-bit", "resnet20", "W4A4-BNS")["seconds"]["training"] > 0
+    assert kept(smoked, "low-bit", "resnet20", "W4A4-I-calibrated-only")["seconds"]["training"] == 0
+
+
+def test_similarity_measures_every_set_at_the_same_number(smoked: Path) -> None:
+    found = kept(smoked, "similarity", "mobilenetv2", "all")["similarity"]
+    assert {"BNS", "I", "G", "CIFAR-10 train", "CIFAR-10 test", "uniform noise"} <= set(found)
+    assert {one["images"] for one in found.values()} == {16}
+
+
+def test_what_is_done_is_not_run_again(smoked: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["compression", "--suite", "low-bit", "--smoke", "--out", str(smoked), "--rows", *ROWS["low-bit"]]) == 0
+    assert "0 of 3 runs to do" in capsys.readouterr().out
+
+
+def test_sections_show_what_ran_and_name_what_did_not(smoked: Path) -> None:
+    text = section(smoked)
+    assert "| `W4A4 BNS` |" in text
+    assert "`W4A4 G` (seed 0, 1, 2)" in text
+    assert "| SynQ, 2025 | ResNet-20 | 93.89 | 92.76 | -1.13 | 88.11 | -5.78 |" in text
+    assert "figures/low-bit.png" in text
+    assert (smoked / "figures" / "low-bit.png").stat().st_size > 1000
+
+
+def test_the_claim_is_judged_by_the_runs(tmp_path: Path) -> None:
+    """Real 90, BNS 89.5, I 88, G 70: within a point, and in order; with G above I, not in order."""
+
+    def put(name: str, accuracy: float) -> None:
+        metrics = {"student_accuracy": accuracy, "teacher_accuracy": 0.9, "agreement_synthetic": 0.9}
+        run = {"row": f"W4A4 {name}", "seed": 0, "metrics": metrics, "seconds": {"training": 1.0}}
+        write_json(tmp_path / "results/compression/low-bit/resnet20" / f"{name}.json", run)
+
+    for name, accuracy in (("real", 0.9), ("BNS", 0.895), ("I", 0.88), ("G", 0.7)):
+        put(name, accuracy)
+    assert "W4A4: real less BNS is +0.50 points (within 1); BNS > I > G holds (1 seeds)" in section(tmp_path)
+    put("G", 0.89)
+    put("BNS", 0.885)
+    assert "real less BNS is +1.50 points (**not within** 1); BNS > I > G **does not hold**" in section(tmp_path)
+
+
+def test_every_row_names_pools_that_there_are() -> None:
+    for suite in SUITES.values():
+        labels = [row.label for row in suite.rows]
+        assert len(set(labels)) == len(labels)
+        assert all(set(row.pools) <= set(POOLS) for row in suite.rows)
+        for network in suite.networks:
+            assert len(compression.jobs(suite)) >= len(suite.on(network))
