@@ -16,7 +16,7 @@ from tacit.core.errors import InputError, nearest
 from tacit.core.moments import batch_moments
 from tacit.core.norms import NoStatisticsError, norm_layers
 
-__all__ = ["INPUT", "BNStat", "Probe", "Signals", "norm_layers"]
+__all__ = ["INPUT", "BNStat", "Probe", "Signals"]
 
 INPUT = ":in"
 """Behind the name of a tap: what goes into the module."""
