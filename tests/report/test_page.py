@@ -151,7 +151,9 @@ def test_null_is_a_dash(run: Callable[..., Path], tmp_path: Path) -> None:
     assert "nan" not in words.lower()
 
 
-@pytest.mark.parametrize("verb", ["train", "inspect", "synthesize", "distill", "evaluate", "demo", "quantize", "prune", "federate", "compare"])
+@pytest.mark.parametrize(
+    "verb", ["train", "inspect", "synthesize", "distill", "evaluate", "demo", "quantize", "prune", "federate", "compare"]
+)
 def test_every_verb_has_a_sentence(run: Callable[..., Path], tmp_path: Path, verb: str) -> None:
     words = Page(render(run(tmp_path / verb, verb, teacher_accuracy=0.9, student_accuracy=0.8))).words
     assert f"tacit {verb}" in words
