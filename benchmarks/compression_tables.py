@@ -89,7 +89,7 @@ def _eight_bits(runs: Runs, known: Record) -> str:
             over(by_seed, _accuracy, ".2f"),
             over(by_seed, _drop, "+.2f"),
             over(by_seed, at("metrics", "agreement_synthetic"), ".4f"),
-            over(by_seed, lambda run: run["metrics"]["bytes_float"] / run["metrics"]["bytes"], ".2f"),
+            over(by_seed, lambda run: run["metrics"]["size_teacher_bytes"] / run["metrics"]["size_student_bytes"], ".2f"),
             *(over(by_seed, _ratio(size, one, "int8"), ".2f") for one in ("float", "torch") for size in ("1", "64")),
         ]
         for label, by_seed in runs.items()
@@ -107,7 +107,7 @@ def _eight_bits(runs: Runs, known: Record) -> str:
             one["name"],
             f"{100 * one['student_accuracy']:.2f}",
             f"{100 * (one['student_accuracy'] - full['teacher_accuracy']):+.2f}",
-            f"{full['bytes_float'] / one['bytes']:.2f}",
+            f"{full['size_teacher_bytes'] / one['bytes']:.2f}",
         ]
         for one in beside
     ]

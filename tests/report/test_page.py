@@ -171,6 +171,15 @@ def test_each_part_alone(run: Callable[..., Path], log: Callable[..., list[dict[
     assert sections("counts", class_counts=[3, 0]) == {"classes"}
     assert sections("confusion", confusion=[[3, 0], [1, 2]]) == {"confusion"}
     assert sections("ragged", confusion=[[3, 0], [1]]) == set()
+    times = {"1": {"torch": 3.0, "float": 0.8, "int8": 0.4}}
+    assert sections("times", milliseconds=times) == {"latencies"}
+    assert "int8 file 0.4 ms" in Page(render(run(tmp_path / "shown", milliseconds=times))).words
+    sets = {
+        "noise": {"divergence": 0.9, "sd": None, "images": 256, "samples": 1},
+        "BNS": {"divergence": 0.01, "sd": 0.001, "images": 256, "samples": 2},
+    }
+    assert sections("sets", similarity=sets) == {"similarities"}
+    assert re.search(r"BNS 0.0100 ± 0.0010 256 x 2 noise 0.9000 256 x 1", Page(render(run(tmp_path / "ranked", similarity=sets))).words)
     assert sections("baselines", baselines=[{"name": "noise", "student_accuracy": 0.2}]) == {"baselines"}
 
 

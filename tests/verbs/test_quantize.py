@@ -27,7 +27,7 @@ def test_eight_bits_are_an_onnx_file_as_good_as_the_network(teacher_folder: Path
     metrics = outcome.metrics
     assert metrics["student_accuracy"] >= metrics["teacher_accuracy"] - 0.015
     assert metrics["agreement_synthetic"] >= 0.85
-    assert metrics["bytes_float"] / metrics["bytes"] > 2
+    assert metrics["size_teacher_bytes"] / metrics["size_student_bytes"] > 2
     assert set(metrics["milliseconds"]["1"]) == {"torch", "float", "int8"}
     assert outcome.result["images_synthesized"] == 96
     assert tacit.load(tmp_path / "run" / "model.onnx").spec.names == tuple("0123456789")
@@ -35,6 +35,7 @@ def test_eight_bits_are_an_onnx_file_as_good_as_the_network(teacher_folder: Path
     assert len(Pool.load(tmp_path / "run" / "acceptance")) == 32
     assert [one["name"] for one in metrics["baselines"]] == ["bf16", "weights only", "DFQ (Nagel)"]
     assert all(one["student_accuracy"] > metrics["teacher_accuracy"] - 0.03 for one in metrics["baselines"])
+    assert 0 < metrics["similarity"]["BNS"]["divergence"] < 1
     assert outcome.text.startswith(f"{tmp_path / 'run' / 'model.onnx'}: W8A8, ")
     labels = [label for label, _ in outcome.rows]
     assert labels[:4] == ["scheme", "images", "accuracy, float", "accuracy, quantized"]
@@ -51,7 +52,7 @@ def test_fewer_bits_are_fine_tuned_and_kept_as_a_model_folder(teacher_folder: Pa
     assert not (tmp_path / "tuned" / "model.onnx").exists()
     assert tuned.result["selection"] == "last"
     assert plain.result["selection"] is None
-    assert tuned.metrics["bytes"] < tuned.metrics["bytes_float"] / 8
+    assert tuned.metrics["size_student_bytes"] < tuned.metrics["size_teacher_bytes"] / 8
     lines = [json.loads(line) for line in (tmp_path / "tuned" / "metrics.jsonl").read_text().splitlines()]
     measured = [line["student_accuracy"] for line in lines if line["kind"] == "evaluation"]
     assert len(measured) == 10

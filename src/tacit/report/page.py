@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import base64
 import math
-from dataclasses import dataclass
 from itertools import count as counter
 from pathlib import Path
 
 from tacit.core.files import write_file
 from tacit.report import charts, comparison, words
-from tacit.report.read import Record, Sample, number, read
+from tacit.report.bars import Bar, baselines, latencies, similarities
+from tacit.report.read import Record, Sample, read
 from tacit.report.templates import filled
 from tacit.report.tiles import measured, tiles
 
@@ -18,16 +18,6 @@ __all__ = ["render", "write_report"]
 
 MAX_SAMPLES = 240
 MAX_SAMPLE_BYTES = 900_000  # of all pictures on the page, before base64
-
-
-@dataclass(frozen=True)
-class Bar:
-    """A bar of a bar chart, `share` of the full width."""
-
-    name: str
-    share: float
-    text: str
-    kind: str = ""
 
 
 def write_report(folder: Path) -> Path:
@@ -61,7 +51,9 @@ def render(folder: Path) -> str:
         tiles=tiles(record),
         measured=measured(record),
         warnings=_warnings(record),
-        baselines=_baselines(record),
+        baselines=baselines(record),
+        latencies=latencies(record),
+        similarities=similarities(record),
         samples=[(one, *_samples(one, record, MAX_SAMPLE_BYTES // len(shown), MAX_SAMPLES // len(shown))) for one in shown],
         accuracy=[chart for x in ("step", "seconds") if (chart := charts.accuracy(records, x, next(keys)))],
         losses=[chart for chart in losses if chart],
@@ -78,19 +70,6 @@ def _warnings(record: Record) -> list[str]:
     own = [str(text) for text in record.listed("warnings")]
     parts = [(one.name, str(text)) for one in record.parts for text in one.listed("warnings")]
     return own + [f"{name}: {text}" for name, text in parts if text not in own]
-
-
-def _baselines(record: Record) -> list[Bar]:
-    bars = []
-    for one in record.listed("baselines"):
-        value = number(one.get("student_accuracy")) if isinstance(one, dict) else None
-        if value is not None:
-            bars.append(Bar(str(one.get("name")), value, words.percent(value)))
-    if not bars:
-        return []
-    own = [("Teacher", "teacher_accuracy", "teacher"), ("This student", "student_accuracy", "own")]
-    known = [(name, value, kind) for name, key, kind in own if (value := record.metric(key)) is not None]
-    return [Bar(name, value, words.percent(value), kind) for name, value, kind in known] + bars
 
 
 def _samples(one: Record, parent: Record, most_bytes: int, most: int) -> tuple[list[tuple[str, list[tuple[str, str]]]], int]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, ClassVar
 
 from tacit.core.device import Clock, Runtime
@@ -19,6 +19,7 @@ from tacit.distill.objectives import Terms
 from tacit.distill.selection import Selection
 from tacit.distill.sources import Mixed, Source
 from tacit.evaluate import predict
+from tacit.quantize.similarity import set_divergence
 from tacit.synthesize import BNS, Inception, Method, Pool
 from tacit.verbs.base import ModelLike, model_option
 from tacit.verbs.choose import method_named
@@ -107,6 +108,14 @@ class CompressVerb(LearningVerb):
             samples.learned.save(places["learned"], provenance)
             samples.fresh.save(places["fresh"], provenance)
         return samples
+
+    def likeness(self, samples: Samples, teacher: Teacher, runtime: Runtime) -> dict[str, Any]:
+        """Return how like the training data the images are, as a metric; nothing where batch norm remembers nothing."""
+        images = samples.learned.columns["images"]
+        if not norm_layers(teacher) or len(images) < 4:
+            return {}
+        found = set_divergence(teacher, images, runtime, at=min(256, len(images)), seed=self.seed)
+        return {"similarity": {samples.origin: asdict(found)}}
 
     def freezes(self, origin: str) -> bool:
         """Return whether batch norm keeps its statistics while the network learns from images of that origin."""

@@ -95,7 +95,7 @@ class Quantize(CompressVerb):
             compressed = load(run.folder / metrics["file"])
         assert compressed is not None
         if not self.deployable:
-            metrics |= {"bytes_float": 4 * count_parameters(teacher), "bytes": -(-stored_bits(compressed) // 8)}
+            metrics |= {"size_teacher_bytes": 4 * count_parameters(teacher), "size_student_bytes": -(-stored_bits(compressed) // 8)}
         with clock("evaluation"):
             found = accept(teacher, compressed, samples.fresh.columns["images"], runtime)
             metrics |= {"agreement_synthetic": found.agreement, "acceptance": asdict(found)}
@@ -103,6 +103,7 @@ class Quantize(CompressVerb):
                 theirs, ours = (predict(one, held.batches(512), runtime) for one in (teacher, compressed))
                 metrics |= {"teacher_accuracy": theirs.accuracy, "student_accuracy": ours.accuracy, "agreement": ours.agreement(theirs)}
                 metrics["evaluation_images"] = len(ours.labels)
+            metrics |= self.likeness(samples, teacher, runtime)
             if self.baselines:
                 metrics["baselines"] = self._baselines(teacher, samples, held, runtime)
         save_samples(run.folder / "samples", samples.learned)
@@ -131,8 +132,8 @@ class Quantize(CompressVerb):
             return {
                 "engine": self.engine,
                 "file": written.small.name,
-                "bytes_float": written.sizes[0],
-                "bytes": written.sizes[1],
+                "size_teacher_bytes": written.sizes[0],
+                "size_student_bytes": written.sizes[1],
                 "milliseconds": taken,
                 "target": find_target(self.target),
                 "cpu_flags": cpu_flags(),
@@ -142,7 +143,7 @@ class Quantize(CompressVerb):
 def _line(result: dict[str, Any], folder: Path, scheme: Scheme) -> str:
     """Return all in one line."""
     metrics = result["metrics"]
-    said = [scheme.name, f"{metrics['bytes_float'] / metrics['bytes']:.1f} times smaller"]
+    said = [scheme.name, f"{metrics['size_teacher_bytes'] / metrics['size_student_bytes']:.1f} times smaller"]
     if "milliseconds" in metrics:
         taken = metrics["milliseconds"]["1"]
         said.append(f"{taken['float'] / taken['int8']:.1f} times faster than float in {metrics['engine']}")
@@ -152,7 +153,7 @@ def _line(result: dict[str, Any], folder: Path, scheme: Scheme) -> str:
 
 def _rows(result: dict[str, Any], found: Acceptance, folder: Path, scheme: Scheme) -> list[tuple[str, str]]:
     metrics, seconds = result["metrics"], result["seconds"]
-    ratio = metrics["bytes_float"] / metrics["bytes"]
+    ratio = metrics["size_teacher_bytes"] / metrics["size_student_bytes"]
     rows = [("scheme", scheme.name), ("images", metrics["method"])]
     if metrics["student_accuracy"] is not None:
         rows += [
@@ -162,7 +163,10 @@ def _rows(result: dict[str, Any], found: Acceptance, folder: Path, scheme: Schem
     rows += [
         ("agreement, fresh samples", f"{found.agreement:.2%} of {found.images} (a proxy, not an accuracy)"),
         ("cosine of logits", f"{found.cosine:.4f}"),
-        ("size", f"{metrics['bytes_float'] / 2**10:,.0f} -> {metrics['bytes'] / 2**10:,.0f} KiB ({ratio:.1f} times smaller)"),
+        (
+            "size",
+            f"{metrics['size_teacher_bytes'] / 2**10:,.0f} -> {metrics['size_student_bytes'] / 2**10:,.0f} KiB ({ratio:.1f} times smaller)",
+        ),
     ]
     for size, taken in metrics.get("milliseconds", {}).items():
         faster = taken["float"] / taken["int8"]
@@ -171,7 +175,7 @@ def _rows(result: dict[str, Any], found: Acceptance, folder: Path, scheme: Schem
         )
     for one in metrics.get("baselines", ()):
         said = [f"{one['student_accuracy']:.2%} accurate"] if one["student_accuracy"] is not None else []
-        said += [f"{one['agreement_synthetic']:.2%} agree", f"{metrics['bytes_float'] / one['bytes']:.1f} times smaller"]
+        said += [f"{one['agreement_synthetic']:.2%} agree", f"{metrics['size_teacher_bytes'] / one['bytes']:.1f} times smaller"]
         said += [f"{one['activations_in_float']} activations in float"] if one["activations_in_float"] else []
         rows.append((f"without images: {one['name']}", ", ".join(said)))
     rows.append(("seconds", f"{seconds['synthesis']:.1f} synthesis, {seconds['training']:.1f} training"))

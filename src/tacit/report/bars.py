@@ -1,0 +1,66 @@
+"""Bars beside each other: baselines, engines, and sets of images."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from tacit.report import words
+from tacit.report.read import Record, number
+
+__all__ = ["Bar", "baselines", "latencies", "similarities"]
+
+ENGINES = (("torch", "torch, eager", "teacher"), ("float", "float file", ""), ("int8", "int8 file", "own"))
+
+
+@dataclass(frozen=True)
+class Bar:
+    """A bar of a bar chart, `share` of the full width."""
+
+    name: str
+    share: float
+    text: str
+    kind: str = ""
+
+
+def baselines(record: Record) -> list[Bar]:
+    """Return the accuracy of teacher, student and baselines; nothing where no baseline was measured."""
+    bars = []
+    for one in record.listed("baselines"):
+        value = number(one.get("student_accuracy")) if isinstance(one, dict) else None
+        if value is not None:
+            bars.append(Bar(str(one.get("name")), value, words.percent(value)))
+    if not bars:
+        return []
+    own = [("Teacher", "teacher_accuracy", "teacher"), ("This student", "student_accuracy", "own")]
+    known = [(name, value, kind) for name, key, kind in own if (value := record.metric(key)) is not None]
+    return [Bar(name, value, words.percent(value), kind) for name, value, kind in known] + bars
+
+
+def latencies(record: Record) -> list[tuple[str, list[Bar]]]:
+    """Return by batch size how long each engine takes, as a share of the slowest."""
+    found: list[tuple[str, list[Bar]]] = []
+    for size, taken in _mapping(record.metrics.get("milliseconds")).items():
+        known = [(name, value, kind) for key, name, kind in ENGINES if (value := number(_mapping(taken).get(key))) is not None]
+        most = max((value for _, value, _ in known), default=0.0) or 1.0
+        found.append((size, [Bar(name, value / most, f"{value:.3g} ms", kind) for name, value, kind in known]))
+    return found
+
+
+def similarities(record: Record) -> list[tuple[str, str, str]]:
+    """Return sets of images by how near they are to what the network remembers: name, divergence, number of images."""
+    sets = [(str(name), _mapping(one)) for name, one in _mapping(record.metrics.get("similarity")).items()]
+    known = [(name, value, one) for name, one in sets if (value := number(one.get("divergence"))) is not None]
+    rows = []
+    for name, value, one in sorted(known, key=lambda item: item[1]):
+        spread = number(one.get("sd"))
+        images, samples = number(one.get("images")), number(one.get("samples"))
+        rows.append(
+            (name, f"{value:.4f}" + (f" ± {spread:.4f}" if spread is not None else ""), f"{words.count(images)} x {words.count(samples)}")
+        )
+    return rows
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
