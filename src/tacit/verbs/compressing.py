@@ -38,7 +38,7 @@ class CompressVerb(LearningVerb):
     source: str | None = None
     """Where the images come from, to calibrate and to fine-tune: a method's name, a run or pool folder, or `data`; not given: `method`."""
     method: Method | None = None
-    """How images are made; not given: BNS where the network has batch norm, else Inception, of 60 steps."""
+    """How images are made; not given: BNS of 100 steps where the network has batch norm, else Inception of 60."""
     images: int = 512
     """How many images there are to learn from."""
     acceptance: int = 256
@@ -67,7 +67,7 @@ class CompressVerb(LearningVerb):
 
     def chosen_method(self, teacher: Teacher) -> Method:
         """Return how images are made where `source` names nothing else."""
-        return self.method or (BNS(steps=60) if norm_layers(teacher) else Inception(steps=60))
+        return self.method or (BNS(steps=100, lr=0.1, copies=0) if norm_layers(teacher) else Inception(steps=60))
 
     def warned(self, teacher: Teacher, runtime: Runtime) -> list[str]:
         """Say where images can't be made as they would be, for want of batch norm; return what was said."""
