@@ -133,7 +133,7 @@ def _eight_bits() -> tuple[CompressionRow, ...]:
 
 
 def _pruned() -> tuple[CompressionRow, ...]:
-    training = Training(steps=600, batch=64, lr=0.02, warmup=50, weight_decay=1e-4)
+    training = Training(steps=600, batch=64, lr=0.05, warmup=50, weight_decay=1e-4, clip=1.0)
     fixed = {"share": 0.3}
     return tuple(
         CompressionRow(label=name, pools=pools, fixed=fixed, training=training)
