@@ -135,7 +135,9 @@ class Synthetic:
         """Return synthetic images that no student step saw: held out of the pool, or fresh from the live generator."""
         if not self.method.pooled:
             return self.synthesizer.sample(images)
-        return self.held_out.batch(torch.arange(min(images, len(self.held_out)), device=self.held_out.device))
+        held = len(self.held_out)
+        wanted = min(images, held)  # where there are more, they are taken from all ages alike
+        return self.held_out.batch(torch.arange(wanted, device=self.held_out.device) * held // max(1, wanted))
 
     def save(self, folder: Path) -> None:
         if self.method.pooled:

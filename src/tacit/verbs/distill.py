@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from tacit.core.device import Clock, Runtime
-from tacit.core.errors import InputError, nearest
+from tacit.core.errors import InputError
 from tacit.core.models import model_hash
 from tacit.core.network import Network, Teacher, count_parameters
 from tacit.core.run import Run
@@ -18,12 +18,12 @@ from tacit.distill.health import StudentMonitor
 from tacit.distill.objectives import Terms
 from tacit.distill.selection import Selection
 from tacit.evaluate import agreement, predict
-from tacit.synthesize import METHODS, Method, Pool, Synthesizer
+from tacit.synthesize import Method, Pool, Synthesizer
 from tacit.verbs.base import ModelLike, Outcome, as_function, check_pair, find_model, model_option
 from tacit.verbs.choose import choose_method, method_named, naming_what_remains
 from tacit.verbs.learning import OTHERS, LearningVerb
 from tacit.verbs.pictures import pool_metrics, save_samples
-from tacit.verbs.pools import find_pool, load_pool
+from tacit.verbs.pools import stored_pool
 
 __all__ = ["Distill", "distill"]
 
@@ -107,7 +107,7 @@ class Distill(LearningVerb):
             if self.source == "data":
                 return self.real_source(teacher.spec, runtime)
             part = (runtime.fabric.global_rank, runtime.fabric.world_size)
-            pool = _stored_pool(Path(self.source), teacher, runtime)
+            _, pool = stored_pool(self.source, teacher, runtime)
             return Stored(pool, seed=self.seed, device=runtime.device, part=part, **options)
         if named is not None and method is not None and named.name != method.name:
             raise InputError(f"source: {named.name}, and method: {method.name}; choose one")
@@ -163,14 +163,6 @@ class Distill(LearningVerb):
                 "evaluation_images": len(ours.labels),
             }
         return metrics
-
-
-def _stored_pool(folder: Path, teacher: Teacher, runtime: Runtime) -> Pool:
-    inside = find_pool(folder)
-    if inside is None:
-        known = [kind.__name__ for kind in METHODS]
-        raise InputError(f"source: {folder} is no method, no pool folder, and not 'data'{nearest(str(folder), [*known, 'data'])}")
-    return load_pool(inside, teacher, runtime)
 
 
 def _on_samples(monitor: StudentMonitor, folder: Path) -> dict[str, Any]:

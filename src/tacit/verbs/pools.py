@@ -5,18 +5,27 @@ from __future__ import annotations
 from pathlib import Path
 
 from tacit.core.device import Runtime
-from tacit.core.errors import InputError
+from tacit.core.errors import InputError, nearest
 from tacit.core.files import read_json
 from tacit.core.models import model_hash
 from tacit.core.network import Network
-from tacit.synthesize import Pool
+from tacit.synthesize import METHODS, Pool
 
-__all__ = ["find_pool", "load_pool"]
+__all__ = ["find_pool", "load_pool", "stored_pool"]
 
 
 def find_pool(folder: Path) -> Path | None:
     """Return the pool folder that `folder` is, or, for a run folder, has inside; None where there is none."""
     return next((inside for inside in (folder, folder / "pool") if (inside / "pool.json").is_file()), None)
+
+
+def stored_pool(source: str, teacher: Network, runtime: Runtime) -> tuple[Path, Pool]:
+    """Return the pool folder that the option `source` names, and what `load_pool` reads there; `InputError` where it names none."""
+    inside = find_pool(Path(source))
+    if inside is None:
+        known = [kind.__name__ for kind in METHODS]
+        raise InputError(f"source: {source} is no method, no pool folder, and not 'data'{nearest(source, [*known, 'data'])}")
+    return inside, load_pool(inside, teacher, runtime)
 
 
 def load_pool(inside: Path, teacher: Network, runtime: Runtime) -> Pool:

@@ -8,16 +8,16 @@ from pathlib import Path
 import torch
 
 from tacit.core.device import Clock, Runtime
-from tacit.core.errors import InputError, nearest
+from tacit.core.errors import InputError
 from tacit.core.files import read_json
 from tacit.core.network import Teacher
 from tacit.core.progress import Progress
 from tacit.data import load_data
 from tacit.data.load import StreamedSet
-from tacit.synthesize import METHODS, Method, Pool, Synthesizer
+from tacit.synthesize import Method, Pool, Synthesizer
 from tacit.verbs.base import DataLike
 from tacit.verbs.choose import method_named, naming_what_remains
-from tacit.verbs.pools import find_pool, load_pool
+from tacit.verbs.pools import stored_pool
 
 __all__ = ["Samples", "find_samples", "paint"]
 
@@ -90,11 +90,7 @@ def find_samples(
     assert source is not None
     if source == "data":
         return Samples(**_real(teacher, data, split, images, fresh, seed), origin="data", made=0)
-    inside = find_pool(Path(source))
-    if inside is None:
-        known = [kind.__name__ for kind in METHODS]
-        raise InputError(f"source: {source} is no method, no pool folder, and not 'data'{nearest(source, [*known, 'data'])}")
-    pool = load_pool(inside, teacher, runtime)
+    inside, pool = stored_pool(source, teacher, runtime)
     if len(pool) < 2:
         raise InputError(f"source: {inside} holds {len(pool)} images, expected at least 2")
     held = min(fresh, max(1, len(pool) // 4))
