@@ -103,12 +103,14 @@ def test_attention_transfer_adds_up_the_named_layers() -> None:
     a, b, x, y = (draw(2, 3, 2, 2, seed=seed) for seed in range(4))
     view = View(IMAGES, teacher=Signals(IMAGES, {"a": a, "b": b}), student=Signals(IMAGES, {"x": x, "y": y}))
     assert float(loss(view)) == pytest.approx(float(attention_distance(x, a)) + float(attention_distance(y, b)), rel=1e-5)
-    before = loss.pairs
-    loss.fit(Network(BNNet(), GREY), Network(BNNet(), GREY))
-    assert loss.pairs == before
+    with pytest.raises(InputError, match="no module is called 'a'"):
+        loss.fit(Network(BNNet(), GREY), Network(BNNet(), GREY))
+    named = AttentionTransfer(["bn1"], ["conv2"])
+    named.fit(Network(BNNet(), GREY), Network(BNNet(), GREY))
+    assert named.pairs == [("bn1", "conv2")]
 
 
-def test_attention_transfer_finds_the_layers_itself_the_coarsest_of_both_together() -> None:
+def test_attention_transfer_finds_the_layers_itself_those_of_one_size_together() -> None:
     teacher = Teacher(resnet(8, classes=5, channels=1, width=4), GREY)
     student = Network(resnet(8, classes=5, channels=1, width=2, stages=2), GREY).eval()
     loss, images = AttentionTransfer(), torch.rand(2, 1, 8, 8)
@@ -117,7 +119,7 @@ def test_attention_transfer_finds_the_layers_itself_the_coarsest_of_both_togethe
     with Probe(teacher, taps=loss.needs.teacher_taps) as ask, Probe(student, taps=loss.needs.student_taps) as look:
         view = View(images, teacher=ask(images), student=look(images))
     pairs = [(view.teacher.features[theirs].shape, view.student.features[ours].shape) for theirs, ours in loss.pairs]
-    assert pairs == [((2, 16, 2, 2), (2, 4, 4, 4)), ((2, 8, 4, 4), (2, 2, 8, 8))]
+    assert pairs == [((2, 4, 8, 8), (2, 2, 8, 8)), ((2, 8, 4, 4), (2, 4, 4, 4))]
     value = loss(view)
     value.backward()
     weight = student.model.get_parameter("stem.0.weight")
@@ -130,7 +132,7 @@ def test_attention_transfer_refuses_half_of_a_pairing_and_networks_without_maps(
         with pytest.raises(InputError, match="as many for the one as for the other"):
             AttentionTransfer(**options)
     flat = Network(nn.Sequential(nn.Flatten(), nn.Linear(64, 5)), GREY)
-    with pytest.raises(InputError, match="one of them has none"):
+    with pytest.raises(InputError, match=r"Sequential has no feature maps of shape \(N, C, H, W\)"):
         AttentionTransfer().fit(Network(BNNet(), GREY), flat)
 
 
@@ -266,10 +268,8 @@ def test_intermediate_finds_the_maps_and_refuses_other_shapes(teacher: Teacher) 
     loss.fit(teacher, teacher)
     assert loss.needs.teacher_taps == loss.needs.student_taps
     assert len(loss.needs.teacher_taps) == 3
-    logits = torch.zeros(2, 5)
-    one, other = ({"a": torch.zeros(2, width, 4, 4)} for width in (3, 4))
-    view = View(torch.zeros(2, 1, 4, 4), teacher=Signals(logits, one), student=Signals(logits, other))
-    with pytest.raises(InputError, match=r"intermediate: a is of shape \[2, 4, 4, 4\], the teacher's a of \[2, 3, 4, 4\]"):
-        Intermediate(["a"], ["a"])(view)
+    wide, narrow = (Network(resnet(8, classes=5, channels=1, width=width), GREY) for width in (4, 2))
+    with pytest.raises(InputError, match=r"intermediate: stages.0 is of shape \(2, 8, 8\), the teacher's stages.0 of \(4, 8, 8\)"):
+        Intermediate().fit(wide, narrow)
     with pytest.raises(InputError, match="give taps for both teacher and student"):
         Intermediate(["a"], None)

@@ -10,10 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from tacit.core.errors import InputError
 from tacit.core.loss import View
-from tacit.core.network import Network
-from tacit.core.taps import stage_names
 from tacit.losses.pairs import PairedTaps
 
 __all__ = ["AttentionTransfer", "attention_distance", "attention_map"]
@@ -43,19 +40,9 @@ class AttentionTransfer(PairedTaps):
     times the classes.
 
     Args:
-        teacher: Taps of the teacher; not given: the last feature map of each resolution, the coarsest first, as many as both have.
+        teacher: Taps of the teacher; not given: the last feature map of each resolution, as many as both have.
         student: Taps of the student, as many.
     """
 
-    def fit(self, teacher: Network | None, student: Network | None) -> None:
-        if self.pairs or teacher is None or student is None:
-            return
-        theirs, ours = stage_names(teacher)[::-1], stage_names(student)[::-1]
-        if not (theirs and ours):
-            raise InputError("attention: teacher and student need feature maps of shape (N, C, H, W), and one of them has none")
-        count = min(len(theirs), len(ours))
-        self.pair(theirs[:count], ours[:count])
-
     def forward(self, view: View) -> Tensor:
-        taught, answered = view.teacher.features, view.student.features
-        return torch.stack([attention_distance(answered[ours], taught[theirs]) for theirs, ours in self.pairs]).sum()
+        return torch.stack([attention_distance(ours, theirs) for ours, theirs in self.seen(view)]).sum()

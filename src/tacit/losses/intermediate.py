@@ -6,14 +6,15 @@ L1, deeper layers weighing more; beside a KL divergence its weight is 0.01 in th
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from tacit.core.errors import InputError
 from tacit.core.loss import View
-from tacit.core.network import Network
-from tacit.core.taps import stage_names
+from tacit.core.match import Match
 from tacit.losses.pairs import PairedTaps
 
 __all__ = ["Intermediate", "depth_weights"]
@@ -32,23 +33,14 @@ class Intermediate(PairedTaps):
         student: Taps of the student, as many, of the same shapes.
     """
 
-    def fit(self, teacher: Network | None, student: Network | None) -> None:
-        if self.pairs or teacher is None or student is None:
-            return
-        theirs, ours = stage_names(teacher), stage_names(student)
-        if not theirs or len(theirs) != len(ours):
-            raise InputError(
-                f"intermediate: expected two networks with the same feature maps, found {len(theirs)} and {len(ours)}: use `at`"
-            )
-        self.pair(theirs, ours)
+    def build(self, matched: Sequence[Match]) -> None:
+        for each in matched:
+            if each.teacher.shape != each.student.shape:
+                raise InputError(
+                    f"intermediate: {each.student.name} is of shape {each.student.shape}, the teacher's {each.teacher.name} of "
+                    f"{each.teacher.shape}: for networks of different shapes use `at`"
+                )
 
     def forward(self, view: View) -> Tensor:
-        taught, answered = view.teacher.features, view.student.features
-        terms = []
-        for weight, (theirs, ours) in zip(depth_weights(len(self.pairs)), self.pairs, strict=True):
-            if taught[theirs].shape != answered[ours].shape:
-                raise InputError(
-                    f"intermediate: {ours} is of shape {list(answered[ours].shape)}, the teacher's {theirs} of {list(taught[theirs].shape)}"
-                )
-            terms.append(weight * F.smooth_l1_loss(answered[ours].float(), taught[theirs].float()))
-        return torch.stack(terms).sum()
+        pairs = self.seen(view)
+        return torch.stack([weight * F.smooth_l1_loss(*pair) for weight, pair in zip(depth_weights(len(pairs)), pairs, strict=True)]).sum()

@@ -1,13 +1,26 @@
-"""Pairs of feature maps, one of the teacher and one of the student, for losses that compare them."""
+"""Pairs of features, one of the teacher and one of the student, for losses that compare them in any two networks."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import ClassVar, Literal
+
+from torch import Tensor
 
 from tacit.core.errors import InputError
-from tacit.core.loss import Loss, Needs
+from tacit.core.loss import Loss, Needs, View
+from tacit.core.match import Match, layers, match, pooled
+from tacit.core.network import Network
 
-__all__ = ["PairedTaps"]
+__all__ = ["Level", "PairedTaps", "as_vector"]
+
+Level = Literal["stages", "last", "pooled"]
+"""The last map of each resolution, the coarsest of them, or the vector that the classifier reads."""
+
+
+def as_vector(feature: Tensor) -> Tensor:
+    """Return a feature as fp32 vectors of shape (N, D): the mean over the places of a map (N, D, H, W), anything else flattened."""
+    return feature.float().mean(dim=(2, 3)) if feature.ndim == 4 else feature.float().flatten(1)
 
 
 class PairedTaps(Loss):
@@ -17,6 +30,9 @@ class PairedTaps(Loss):
         teacher: Taps of the teacher; not given: `fit` finds them.
         student: Taps of the student, as many.
     """
+
+    level: ClassVar[Level] = "stages"
+    """Which layers are compared where none are named."""
 
     def __init__(self, teacher: Sequence[str] | None = None, student: Sequence[str] | None = None) -> None:
         super().__init__()
@@ -30,3 +46,29 @@ class PairedTaps(Loss):
         """Compare these taps, in order."""
         self.pairs = list(zip(teacher, student, strict=True))
         self.needs = Needs(student=True, teacher_taps=tuple(teacher), student_taps=tuple(student))
+
+    def fit(self, teacher: Network | None, student: Network | None) -> None:
+        if teacher is None or student is None:
+            return
+        if self.pairs:
+            theirs, ours = (layers(network, [pair[side] for pair in self.pairs]) for side, network in enumerate((teacher, student)))
+            matched = [Match(one, two) for one, two in zip(theirs, ours, strict=True)]
+        else:
+            matched = self.choose(teacher, student)
+            self.pair([each.teacher.name for each in matched], [each.student.name for each in matched])
+        self.build(matched)
+
+    def choose(self, teacher: Network, student: Network) -> list[Match]:
+        """Return which layers are compared, where none are named."""
+        if self.level == "pooled":
+            return [Match(pooled(teacher), pooled(student))]
+        found = match(teacher, student)
+        return found[-1:] if self.level == "last" else found
+
+    def build(self, matched: Sequence[Match]) -> None:
+        """Make what lies between the layers, or refuse them; called once, when their shapes are known."""
+
+    def seen(self, view: View) -> list[tuple[Tensor, Tensor]]:
+        """Return each pair's features of the student and of the teacher, in fp32."""
+        taught, answered = view.teacher.features, view.student.features
+        return [(answered[ours].float(), taught[theirs].float()) for theirs, ours in self.pairs]

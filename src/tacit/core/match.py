@@ -1,0 +1,115 @@
+"""Match: which layer of a student stands beside which of its teacher, in any two networks, by a dry run of both."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import combinations
+
+import torch
+
+from tacit.core.errors import InputError
+from tacit.core.network import Network
+from tacit.core.probe import INPUT, Probe
+from tacit.core.state import evaluation_mode
+from tacit.core.taps import classifier_name, stage_names
+
+__all__ = ["Layer", "Match", "layers", "match", "pooled", "stages"]
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A tap, and what is found there.
+
+    Args:
+        name: The tap: a dotted name, with ``:in`` behind it for what goes into the module.
+        shape: Of one image's feature: (C, H, W) for a map, (D,) for a vector.
+        scale: Width of the map by that of the image, as a power of two: -2 is a quarter; of a vector, minus infinity.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    scale: float
+
+    @property
+    def channels(self) -> int:
+        """Channels of a map, length of a vector."""
+        return self.shape[0]
+
+
+@dataclass(frozen=True)
+class Match:
+    """A layer of the teacher, and the one of the student that is to learn from it."""
+
+    teacher: Layer
+    student: Layer
+
+
+@torch.no_grad()
+def layers(network: Network, taps: Sequence[str]) -> list[Layer]:
+    """Return what is found at each tap, by showing `network` one grey image.
+
+    Raises:
+        InputError: No module has that name (the nearest is offered), it is not called, or gives no tensor.
+    """
+    with evaluation_mode(network), Probe(network, taps=taps) as ask:
+        found = ask(torch.full((1, *network.spec.shape), 0.5, device=network.mean.device)).features
+    made = []
+    for tap in taps:
+        if tap not in found:
+            raise InputError(f"tap {tap!r}: the module is never called in a forward pass; tap one that is")
+        shape = tuple(found[tap].shape[1:])
+        size, whole = shape[1:], network.spec.shape[1:]
+        scale = math.log2(math.prod(size) / math.prod(whole)) / len(whole) if size else -math.inf
+        made.append(Layer(tap, shape, scale))
+    return made
+
+
+def stages(network: Network) -> list[Layer]:
+    """Return the last feature map of each resolution, largest first; for a ResNet these are its stages.
+
+    Raises:
+        InputError: There is no feature map larger than a pixel.
+    """
+    names = stage_names(network)
+    if not names:
+        raise InputError(
+            f"{type(network.model).__name__} has no feature maps of shape (N, C, H, W) larger than a pixel: name taps of its own"
+        )
+    return layers(network, names)
+
+
+def pooled(network: Network) -> Layer:
+    """Return the penultimate features, which the classifier reads; their shape is that of the pooled vector, (D,).
+
+    Raises:
+        InputError: There is no layer with as many outputs as classes.
+    """
+    (found,) = layers(network, [f"{classifier_name(network)}{INPUT}"])
+    return Layer(found.name, (found.channels if len(found.shape) == 3 else math.prod(found.shape),), -math.inf)
+
+
+def match(teacher: Network, student: Network) -> list[Match]:
+    """Return the stages of two networks beside each other, largest first: as many as the one with fewer has.
+
+    Stages stand beside those of the most similar size relative to the image, in order; where sizes say nothing, beside those as deep.
+
+    Raises:
+        InputError: One of them has no feature maps.
+    """
+    theirs, ours = stages(teacher), stages(student)
+    if len(theirs) >= len(ours):
+        return [Match(theirs[number], layer) for number, layer in zip(_align(ours, theirs), ours, strict=True)]
+    return [Match(layer, ours[number]) for number, layer in zip(_align(theirs, ours), theirs, strict=True)]
+
+
+def _align(few: Sequence[Layer], many: Sequence[Layer]) -> tuple[int, ...]:
+    """Return which of `many` stand beside `few`, in order; of equals the deepest."""
+
+    def apart(chosen: tuple[int, ...]) -> tuple[float, float, tuple[int, ...]]:
+        sizes = sum(abs(many[number].scale - layer.scale) for number, layer in zip(chosen, few, strict=True))
+        depths = sum(abs((number + 1) / len(many) - (place + 1) / len(few)) for place, number in enumerate(chosen))
+        return round(sizes, 6), round(depths, 6), tuple(-number for number in chosen)
+
+    return min(combinations(range(len(many)), len(few)), key=apart)

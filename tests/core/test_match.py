@@ -1,0 +1,98 @@
+"""Layers of two networks beside each other: by the size of their maps, by depth where sizes say nothing, by name."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from tacit.core.errors import InputError
+from tacit.core.match import layers, match, pooled, stages
+from tacit.core.network import Network, Spec
+from tacit.zoo import resnet
+
+SPEC = Spec(shape=(3, 32, 32), classes=10)
+
+
+class Chain(nn.Module):
+    """Convolutions with maps of the given sizes, then a classifier."""
+
+    def __init__(self, *sizes: int, channels: int = 3) -> None:
+        super().__init__()
+        self.sizes = sizes
+        self.body = nn.ModuleList(nn.Conv2d(channels, channels, 1) for _ in sizes)
+        self.head = nn.Linear(channels, 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        for size, conv in zip(self.sizes, self.body, strict=True):
+            x = conv(nn.functional.adaptive_avg_pool2d(x, size))
+        logits: Tensor = self.head(x.mean((2, 3)))
+        return logits
+
+
+def names(teacher: nn.Module, student: nn.Module, student_spec: Spec = SPEC) -> list[tuple[str, str]]:
+    found = match(Network(teacher, SPEC), Network(student, student_spec))
+    return [(each.teacher.name, each.student.name) for each in found]
+
+
+def test_stages_of_one_size_stand_beside_each_other() -> None:
+    assert names(Chain(32, 16, 8, 4), Chain(16, 4)) == [("body.1", "body.0"), ("body.3", "body.1")]
+    assert names(Chain(16, 4), Chain(32, 16, 8, 4)) == [("body.0", "body.1"), ("body.1", "body.3")]
+
+
+def test_sizes_are_relative_to_the_image() -> None:
+    half = Spec(shape=(3, 16, 16), classes=10)
+    assert names(Chain(32, 16, 8), Chain(16, 8), half) == [("body.0", "body.0"), ("body.1", "body.1")]
+
+
+def test_where_no_size_is_the_same_the_nearest_in_order() -> None:
+    assert names(Chain(30, 14, 6), Chain(28, 5)) == [("body.0", "body.0"), ("body.2", "body.1")]
+
+
+def test_resnets_of_any_depth_match_stage_by_stage() -> None:
+    found = match(Network(resnet(20, width=8), SPEC), Network(resnet(8, width=4), SPEC))
+    assert [(each.teacher.shape, each.student.shape) for each in found] == [
+        ((8, 32, 32), (4, 32, 32)),
+        ((16, 16, 16), (8, 16, 16)),
+        ((32, 8, 8), (16, 8, 8)),
+    ]
+    assert [each.teacher.scale for each in found] == [0.0, -1.0, -2.0]
+
+
+def test_pooled_features_are_what_the_classifier_reads() -> None:
+    found = pooled(Network(Chain(8, channels=3), SPEC))
+    assert (found.name, found.shape, found.channels) == ("head:in", (3,), 3)
+
+
+class Convolutional(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.body, self.head = nn.Conv2d(3, 7, 3), nn.Conv2d(7, 10, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits: Tensor = self.head(self.body(x)).mean((2, 3))
+        return logits
+
+
+def test_maps_that_a_convolution_classifies_are_pooled() -> None:
+    assert pooled(Network(Convolutional(), SPEC)).shape == (7,)
+
+
+def test_what_is_not_there_is_said() -> None:
+    network = Network(Chain(8), SPEC)
+    with pytest.raises(InputError, match=r"no module is called 'boddy.0'.*body.0"):
+        layers(network, ["boddy.0"])
+    network.model.add_module("spare", nn.Linear(2, 2))
+    with pytest.raises(InputError, match="tap 'spare': the module is never called"):
+        layers(network, ["spare"])
+    flat = Network(nn.Sequential(nn.Flatten(), nn.Linear(3 * 32 * 32, 10)), SPEC)
+    with pytest.raises(InputError, match="has no feature maps"):
+        stages(flat)
+
+
+def test_networks_are_left_as_they_were() -> None:
+    network = Network(resnet(8, width=4), SPEC).train()
+    before = {key: value.clone() for key, value in network.state_dict().items()}
+    match(network, network)
+    assert network.training
+    assert all(torch.equal(value, before[key]) for key, value in network.state_dict().items())
