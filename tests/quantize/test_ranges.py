@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from tacit.quantize.fake import fake_quantize
 from tacit.quantize.ranges import RangeOf, laplace_clip, least_error, weight_range
 from tacit.quantize.scheme import Ranges
 
@@ -80,5 +81,22 @@ def test_aciq_is_half_a_range_for_what_is_never_negative() -> None:
     seen.see(images)
     least, most = seen.range
     assert float(least) == 0.0
-    apart = float((images - images.mean()).abs().mean())
-    assert float(most) == pytest.approx(min(float(images.max()), float(images.mean()) + laplace_clip(4) * apart), rel=1e-4)
+    assert float(most) < float(images.max()) + 1e-6
+
+
+@pytest.mark.parametrize("bits", [2, 4, 6])
+def test_aciq_is_near_the_least_error_behind_a_relu(bits: int) -> None:
+    """Of half a Laplace distribution, the error of the range is within a tenth of the least that a search of ranges finds."""
+    draw = torch.distributions.Laplace(0.0, 1.3)
+    torch.manual_seed(0)
+    x = draw.sample((1, 200_000)).relu()
+    high = 2**bits - 1
+
+    def error(most: float) -> float:
+        scale = torch.tensor(most / high)
+        return float((fake_quantize(x, scale, torch.zeros(()), 0, high) - x).square().mean())
+
+    seen = RangeOf("aciq", bits, seeded())
+    seen.see(x.view(100, -1))
+    least = min(error(float(x.max()) * share / 200) for share in range(1, 201))
+    assert error(float(seen.range[1])) < 1.1 * least

@@ -180,6 +180,8 @@ def test_each_part_alone(run: Callable[..., Path], log: Callable[..., list[dict[
     }
     assert sections("sets", similarity=sets) == {"similarities"}
     assert re.search(r"BNS 0.0100 ± 0.0010 256 x 2 noise 0.9000 256 x 1", Page(render(run(tmp_path / "ranked", similarity=sets))).words)
+    agreed = {"agreement_synthetic": 0.9, "baselines": [{"name": "bf16", "student_accuracy": None, "agreement_synthetic": 0.95}]}
+    assert "a proxy, not an accuracy. This student 90.0% bf16 95.0%" in Page(render(run(tmp_path / "agreed", **agreed))).words
     assert sections("baselines", baselines=[{"name": "noise", "student_accuracy": 0.2}]) == {"baselines"}
 
 

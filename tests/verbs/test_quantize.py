@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 
 import tacit
 from tacit.cli import main
@@ -15,9 +16,19 @@ from tacit.core.errors import InputError
 from tacit.core.network import Network, Spec
 from tacit.distill import Training
 from tacit.quantize import Scheme, Simulated
-from tacit.synthesize import BNS, Pool
+from tacit.synthesize import BNS, CMI, DAFL, Gaussian, Inception, Method, Pool
 from tacit.verbs.quantize import Quantize
-from toy import GroupNet
+from tacit.verbs.samples import Samples
+from toy import BNNet, DictNet, GroupNet
+
+
+class Unwritable(BNNet):
+    """What it computes depends on the pixels in a way that no graph can hold."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits: Tensor = super().forward(x if float(x.mean()) < 2 else x.flip(-1))
+        return logits
+
 
 QUICK: dict[str, Any] = {"method": BNS(batch=64, steps=15, lr=0.1, copies=0), "images": 64, "acceptance": 32, "device": "cpu"}
 
@@ -79,9 +90,49 @@ def test_a_stored_pool_and_real_images_serve_as_well(teacher_folder: Path, tmp_p
 
 
 def test_batch_norm_learns_where_the_images_carry_its_statistics_whoever_stored_them() -> None:
-    kept = {name: Quantize(model="x").freezes(name) for name in ("data", "BNS", "CMI", "pool", "Inception", "Gaussian", "DAFL")}
-    assert [name for name, frozen in kept.items() if frozen] == ["Inception", "Gaussian", "DAFL"]
-    assert Quantize(model="x", freeze_bn=True).freezes("BNS")
+    pool = Pool(Spec(shape=(1, 8, 8), classes=10))
+
+    def frozen(method: Method | None, **options: Any) -> bool:
+        samples = Samples(learned=pool, fresh=pool, origin="", made=0, method=method.config() if method else None)
+        return Quantize(model="x", **options).freezes(samples)
+
+    assert not any(map(frozen, (None, BNS(), CMI())))
+    assert all(map(frozen, (Inception(), Gaussian(), DAFL(), BNS(bn=0.0))))
+    assert frozen(BNS(), freeze_bn=True)
+
+
+def test_a_pool_of_another_run_keeps_the_name_of_its_painter(teacher_folder: Path, tmp_path: Path) -> None:
+    """Noise stays noise: batch norm must not learn on it, though the run's `method` is another."""
+    first = tacit.quantize(
+        model=teacher_folder, out=tmp_path / "a", source="Gaussian", images=64, acceptance=16, device="cpu", baselines=False
+    )
+    assert first.metrics["method"] == "Gaussian"
+    scheme = Scheme(weights=4, activations=4)
+    again = tacit.quantize(model=teacher_folder, out=tmp_path / "b", source=str(first.folder), scheme=scheme, finetune=False, device="cpu")
+    assert (again.metrics["method"], again.metrics["images"]) == ("Gaussian", 48)
+    assert isinstance(again.network, Network)
+    assert isinstance(again.network.model, Simulated)
+    assert again.network.model.freeze
+
+
+def test_images_that_are_learned_from_measure_nothing(teacher_folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="eval_split: the images of 'test' are learned from"):
+        tacit.quantize(model=teacher_folder, out=tmp_path / "run", source="data", data="digits", split="test")
+
+
+def test_a_model_that_gives_a_dict_is_quantized_too(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    network = Network(DictNet(), Spec(shape=(1, 8, 8), classes=5, output="logits"))
+    outcome = tacit.quantize(model=network, out=tmp_path / "run", images=32, acceptance=16, device="cpu")
+    assert tacit.load(tmp_path / "run" / "model.onnx")(torch.rand(2, 1, 8, 8)).shape == (2, 5)
+    assert outcome.metrics["agreement_synthetic"] > 0.5
+
+
+def test_what_cannot_become_a_file_is_told_before_images_are_made(tmp_path: Path) -> None:
+    network = Network(Unwritable(), Spec(shape=(1, 8, 8), classes=5))
+    with pytest.raises(InputError, match="can't be written as ONNX"):
+        tacit.quantize(model=network, out=tmp_path / "run", device="cpu")
+    assert not (tmp_path / "run" / "pool").exists()
 
 
 def test_a_run_goes_on_with_the_samples_that_it_made(teacher_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

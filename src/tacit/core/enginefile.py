@@ -204,4 +204,6 @@ def load_file(file: Path, given: Mapping[str, Any]) -> Network:
     missing = [name for name in ("shape", "classes") if name not in described]
     if missing:
         raise InputError(f"{file} was not written by tacit: say what it expects: {' and '.join(missing)}")
+    if kept:
+        described["output"] = None  # the file gives the logits alone, whatever the network did that it was made of
     return Network(model, Spec(**described), normalise=not kept)

@@ -66,6 +66,14 @@ class Engine(ABC):
             raise InputError(f"scheme.activation_ranges: {self.name} has no {scheme.activation_ranges!r}; expected one of {known}")
 
     @abstractmethod
+    def rehearse(self, network: Network) -> None:
+        """Raise `InputError` where the network can't become a file of numbers in floating point: before any image is made."""
+
+    def left_in_float(self, file: Path) -> list[str]:
+        """Return the layers of an int8 file that still compute in floating point, as far as the engine says so."""
+        return []
+
+    @abstractmethod
     def write(
         self, network: Network, notes: Mapping[str, str], images: Tensor, folder: Path, scratch: Path, scheme: Scheme, target: Target
     ) -> Written:

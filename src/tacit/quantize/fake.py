@@ -23,9 +23,9 @@ class _FakeQuantize(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor, scale: Tensor, zero: Tensor, low: int, high: int, factor: float) -> Tensor:
         wanted = torch.addcdiv(zero, x.float(), scale)
         level = wanted.round().clamp_(low, high)
-        inside = (wanted >= low - 0.5) & (wanted <= high + 0.5)
+        inside = (wanted > low) & (wanted < high)
         if scale.requires_grad:
-            ctx.save_for_backward(inside, torch.where(inside, level.sub(wanted), level.sub(zero)))
+            ctx.save_for_backward(inside, torch.where(inside, level.sub(wanted), level.sub(zero)))  # at the ends: -Qn and Qp
         else:
             ctx.save_for_backward(inside)
         ctx.factor, ctx.shape = factor, scale.shape
@@ -77,6 +77,8 @@ class Quantizer(nn.Module):
         self.register_buffer("zero", torch.zeros(shape))
         self.register_buffer("ready", torch.tensor(False))
         self.enabled = True
+        self._known = False
+        """Whether `ready` was found set: on a GPU, to look there means to wait."""
 
     @torch.no_grad()
     def set_range(self, least: Tensor, most: Tensor) -> None:
@@ -94,8 +96,12 @@ class Quantizer(nn.Module):
         self.ready.fill_(True)
 
     def forward(self, x: Tensor) -> Tensor:
-        if not (self.enabled and bool(self.ready)):
+        if not self.enabled:
             return x
+        if not self._known:
+            self._known = bool(self.ready)
+            if not self._known:
+                return x
         share = x.numel() // self.scale.numel() if self.symmetric else x[0].numel()
         factor = 1 / math.sqrt(max(1, share) * self.high)
         with torch._C.DisableTorchFunction():  # what is done here is not the network's, whoever counts its calls

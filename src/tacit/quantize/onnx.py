@@ -24,12 +24,12 @@ from tacit.core.network import Network, Teacher
 from tacit.quantize.deploy import Engine, Target, Written, find_target, reason
 from tacit.quantize.scheme import Ranges, Scheme
 
-__all__ = ["OnnxRuntime", "float_layers", "quantize_onnx", "to_onnx"]
+__all__ = ["OnnxRuntime", "float_layers", "quantize_onnx", "rehearse_onnx", "to_onnx"]
 
 PURPOSE = "working with ONNX files"
 
-CALIBRATION = {"minmax": "MinMax", "average": "MinMax", "percentile": "Percentile", "mse": "Entropy"}
-"""What ONNX Runtime calls the way in which a range is chosen; `mse` is nearest to its entropy method."""
+CALIBRATION = {"minmax": "MinMax", "average": "MinMax", "percentile": "Percentile"}
+"""What ONNX Runtime calls the way in which a range is chosen; `average` is its moving average, over passes of one image."""
 
 
 def to_onnx(network: Network, out: Path, *, notes: Mapping[str, str] | None = None) -> None:
@@ -68,6 +68,12 @@ def to_onnx(network: Network, out: Path, *, notes: Mapping[str, str] | None = No
     write_file(out, proto.SerializeToString())
 
 
+def rehearse_onnx(network: Network) -> None:
+    """Raise the `InputError` of `to_onnx`, where there is one; nothing is left."""
+    with tempfile.TemporaryDirectory() as folder:
+        to_onnx(network, Path(folder, "float.onnx"))
+
+
 class OnnxRuntime(Engine):
     """ONNX Runtime: QDQ."""
 
@@ -75,6 +81,12 @@ class OnnxRuntime(Engine):
     extra: ClassVar[str] = "quantize"
     packages: ClassVar[tuple[str, ...]] = ("onnx", "onnxscript", "onnxruntime")
     ranges: ClassVar[Mapping[str, str]] = CALIBRATION
+
+    def rehearse(self, network: Network) -> None:
+        rehearse_onnx(network)
+
+    def left_in_float(self, file: Path) -> list[str]:
+        return float_layers(file)
 
     def write(
         self, network: Network, notes: Mapping[str, str], images: Tensor, folder: Path, scratch: Path, scheme: Scheme, target: Target
@@ -122,10 +134,10 @@ def quantize_onnx(
         images: In [0, 1], or uint8, of shape (N, C, H, W).
         out: The file that is written.
         target: Which machine it is for.
-        ranges: How ranges of activations are chosen: minmax, average (a moving average over batches), percentile, mse (by entropy).
+        ranges: How ranges of activations are chosen: minmax, average (of the images' own) or percentile.
         per_channel: Whether each output channel's weights have a scale of their own.
         sums: Whether sums of branches are quantized too.
-        size: Images of one pass.
+        size: Images of one pass; for `average` it is one.
 
     Raises:
         InputError: Where the file can't be quantized; the message says what stands against it.
@@ -141,7 +153,8 @@ def quantize_onnx(
         raise InputError("calibration: expected images, got none")
     found = find_target(target)
     before = onnx.load(str(source))
-    extra: dict[str, Any] = {"CalibMovingAverage": True, "CalibMovingAverageConstant": 0.05} if ranges == "average" else {}
+    extra: dict[str, Any] = {"CalibMovingAverage": True} if ranges == "average" else {}
+    size = 1 if ranges == "average" else size
     try:
         with tempfile.TemporaryDirectory() as folder, quiet():
             ready, made = Path(folder, "ready.onnx"), Path(folder, "made.onnx")

@@ -14,7 +14,7 @@ from tacit.core.enginefile import quiet
 from tacit.core.errors import InputError
 from tacit.core.network import Network
 from tacit.quantize.deploy import Engine, Target, Written, find_target, reason
-from tacit.quantize.onnx import to_onnx
+from tacit.quantize.onnx import rehearse_onnx, to_onnx
 from tacit.quantize.scheme import Scheme
 
 __all__ = ["OpenVino"]
@@ -27,6 +27,9 @@ class OpenVino(Engine):
     extra: ClassVar[str] = "openvino"
     packages: ClassVar[tuple[str, ...]] = ("onnx", "onnxscript", "openvino", "nncf")
     ranges: ClassVar[Mapping[str, str]] = {"minmax": "MINMAX", "average": "MEAN_MINMAX", "percentile": "MEAN_QUANTILE"}
+
+    def rehearse(self, network: Network) -> None:
+        rehearse_onnx(network)
 
     def write(
         self, network: Network, notes: Mapping[str, str], images: Tensor, folder: Path, scratch: Path, scheme: Scheme, target: Target

@@ -59,11 +59,23 @@ def least_error(x: Tensor, least: Tensor, most: Tensor, low: int, high: int, *, 
 
 
 def _laplace_range(x: Tensor, least: Tensor, most: Tensor, bits: int) -> tuple[Tensor, Tensor]:
-    """Return mean -+ the clip, row by row, within [least, most]; from 0 on for values that are never negative."""
+    """Return mean -+ the clip, row by row, within [least, most].
+
+    Values that are never negative, as behind a ReLU, are taken for half of a Laplace distribution around 0: their range starts there and
+    has all levels, as if there were one bit more, and b is the mean of those above 0.
+    """
     middle = x.mean(dim=1)
     reach = laplace_clip(bits) * (x - middle[:, None]).abs().mean(dim=1)
+    half = laplace_clip(bits + 1) * x.clamp_min(0.0).sum(dim=1) / (x > 0).sum(dim=1).clamp_min(1)
     low = torch.where(least >= 0, torch.zeros_like(least), torch.maximum(least, middle - reach))
-    return low, torch.minimum(most, middle + reach)
+    return low, torch.minimum(most, torch.where(least >= 0, half, middle + reach))
+
+
+def _quantiles(rows: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the ends of the range that holds `SHARE` of each row; by order, since torch.quantile takes no more than 2^24 values."""
+    count = rows.shape[1]
+    drop = int((1 - SHARE) * count)
+    return rows.kthvalue(drop + 1, dim=1).values, rows.kthvalue(count - drop, dim=1).values
 
 
 def weight_range(rows: Tensor, how: Ranges, bits: int, low: int, high: int) -> tuple[Tensor, Tensor]:
@@ -81,7 +93,8 @@ def weight_range(rows: Tensor, how: Ranges, bits: int, low: int, high: int) -> t
     if how == "mse":
         return least_error(rows, least, most, low, high, symmetric=True)
     if how == "percentile":
-        return torch.quantile(rows, 1 - SHARE, dim=1).clamp(max=0.0), torch.quantile(rows, SHARE, dim=1).clamp(min=0.0)
+        low_end, high_end = _quantiles(rows)
+        return low_end.clamp(max=0.0), high_end.clamp(min=0.0)
     if how == "aciq":
         low_end, high_end = _laplace_range(rows, least, most, bits)
         return low_end.clamp(max=0.0), high_end.clamp(min=0.0)
@@ -124,7 +137,7 @@ class RangeOf:
             values = values[picked.to(values.device)]
         row = values[None]
         if self.how == "percentile":
-            return torch.quantile(row, 1 - SHARE, dim=1), torch.quantile(row, SHARE, dim=1)
+            return _quantiles(row)
         if self.how == "aciq":
             return _laplace_range(row, least, most, self.bits)
         return least_error(row, least.clamp(max=0.0), most.clamp(min=0.0), 0, 2**self.bits - 1, symmetric=False)

@@ -24,7 +24,7 @@ from tacit.quantize.ranges import weight_range
 from tacit.quantize.scheme import Scheme
 from tacit.quantize.trace import Trace, kind_of, trace
 
-__all__ = ["Simulated", "build", "plain", "simulate", "stored_bits"]
+__all__ = ["Simulated", "build", "plain", "refuse_computed_weights", "simulate", "stored_bits"]
 
 INPUT = "input_quantizer"
 """Name of the quantizer inside a layer."""
@@ -134,24 +134,37 @@ def simulate(network: Network, scheme: Scheme, *, freeze: bool = True) -> Networ
     names = found.layers(modules)
     if not names:
         raise InputError(f"{type(net).__name__} calls no convolution or linear layer, so that there is nothing to quantize")
+    refuse_computed_weights(net, names)
     sums = _quantized_sums(found) if scheme.sums and scheme.activations < 32 else {}
+    device = network.mean.device
     for name in names:
         layer, edge = modules[name], name in (names[0], names[-1])
         shape, axis = _weight_shape(layer, scheme.per_channel)
-        quantizer = Quantizer(scheme.last if edge else scheme.weights, symmetric=True, shape=shape)
+        quantizer = Quantizer(scheme.last if edge else scheme.weights, symmetric=True, shape=shape).to(device)
         _set_weight_range(quantizer, layer.get_parameter("weight"), axis, scheme)
         parametrize.register_parametrization(layer, "weight", quantizer)
         read = [value for call in found.calls if call.module == name for value in call.inputs[:1]]
-        if scheme.activations < 32 and not (read and read[0] in sums):
+        if scheme.activations < 32 and not (read and all(value in sums for value in read)):
             bits = 8 if name == names[0] else scheme.ends if name == names[-1] and scheme.ends else scheme.activations
-            layer.add_module(INPUT, Quantizer(bits, symmetric=False))
+            layer.add_module(INPUT, Quantizer(bits, symmetric=False).to(device))
             layer.register_forward_pre_hook(_take_in)
-    watched = {number: Quantizer(scheme.activations, symmetric=False) for number in sums.values()}
+    watched = {number: Quantizer(scheme.activations, symmetric=False).to(device) for number in sums.values()}
     origin = None
     if network.origin is not None:
         kwargs = {"factory": network.origin.factory, "kwargs": dict(network.origin.kwargs), "spec": asdict(network.spec)}
         origin = Origin(factory=f"{__name__}:build", kwargs={**kwargs, "scheme": asdict(scheme)})
     return Network(Simulated(net, watched, freeze=freeze), network.spec, origin=origin, normalise=network.normalise)
+
+
+def refuse_computed_weights(model: nn.Module, names: Iterable[str]) -> None:
+    """Raise `InputError` where one of the layers computes its weights from others, as `weight_norm` does."""
+    modules = dict(model.named_modules())
+    for name in names:
+        if not isinstance(dict(modules[name].named_parameters(recurse=False)).get("weight"), nn.Parameter):
+            raise InputError(
+                f"{type(model).__name__} computes the weights of {name!r} from others, as weight_norm and spectral_norm do: take that off "
+                "first, by torch.nn.utils.parametrize.remove_parametrizations"
+            )
 
 
 def build(factory: str, kwargs: Mapping[str, Any], spec: Mapping[str, Any], scheme: Mapping[str, Any]) -> nn.Module:

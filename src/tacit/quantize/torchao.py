@@ -51,6 +51,13 @@ class TorchAO(Engine):
         if not scheme.sums:
             raise InputError("scheme.sums: torchao decides by itself which sums are quantized; leave it as it is")
 
+    def rehearse(self, network: Network) -> None:
+        try:
+            with quiet(), torch.no_grad():
+                _exported(Teacher.of(network).cpu(), torch.rand(SIZE, *network.spec.shape))
+        except Exception as error:  # export raises many kinds; all mean that this graph can't be written
+            raise InputError(f"{type(network.model).__name__} can't be quantized by torchao: {reason(error)}") from error
+
     def write(
         self, network: Network, notes: Mapping[str, str], images: Tensor, folder: Path, scratch: Path, scheme: Scheme, target: Target
     ) -> Written:

@@ -11,6 +11,7 @@ from tacit.report.read import Record, number
 
 __all__ = ["Bar", "baselines", "latencies", "similarities"]
 
+AGREED = "agreement_synthetic"
 ENGINES = (("torch", "torch, eager", "teacher"), ("float", "float file", ""), ("int8", "int8 file", "own"))
 
 
@@ -24,18 +25,29 @@ class Bar:
     kind: str = ""
 
 
-def baselines(record: Record) -> list[Bar]:
-    """Return the accuracy of teacher, student and baselines; nothing where no baseline was measured."""
-    bars = []
-    for one in record.listed("baselines"):
-        value = number(one.get("student_accuracy")) if isinstance(one, dict) else None
-        if value is not None:
-            bars.append(Bar(str(one.get("name")), value, words.percent(value)))
-    if not bars:
-        return []
+def baselines(record: Record) -> tuple[str, list[Bar]]:
+    """Return what is measured, and that of teacher, student and baselines: accuracy or, where it is not known, agreement on fresh samples.
+
+    Nothing where no baseline was measured.
+    """
+    lead = "Accuracy on the same evaluation images, each at its last step."
     own = [("Teacher", "teacher_accuracy", "teacher"), ("This student", "student_accuracy", "own")]
+    bars = _of_baselines(record, "student_accuracy")
+    if not bars:
+        lead, own = (
+            "How often each names the teacher's class on fresh samples; a proxy, not an accuracy.",
+            [("This student", AGREED, "own")],
+        )
+        bars = _of_baselines(record, AGREED)
+    if not bars:
+        return "", []
     known = [(name, value, kind) for name, key, kind in own if (value := record.metric(key)) is not None]
-    return [Bar(name, value, words.percent(value), kind) for name, value, kind in known] + bars
+    return lead, [Bar(name, value, words.percent(value), kind) for name, value, kind in known] + bars
+
+
+def _of_baselines(record: Record, key: str) -> list[Bar]:
+    found = [(one.get("name"), number(one.get(key))) for one in record.listed("baselines") if isinstance(one, dict)]
+    return [Bar(str(name), value, words.percent(value)) for name, value in found if value is not None]
 
 
 def latencies(record: Record) -> list[tuple[str, list[Bar]]]:

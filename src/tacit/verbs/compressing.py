@@ -14,7 +14,7 @@ from tacit.core.norms import norm_layers, norms_of
 from tacit.core.run import Run
 from tacit.data.load import Data
 from tacit.distill import Learner, Stored, build_objective
-from tacit.distill.advice import Advice
+from tacit.distill.advice import Advice, pool_faults
 from tacit.distill.objectives import Terms
 from tacit.distill.selection import Selection
 from tacit.distill.sources import Mixed, Source
@@ -22,7 +22,7 @@ from tacit.evaluate import predict
 from tacit.quantize.similarity import set_divergence
 from tacit.synthesize import BNS, Inception, Method, Pool
 from tacit.verbs.base import ModelLike, model_option
-from tacit.verbs.choose import method_named
+from tacit.verbs.choose import method_named, remaining
 from tacit.verbs.learning import LearningVerb
 from tacit.verbs.samples import Samples, find_samples
 
@@ -69,17 +69,22 @@ class CompressVerb(LearningVerb):
         """Return how images are made where `source` names nothing else."""
         return self.method or (BNS(steps=100, lr=0.1, copies=0) if norm_layers(teacher) else Inception(steps=60))
 
-    def warned(self, teacher: Teacher, runtime: Runtime) -> list[str]:
-        """Say where images can't be made as they would be, for want of batch norm; return what was said."""
+    def advise(self, teacher: Teacher, runtime: Runtime) -> Advice:
+        """Say where images can't be made as they would be, for want of batch norm; return who says such things."""
         advice = Advice(quiet=runtime.fabric.global_rank > 0)
         if self.source is None and self.method is None and not norm_layers(teacher):
-            found = f"found: {norms_of(teacher).found}; the images are made by {Inception.__name__}, which needs no running statistics"
-            advice.give({"batch norm": f"{found}, in place of {BNS.__name__}"})
-        return advice.texts
+            *others, last = (name for name in remaining(teacher, None) if name != Inception.__name__)
+            text = f"found: {norms_of(teacher).found}; the images are made by {Inception.__name__} in place of {BNS.__name__}"
+            advice.give({"batch norm": f"{text}; {', '.join(others)} and {last} remain, too"})
+        return advice
 
     def measured_on(self, spec: Spec, runtime: Runtime) -> Data | None:
         """Return the labelled images that measure accuracy, none of which is learned from; None where there are none."""
         if self.source == "data":
+            if self.data is not None and self.eval_split == (self.split or "train"):
+                raise InputError(
+                    f"eval_split: the images of {self.eval_split!r} are learned from; give another split, or null for no accuracy"
+                )
             return self.held_out(self.eval_split, "eval_split", spec, runtime)
         return self.held_out(self.split or "test", "split", spec, runtime)
 
@@ -89,7 +94,7 @@ class CompressVerb(LearningVerb):
         if self.resume and all((place / "pool.json").is_file() for place in places.values()):
             kept = {name: Pool.load(place, device=runtime.device) for name, place in places.items()}
             before = read_json(places["learned"] / "pool.json")["provenance"]
-            return Samples(**kept, origin=before["origin"], made=before["made"])
+            return Samples(**kept, origin=before["origin"], made=before["made"], method=before["method"])
         samples = find_samples(
             teacher,
             source=self.source,
@@ -103,8 +108,7 @@ class CompressVerb(LearningVerb):
             clock=clock,
         )
         if samples.origin != "data":  # real images stay where they are
-            provenance = {"teacher_sha256": model_hash(teacher), "method": method.config(), "seed": self.seed}
-            provenance |= {"origin": samples.origin, "made": samples.made}
+            provenance = {"teacher_sha256": model_hash(teacher), "seed": self.seed, **samples.provenance}
             samples.learned.save(places["learned"], provenance)
             samples.fresh.save(places["fresh"], provenance)
         return samples
@@ -117,12 +121,14 @@ class CompressVerb(LearningVerb):
         found = set_divergence(teacher, images, runtime, at=min(256, len(images)), seed=self.seed)
         return {"similarity": {samples.origin: asdict(found)}}
 
-    def freezes(self, origin: str) -> bool:
-        """Return whether batch norm keeps its statistics while the network learns from images of that origin."""
-        if self.freeze_bn is not None:
-            return self.freeze_bn
-        matched = float(getattr(method_named(origin), "bn", 0.0))  # methods that match the statistics of batch norm have this weight
-        return origin not in ("data", "pool") and not matched
+    @staticmethod
+    def faults(samples: Samples) -> dict[str, str]:
+        """Return what is wrong with images that were made, a text by kind."""
+        return {} if samples.origin == "data" else pool_faults(samples.learned, method_named(samples.origin))
+
+    def freezes(self, samples: Samples) -> bool:
+        """Return whether batch norm keeps its statistics while the network learns from these images."""
+        return not samples.carry_statistics if self.freeze_bn is None else self.freeze_bn
 
     def finetune_on(
         self,

@@ -128,7 +128,9 @@ def _on_data(networks: Mapping[str, Network], held: Data, runtime: Runtime) -> d
 def _data_rows(metrics: Mapping[str, Any], roles: Iterable[str]) -> list[tuple[str, str]]:
     rows = [("images", f"{metrics['evaluation_images']:,}")]
     for role in roles:
-        rows += [(f"{role} accuracy", f"{metrics[f'{role}_accuracy']:.2%}"), (f"{role} parameters", f"{metrics[f'params_{role}']:,}")]
+        rows.append((f"{role} accuracy", f"{metrics[f'{role}_accuracy']:.2%}"))
+        if metrics[f"params_{role}"]:  # a file that an engine runs has none that can be counted
+            rows.append((f"{role} parameters", f"{metrics[f'params_{role}']:,}"))
     return rows + ([("agreement", f"{metrics['agreement']:.2%}")] if "agreement" in metrics else [])
 
 

@@ -11,13 +11,11 @@ from tacit.core.errors import InputError
 from tacit.core.models import save
 from tacit.core.network import Network, Teacher, count_parameters, work_per_image
 from tacit.distill import Training
-from tacit.distill.advice import pool_faults
 from tacit.evaluate import predict
 from tacit.prune import Importance, Steady, check_options
 from tacit.prune.structured import prune as pruned_copy
 from tacit.quantize import accept
 from tacit.verbs.base import Outcome, as_function, find_model
-from tacit.verbs.choose import method_named
 from tacit.verbs.compressing import CompressVerb
 from tacit.verbs.learning import OTHERS
 from tacit.verbs.pictures import save_samples
@@ -48,14 +46,16 @@ class Prune(CompressVerb):
         method = self.chosen_method(teacher)
         run.config = replace(self, method=method if self.source is None else self.method).config()
         runtime = self.open_runtime(teacher)
+        advice = self.advise(teacher, runtime)
         held = self.measured_on(teacher.spec, runtime)
         student = pruned_copy(teacher, self.share, importance=self.importance, seed=self.seed).requires_grad_(True)
         state = self.open_run(run, runtime)
         samples = self.samples(teacher, method, runtime, clock, run)
-        if self.freezes(samples.origin):
+        if self.freezes(samples):
             student = Steady(student.model, student.spec, origin=student.origin, normalise=student.normalise)
         runtime.place(student)
         metrics: dict[str, Any] = {"share": self.share, "importance": self.importance, "method": samples.origin}
+        metrics["images"] = len(samples.learned)
         metrics |= _sizes(teacher, student)
         shown = samples.fresh.columns["images"]
         with clock("evaluation"):
@@ -71,14 +71,14 @@ class Prune(CompressVerb):
             save(student, run.folder / "model")
         with clock("evaluation"):
             found = accept(teacher, student, shown, runtime)
-            metrics |= {"agreement_synthetic": found.agreement, "acceptance": asdict(found)}
+            metrics |= {"agreement_synthetic": found.agreement, "acceptance": asdict(found), **self.likeness(samples, teacher, runtime)}
             if held is not None:
                 theirs, ours = (predict(one, held.batches(512), runtime) for one in (teacher, student))
                 metrics |= {"teacher_accuracy": theirs.accuracy, "student_accuracy": ours.accuracy, "agreement": ours.agreement(theirs)}
                 metrics["evaluation_images"] = len(ours.labels)
         save_samples(run.folder / "samples", samples.learned)
-        faults = [] if samples.origin == "data" else list(pool_faults(samples.learned, method_named(samples.origin)).values())
-        metrics["warnings"] = faults + _warnings(metrics, recovered=self.recover)
+        advice.give(self.faults(samples) | _faults(metrics, recovered=self.recover))
+        metrics["warnings"] = advice.texts
         result = self.result(runtime, clock, metrics, images=samples.made, selection=self.select if self.recover else None)
         run.finish(result)
         return Outcome(folder=run.folder, result=result, rows=_rows(result, run.folder), network=student)
@@ -101,16 +101,20 @@ def _sizes(teacher: Network, student: Network) -> dict[str, int]:
     return found
 
 
-def _warnings(metrics: dict[str, Any], *, recovered: bool) -> list[str]:
+def _faults(metrics: dict[str, Any], *, recovered: bool) -> dict[str, str]:
     before, after = metrics["agreement_pruned"], metrics["agreement_synthetic"]
     if recovered and after < before:
-        return [f"recovery lowered the agreement on fresh samples from {before:.1%} to {after:.1%}: try a smaller `--training.lr`"]
-    return []
+        said = f"recovery lowered the agreement on fresh samples from {before:.1%} to {after:.1%}: try a smaller `--training.lr`"
+        return {"recovery": said}
+    return {}
 
 
 def _rows(result: dict[str, Any], folder: Path) -> list[tuple[str, str]]:
     metrics, seconds = result["metrics"], result["seconds"]
-    rows = [("channels taken", f"{metrics['share']:.0%} of each layer, by {metrics['importance']}"), ("images", metrics["method"])]
+    rows = [
+        ("channels taken", f"{metrics['share']:.0%} of each layer, by {metrics['importance']}"),
+        ("images", f"{metrics['images']:,} of {metrics['method']}"),
+    ]
     if metrics["student_accuracy"] is not None:
         rows += [
             ("accuracy, before", f"{metrics['teacher_accuracy']:.2%}"),

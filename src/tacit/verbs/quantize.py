@@ -72,15 +72,16 @@ class Quantize(CompressVerb):
         method = self.chosen_method(teacher)
         run.config = replace(self, method=method if self.source is None else self.method).config()
         runtime = self.open_runtime(teacher)
-        warnings = self.warned(teacher, runtime)
+        advice, engine = self.advise(teacher, runtime), find_engine(self.engine)
         if self.deployable:
-            find_engine(self.engine).check(self.scheme, self.target)
+            engine.check(self.scheme, self.target)
+            engine.rehearse(teacher)
         held = self.measured_on(teacher.spec, runtime)
         state = self.open_run(run, runtime)
         samples = self.samples(teacher, method, runtime, clock, run)
-        compressed = simulate(teacher, self.scheme, freeze=self.freezes(samples.origin)) if tuned or not self.deployable else None
+        compressed = simulate(teacher, self.scheme, freeze=self.freezes(samples)) if tuned or not self.deployable else None
         metrics: dict[str, Any] = {"scheme": asdict(self.scheme), "method": samples.origin, "params_teacher": count_parameters(teacher)}
-        metrics["warnings"] = warnings
+        metrics["images"] = len(samples.learned)
         if compressed is not None:
             runtime.place(compressed)
             calibrate(compressed, samples.learned.columns["images"], self.scheme, runtime)
@@ -93,6 +94,7 @@ class Quantize(CompressVerb):
         if self.deployable:
             metrics |= self._write(teacher, compressed, samples, run, clock)
             compressed = load(run.folder / metrics["file"])
+            advice.give(_slow(metrics, engine.left_in_float(run.folder / metrics["file"])))
         assert compressed is not None
         if not self.deployable:
             metrics |= {"size_teacher_bytes": 4 * count_parameters(teacher), "size_student_bytes": -(-stored_bits(compressed) // 8)}
@@ -107,6 +109,8 @@ class Quantize(CompressVerb):
             if self.baselines:
                 metrics["baselines"] = self._baselines(teacher, samples, held, runtime)
         save_samples(run.folder / "samples", samples.learned)
+        advice.give(self.faults(samples))
+        metrics["warnings"] = advice.texts
         result = self.result(runtime, clock, metrics, images=samples.made, selection=self.select if tuned else None)
         run.finish(result)
         rows = _rows(result, found, run.folder, self.scheme)
@@ -140,6 +144,21 @@ class Quantize(CompressVerb):
             }
 
 
+def _slow(metrics: dict[str, Any], left: list[str]) -> dict[str, str]:
+    """Return what speaks against the file: layers that compute in floating point, and batches that take longer than they did."""
+    found, taken = {}, metrics["milliseconds"]
+    if left:
+        found["float"] = f"{len(left)} layers of {metrics['file']} still compute in floating point: {', '.join(left[:3])}" + ", ..." * (
+            len(left) > 3
+        )
+    slower = [size for size, each in taken.items() if each["int8"] > each["float"]]
+    if slower:
+        found["slower"] = (
+            f"{metrics['file']} is slower than floating point in batches of {' and '.join(slower)}: another engine may serve better"
+        )
+    return found
+
+
 def _line(result: dict[str, Any], folder: Path, scheme: Scheme) -> str:
     """Return all in one line."""
     metrics = result["metrics"]
@@ -154,7 +173,7 @@ def _line(result: dict[str, Any], folder: Path, scheme: Scheme) -> str:
 def _rows(result: dict[str, Any], found: Acceptance, folder: Path, scheme: Scheme) -> list[tuple[str, str]]:
     metrics, seconds = result["metrics"], result["seconds"]
     ratio = metrics["size_teacher_bytes"] / metrics["size_student_bytes"]
-    rows = [("scheme", scheme.name), ("images", metrics["method"])]
+    rows = [("scheme", scheme.name), ("images", f"{metrics['images']:,} of {metrics['method']}")]
     if metrics["student_accuracy"] is not None:
         rows += [
             ("accuracy, float", f"{metrics['teacher_accuracy']:.2%}"),

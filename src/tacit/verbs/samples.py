@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -31,12 +32,24 @@ class Samples:
         fresh: For the acceptance check, which must not have seen them.
         origin: Name of the method that painted them, ``pool`` where a stored pool does not say so, or ``data``.
         made: How many were painted for this.
+        method: That method's description, as in a configuration; None where there is none.
     """
 
     learned: Pool
     fresh: Pool
     origin: str
     made: int
+    method: Mapping[str, Any] | None = None
+
+    @property
+    def carry_statistics(self) -> bool:
+        """Whether the images have the statistics that batch norm remembers: real ones, those of a method that matches them, or unknown."""
+        return self.method is None or bool(self.method["init_args"].get("bn", 0.0))  # methods that match them have this weight
+
+    @property
+    def provenance(self) -> dict[str, Any]:
+        """What is written beside the images."""
+        return {"origin": self.origin, "made": self.made, "method": self.method}
 
 
 def paint(teacher: Teacher, method: Method, images: int, *, runtime: Runtime, seed: int, clock: Clock, title: str) -> Pool:
@@ -86,7 +99,7 @@ def find_samples(
             paint(teacher, named, count, runtime=runtime, seed=seed, clock=clock, title=title)
             for count, title in ((images, "samples"), (fresh, "acceptance"))
         )
-        return Samples(learned=learned, fresh=aside, origin=named.name, made=images + fresh)
+        return Samples(learned=learned, fresh=aside, origin=named.name, made=images + fresh, method=named.config())
     assert source is not None
     if source == "data":
         return Samples(**_real(teacher, data, split, images, fresh, seed), origin="data", made=0)
@@ -95,13 +108,9 @@ def find_samples(
         raise InputError(f"source: {inside} holds {len(pool)} images, expected at least 2")
     held = min(fresh, max(1, len(pool) // 4))
     order = torch.randperm(len(pool), generator=torch.Generator().manual_seed(seed))
-    return Samples(learned=_part(pool, order[held:][:images]), fresh=_part(pool, order[:held]), origin=_painter(inside), made=0)
-
-
-def _painter(inside: Path) -> str:
-    """Return the name of the method that painted a stored pool; ``pool`` where that is not known."""
-    described = read_json(inside / "pool.json")["provenance"].get("method") or {}
-    return str(described.get("class_path", "pool")).rpartition(".")[2]
+    described = read_json(inside / "pool.json")["provenance"].get("method")
+    origin = str(described["class_path"]).rpartition(".")[2] if described else "pool"
+    return Samples(learned=_part(pool, order[held:][:images]), fresh=_part(pool, order[:held]), origin=origin, made=0, method=described)
 
 
 def _part(pool: Pool, index: torch.Tensor) -> Pool:

@@ -90,8 +90,8 @@ class Similarity(RunVerb):
             return load_pool(inside, teacher, runtime).columns["images"]
         real = load_data(word, self.split, teacher.spec)
         if isinstance(real, StreamedSet):
-            batch = next(iter(real.batches(5 * self.images)))
-            return batch.images
+            order = torch.randperm(len(real), generator=torch.Generator().manual_seed(self.seed))  # stored class by class, often
+            return real.batch(order[: 5 * self.images]).images
         return real.images
 
 
