@@ -102,7 +102,8 @@ def find_samples(
         return Samples(learned=learned, fresh=aside, origin=named.name, made=images + fresh, method=named.config())
     assert source is not None
     if source == "data":
-        return Samples(**_real(teacher, data, split, images, fresh, seed), origin="data", made=0)
+        learned, aside = _real(teacher, data, split, images, fresh, seed)
+        return Samples(learned=learned, fresh=aside, origin="data", made=0)
     inside, pool = stored_pool(source, teacher, runtime)
     if len(pool) < 2:
         raise InputError(f"source: {inside} holds {len(pool)} images, expected at least 2")
@@ -120,7 +121,7 @@ def _part(pool: Pool, index: torch.Tensor) -> Pool:
     return chosen
 
 
-def _real(teacher: Teacher, data: DataLike | None, split: str, images: int, fresh: int, seed: int) -> dict[str, Pool]:
+def _real(teacher: Teacher, data: DataLike | None, split: str, images: int, fresh: int, seed: int) -> list[Pool]:
     if data is None:
         raise InputError("data: say which images to calibrate with, as `--data digits`")
     real = load_data(data, split, teacher.spec)
@@ -128,9 +129,9 @@ def _real(teacher: Teacher, data: DataLike | None, split: str, images: int, fres
         raise InputError("data: calibration takes a few hundred images; give a set that fits into memory, or a slice of it")
     order = torch.randperm(len(real.images), generator=torch.Generator().manual_seed(seed))
     aside = min(fresh, max(1, len(order) // 4))
-    found = {}
-    for name, index in (("learned", order[aside:][:images]), ("fresh", order[:aside])):
+    found = []
+    for index in (order[aside:][:images], order[:aside]):
         pool = Pool(teacher.spec)
         pool.columns, pool.made = {"images": real.images[index], "targets": real.labels[index]}, len(index)
-        found[name] = pool
+        found.append(pool)
     return found
