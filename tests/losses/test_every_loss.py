@@ -14,6 +14,7 @@ from tacit.core.loss import Loss, View
 from tacit.core.network import Network, Spec, Teacher
 from tacit.core.probe import Probe, Signals
 from tacit.losses import (
+    CRD,
     KD,
     L1,
     MSE,
@@ -41,12 +42,19 @@ from tacit.losses import (
 )
 from toy import BNNet
 
+
+def fitted(loss: Loss, network: Network) -> Loss:
+    loss.fit(network, network)
+    return loss
+
+
 SPEC = Spec(shape=(1, 6, 6), classes=5, mean=(0.4,), std=(0.2,))
 MAKE: dict[str, Callable[[Teacher], Loss]] = {
     "KD": lambda _: KD(),
     "L1": lambda _: L1(),
     "MSE": lambda _: MSE(),
     "Activation": lambda _: Activation("head:in"),
+    "CRD": lambda teacher: fitted(CRD(bank="batch", temperature=1.0), teacher),
     "AttentionTransfer": lambda _: AttentionTransfer(["bn1", "bn2"], ["bn2", "conv2"]),
     "BNAlignment": lambda _: BNAlignment(),
     "BNDivergence": lambda teacher: BNDivergence(teacher.mean, teacher.std),

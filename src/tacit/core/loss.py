@@ -106,6 +106,12 @@ class Loss(nn.Module):
     def fit(self, teacher: Network | None, student: Network | None) -> None:
         """Learn what depends on the networks, as names of layers; called once, before `needs` is read."""
 
+    def attach(self, population: int | None) -> None:
+        """Make room for a memory of so many images, which `View.index` tells apart; None: the set has no fixed number.
+
+        Called once, after `fit`, by loops that have such a set.
+        """
+
     def remember(self, view: View) -> None:
         """Take note of the batch that was kept; for losses with a memory."""
 
@@ -143,6 +149,10 @@ class Objective(Loss):
         for loss in self._used():
             loss.fit(teacher, student)
         self._add_needs()
+
+    def attach(self, population: int | None) -> None:
+        for loss in self._used():
+            loss.attach(population)
 
     def weight(self, name: str, view: View) -> float:
         """Return the weight of the term `name` at this step."""

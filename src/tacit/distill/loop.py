@@ -101,6 +101,7 @@ class Learner:
         self.student, self.source, self.objective, self.training = student, source, objective, training
         self.runtime, self.generator, self.teacher = runtime, generator, teacher
         objective.fit(teacher, student)
+        objective.attach(getattr(source, "population", None))
         self.needs = objective.needs
         if self.needs.teacher and teacher is None:
             raise InputError("this objective asks a teacher, and none was given; learning from labels alone is `ce=1`")

@@ -10,7 +10,7 @@ from typing import Any
 from tacit.core.errors import InputError, nearest
 from tacit.core.loss import Loss, Objective
 from tacit.core.models import import_object
-from tacit.losses import KD, L1, MSE, AttentionTransfer, CrossEntropy, Intermediate, SoftCrossEntropy
+from tacit.losses import CRD, KD, L1, MSE, AttentionTransfer, CrossEntropy, Intermediate, SoftCrossEntropy
 
 __all__ = ["DISTILLERS", "Terms", "build_objective"]
 
@@ -20,6 +20,7 @@ DISTILLERS: dict[str, type[Loss]] = {
     "mse": MSE,
     "soft-ce": SoftCrossEntropy,
     "at": AttentionTransfer,
+    "crd": CRD,
     "intermediate": Intermediate,
     "ce": CrossEntropy,
 }

@@ -18,7 +18,10 @@ __all__ = ["Indexed", "Mixed", "Source", "Stored", "Streamed"]
 
 
 class Source(Protocol):
-    """Gives the batch of a student step, and can be put back to where it was."""
+    """Gives the batch of a student step, and can be put back to where it was.
+
+    One whose set does not change says in an attribute `population` how many images there are; `Batch.index` numbers them from 0.
+    """
 
     most_steps: int | None = None
     """Student steps after which a budget of images is used up and there is nothing left to show; None: there always is."""
@@ -89,6 +92,7 @@ class Stored:
         self.seed, self.part, self.generator = seed, part, torch.Generator(device)
         self._epoch = -1
         self._order = torch.empty(0, dtype=torch.long)
+        self.population = len(samples)
         self.gives_targets = samples.batch(torch.zeros(1, dtype=torch.long, device=device)).targets is not None
         self.pieces = 0
 
@@ -137,6 +141,8 @@ class Streamed:
         self.samples, self.size, self.augmentation = samples, min(size, max(1, _filled(samples) // part[1])), augmentation
         self.seed, self.part, self.generator, self.workers = seed, part, torch.Generator(device), workers
         self._epoch = -1
+        self._order = torch.empty(0, dtype=torch.long)
+        self.population = len(samples)
         self.gives_targets, self.pieces = True, 0
         self._batches: Iterator[tuple[torch.Tensor, torch.Tensor]] = iter(())
 
@@ -150,13 +156,17 @@ class Streamed:
         if epoch != self._epoch:
             self._epoch = epoch
             draw = torch.Generator().manual_seed(derived_seed(self.seed, "order", epoch))
-            order = torch.randperm(len(self.samples), generator=draw)[first::ranks]
-            rows = [order[number * self.size : (number + 1) * self.size].tolist() for number in range(place, batches)]
+            self._order = torch.randperm(len(self.samples), generator=draw)[first::ranks]
+            rows = [self._rows(number).tolist() for number in range(place, batches)]
             self._batches = iter(self.samples.loader(rows, workers=self.workers))
         images, labels = next(self._batches)
         device = self.generator.device
         self.generator.manual_seed(derived_seed(self.seed, "augmentation", epoch, place, first))
-        return Batch(augment(images.to(device).float().div(255), self.augmentation, self.generator), labels.to(device))
+        shown = augment(images.to(device).float().div(255), self.augmentation, self.generator)
+        return Batch(shown, labels.to(device), index=self._rows(place).to(device))
+
+    def _rows(self, place: int) -> torch.Tensor:
+        return self._order[place * self.size : (place + 1) * self.size]
 
     def save(self, folder: Path) -> None:
         """Nothing to do: the set was there before."""

@@ -7,6 +7,7 @@ from tacit.losses.bn_divergence import BNDivergence
 from tacit.losses.class_balance import ClassBalance
 from tacit.losses.class_prior import ClassPrior
 from tacit.losses.contrast import InstanceContrast
+from tacit.losses.crd import CRD
 from tacit.losses.disagreement import Competition, DecisionAdversarial, Disagreement, Divergence
 from tacit.losses.diversity import InterSample, ModeSeeking
 from tacit.losses.inception import Smoothness, TargetLogit
@@ -16,6 +17,7 @@ from tacit.losses.logits import KD, L1, MSE, CrossEntropy, SoftCrossEntropy
 from tacit.losses.pixels import PixelNorm, TotalVariation
 
 __all__ = [
+    "CRD",
     "KD",
     "L1",
     "MSE",

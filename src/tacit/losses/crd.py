@@ -1,0 +1,255 @@
+"""CRD: of all images, the student's features must tell which one the teacher saw, and the teacher's which one the student saw.
+
+"Contrastive Representation Distillation", Tian et al., 2020, https://arxiv.org/abs/1910.10699, eq. 17 and 18, as in the authors' code:
+both networks' penultimate features are embedded on a sphere; each side is compared, at temperature 0.07, with one positive and K negatives
+out of a memory of the other side's embeddings, which move by half towards the new ones after each step.
+
+What the code calls Z cancels the number of images: with s = <a, b> / T, h = sigmoid(s - ln K - ln mean exp(s)), so that everything is done
+on logits, with no exponential that overflows, and the mean over random unit vectors of length d is known: exp(1 / (2 d T^2)).
+Negatives are drawn on the device, once for all of a batch or for each image; those of the image's own class don't count where labels are
+known (in the paper's table 6 that is worth more than the form of the loss or the number of negatives).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Literal, get_args
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from tacit.core.errors import InputError
+from tacit.core.gather import gather
+from tacit.core.loss import View, positive_temperature
+from tacit.core.match import Match
+from tacit.losses.pairs import PairedTaps, as_vector
+
+__all__ = ["CRD", "infonce_loss", "nce_loss"]
+
+Form = Literal["nce", "infonce"]
+Bank = Literal["memory", "queue", "batch"]
+Sampling = Literal["exact", "relax", "free"]
+Normaliser = Literal["analytic", "first", "ema"]
+KEEP = 0.99
+"""Share of its last value that a moving normaliser keeps."""
+
+
+def nce_loss(positive: Tensor, negatives: Tensor, excluded: Tensor, log_mean: Tensor | float) -> Tensor:
+    """Return ``-ln h(positive) - sum over negatives of ln (1 - h)``, mean over rows, with h = sigmoid(s - ln K - log_mean), of shape ().
+
+    Args:
+        positive: Scores of shape (N,), already divided by the temperature.
+        negatives: Of shape (N, K).
+        excluded: True where a negative does not count, of the same shape; K is the number of those that do.
+        log_mean: ln mean exp(s) of random pairs.
+    """
+    count = (negatives.shape[1] - excluded.sum(dim=1)).clamp_min(1)
+    bias = count.log() + log_mean
+    apart = (negatives - bias[:, None]).masked_fill(excluded, -math.inf)
+    return (F.softplus(bias - positive) + F.softplus(apart).sum(dim=1)).mean()
+
+
+def infonce_loss(positive: Tensor, negatives: Tensor, excluded: Tensor) -> Tensor:
+    """Return the mean cross-entropy of naming the positive among positive and negatives, of shape (); arguments as in `nce_loss`."""
+    scores = torch.cat([positive[:, None], negatives.masked_fill(excluded, -math.inf)], dim=1)
+    return (scores.logsumexp(dim=1) - positive).mean()
+
+
+class _Pair(nn.Module):
+    """Heads and bank of one teacher and the student.
+
+    Args:
+        teacher: Length of the teacher's features.
+        student: Length of the student's.
+        width: Length of an embedding.
+        rows: Of the bank, to begin with.
+    """
+
+    def __init__(self, teacher: int, student: int, width: int) -> None:
+        super().__init__()
+        self.width = width
+        self.heads = nn.ModuleList([nn.Linear(student, width), nn.Linear(teacher, width)])
+        self.register_buffer("bank", torch.empty(2, 0, width))
+        self.register_buffer("labels", torch.empty(0, dtype=torch.long))
+        self.register_buffer("log_mean", torch.full((2,), math.nan))
+
+    def fill(self, rows: int) -> None:
+        """Fill the bank with random rows of length about 1, of no known class."""
+        bank, most = self.get_buffer("bank"), math.sqrt(3 / self.width)
+        self.bank = torch.empty(2, rows, self.width).uniform_(-most, most).to(bank)
+        self.labels = torch.full((rows,), -1, device=bank.device)
+
+    def embed(self, side: int, features: Tensor) -> Tensor:
+        return F.normalize(self.heads[side](as_vector(features)), dim=1)
+
+
+class CRD(PairedTaps):
+    """Contrastive representation distillation between penultimate features; of an ensemble, a sum over its members.
+
+    Beside cross-entropy the paper's weight is 0.8 (``ce=1,crd=0.8``), with or without ``kd=1``. Memory: twice as many rows as images, of
+    `width` floats.
+
+    Args:
+        teacher: Tap of the teacher, a vector or a map that is pooled; not given: what its classifier reads. Several make a sum.
+        student: Taps of the student, as many.
+        width: Length d of an embedding.
+        negatives: K, drawn with replacement; where there are fewer rows, all of them are shown.
+        temperature: T.
+        form: ``nce`` (the paper's) or ``infonce``.
+        bank: ``memory``, one row an image, for sets that don't change; ``queue``, the last `rows` embeddings, for streams and for
+            pools that grow; ``batch``, none: the other images of the batch.
+        rows: Of a queue.
+        sampling: ``exact``: the positive is the image itself, negatives are of other classes where labels are known; ``relax``: the
+            positive is any image of its class; ``free``: labels play no part.
+        momentum: Share of its old self that a row of the memory keeps.
+        normaliser: ln mean exp(s): ``analytic``; of the ``first`` batch, as in the authors' code; or a moving average (``ema``).
+        shared: Whether all images of a batch have the same negatives; otherwise each has its own.
+        average: Whether several teachers are averaged; otherwise they are summed, as the author says.
+    """
+
+    level = "pooled"
+
+    def __init__(
+        self,
+        teacher: Sequence[str] | None = None,
+        student: Sequence[str] | None = None,
+        *,
+        width: int = 128,
+        negatives: int = 16384,
+        temperature: float = 0.07,
+        form: Form = "nce",
+        bank: Bank = "memory",
+        rows: int = 16384,
+        sampling: Sampling = "exact",
+        momentum: float = 0.5,
+        normaliser: Normaliser = "analytic",
+        shared: bool = True,
+        average: bool = False,
+    ) -> None:
+        super().__init__(teacher, student)
+        for name, value, known in (
+            ("form", form, get_args(Form)),
+            ("bank", bank, get_args(Bank)),
+            ("sampling", sampling, get_args(Sampling)),
+            ("normaliser", normaliser, get_args(Normaliser)),
+        ):
+            if value not in known:
+                raise InputError(f"crd: {name}: expected one of {', '.join(known)}, got {value!r}")
+        if min(width, negatives, rows) < 1 or not 0 <= momentum < 1:
+            raise InputError("crd: expected width, negatives and rows of at least 1, and a momentum from 0 to below 1")
+        if sampling == "relax" and bank != "memory":
+            raise InputError("crd: sampling `relax` picks positives out of a memory: use `bank: memory`")
+        self.width, self.negatives, self.temperature = width, negatives, positive_temperature(temperature)
+        self.form, self.kind, self.rows, self.sampling = form, bank, rows, sampling
+        self.momentum, self.normaliser, self.shared, self.average = momentum, normaliser, shared, average
+        self.contrasts = nn.ModuleList()
+        self._latest: list[tuple[Tensor, Tensor]] = []
+
+    def build(self, matched: Sequence[Match]) -> None:
+        self.contrasts = nn.ModuleList(_Pair(each.teacher.channels, each.student.channels, self.width) for each in matched)
+
+    def attach(self, population: int | None) -> None:
+        if self.kind != "memory":
+            return
+        if population is None:
+            raise InputError("crd: this source has no fixed set of images to remember: use `bank: queue` or `bank: batch`")
+        for pair in self._pairs():
+            if pair.get_buffer("bank").shape[1] != population:
+                pair.fill(population)
+
+    def _pairs(self) -> list[_Pair]:
+        return [pair for pair in self.contrasts if isinstance(pair, _Pair)]
+
+    def forward(self, view: View) -> Tensor:
+        if not self.contrasts:
+            raise InputError("crd: call `fit` first: the heads are made for the networks' shapes")
+        labels = view.targets if view.targets is not None and view.targets.ndim == 1 and self.sampling != "free" else None
+        self._latest, losses = [], []
+        for pair, (answered, taught) in zip(self._pairs(), self.seen(view), strict=True):
+            embedded = pair.embed(0, answered), pair.embed(1, taught)
+            self._latest.append((embedded[0].detach(), embedded[1].detach()))
+            losses.append(self._side(pair, 0, embedded, labels, view) + self._side(pair, 1, embedded, labels, view))
+        total = torch.stack(losses).sum()
+        return total / len(losses) if self.average else total
+
+    def _side(self, pair: _Pair, side: int, embedded: tuple[Tensor, Tensor], labels: Tensor | None, view: View) -> Tensor:
+        """Return the loss of one side's anchors against the other side's rows."""
+        anchors, others = embedded[side], embedded[1 - side]
+        if self.kind == "batch":
+            scores = anchors @ others.T / self.temperature
+            positive, negatives = scores.diagonal(), scores
+            excluded = torch.eye(len(scores), dtype=torch.bool, device=scores.device)
+            if labels is not None:
+                excluded = excluded | (labels[:, None] == labels)
+            return self._loss(pair, side, positive, negatives, excluded)
+        bank, known = pair.get_buffer("bank")[1 - side], pair.get_buffer("labels")
+        own = view.index.to(bank.device) if view.index is not None else None
+        if self.kind == "memory":
+            if own is None:
+                raise InputError("crd: the memory needs to know which image is which, and this source does not say: use `bank: queue`")
+            positive = (anchors * bank[self._positives(own, known, labels, view)]).sum(dim=1) / self.temperature
+        else:
+            positive = (anchors * others.detach()).sum(dim=1) / self.temperature
+        negatives, excluded = self._negatives(anchors, bank, known, own if self.kind == "memory" else None, labels, view)
+        return self._loss(pair, side, positive, negatives, excluded)
+
+    def _positives(self, own: Tensor, known: Tensor, labels: Tensor | None, view: View) -> Tensor:
+        if self.sampling != "relax":
+            return own
+        if labels is None:
+            raise InputError("crd: sampling `relax` needs labels, and this source gives none")
+        same = (known == labels[:, None]).float()
+        same.scatter_(1, own[:, None], 1.0)
+        return torch.multinomial(same, 1, generator=view.generator)[:, 0]
+
+    def _negatives(
+        self, anchors: Tensor, bank: Tensor, known: Tensor, own: Tensor | None, labels: Tensor | None, view: View
+    ) -> tuple[Tensor, Tensor]:
+        """Return scores of shape (N, K), and which of them don't count."""
+        rows, count = len(bank), min(self.negatives, len(bank))
+        if count == rows:
+            picked = torch.arange(rows, device=bank.device).expand(1 if self.shared else len(anchors), rows)
+        else:
+            shape = (1 if self.shared else len(anchors), count)
+            picked = torch.randint(rows, shape, generator=view.generator, device=view.generator.device if view.generator else bank.device)
+            picked = picked.to(bank.device)
+        scores = anchors @ (bank[picked[0]] if self.shared else bank).T / self.temperature
+        scores = scores if self.shared else scores.gather(1, picked)
+        excluded = torch.zeros_like(scores, dtype=torch.bool)
+        if own is not None:
+            excluded |= picked == own[:, None]
+        if labels is not None:
+            excluded |= known[picked] == labels[:, None]
+        return scores, excluded
+
+    def _loss(self, pair: _Pair, side: int, positive: Tensor, negatives: Tensor, excluded: Tensor) -> Tensor:
+        if self.form == "infonce":
+            return infonce_loss(positive, negatives, excluded)
+        return nce_loss(positive, negatives, excluded, self._log_mean(pair, side, negatives.detach()))
+
+    def _log_mean(self, pair: _Pair, side: int, scores: Tensor) -> Tensor | float:
+        if self.normaliser == "analytic":
+            return 1 / (2 * self.width * self.temperature**2)
+        kept = pair.get_buffer("log_mean")
+        seen = scores.logsumexp(dim=(0, 1)) - math.log(max(1, scores.numel()))
+        moved = torch.logaddexp(kept[side] + math.log(KEEP), seen + math.log(1 - KEEP)) if self.normaliser == "ema" else kept[side]
+        kept[side] = torch.where(kept[side].isnan(), seen, moved)
+        return kept[side].clone()
+
+    def remember(self, view: View) -> None:
+        if self.kind == "batch" or not self._latest:
+            return
+        labels = view.targets if view.targets is not None and view.targets.ndim == 1 else torch.full((len(view.images),), -1)
+        for pair, latest in zip(self._pairs(), self._latest, strict=True):
+            bank, known = pair.get_buffer("bank"), pair.get_buffer("labels")
+            new, marks = torch.stack([gather(side) for side in latest]), gather(labels.to(known.device))
+            if self.kind == "queue":
+                pair.bank, pair.labels = torch.cat([bank, new], dim=1)[:, -self.rows :], torch.cat([known, marks])[-self.rows :]
+                continue
+            assert view.index is not None
+            index = gather(view.index.to(bank.device))
+            bank[:, index] = F.normalize(self.momentum * bank[:, index] + (1 - self.momentum) * new, dim=2)
+            known[index] = marks
+        self._latest = []

@@ -1,0 +1,304 @@
+"""CRD against a slow reference written from the formula, against what is known of its start, and its memories against loops."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from tacit.core.errors import InputError
+from tacit.core.loss import View
+from tacit.core.match import Layer, Match
+from tacit.core.network import Network, Spec
+from tacit.core.probe import Signals
+from tacit.losses import CRD
+from tacit.losses.crd import infonce_loss, nce_loss
+from toy import BNNet
+
+SPEC = Spec(shape=(1, 6, 6), classes=5)
+NONE = torch.zeros(0, dtype=torch.bool)
+
+
+def seeded(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def ready(population: int | None, *, teacher: int = 6, student: int = 5, pairs: int = 1, **options: Any) -> CRD:
+    """Return the loss between vectors of these lengths, with a memory of so many rows."""
+    torch.manual_seed(0)
+    loss = CRD([f"t{n}" for n in range(pairs)], [f"s{n}" for n in range(pairs)], **options)
+    matched = [Match(Layer(f"t{n}", (teacher,), -math.inf), Layer(f"s{n}", (student,), -math.inf)) for n in range(pairs)]
+    loss.build(matched)
+    loss.attach(population)
+    return loss
+
+
+def shown(size: int, *, teacher: int = 6, student: int = 5, pairs: int = 1, seed: int = 0, **more: Any) -> tuple[View, list[Tensor]]:
+    """Return a view of random features, and the student's, which want a gradient."""
+    draw = seeded(seed)
+    logits = torch.zeros(size, 5)
+    ours = [torch.randn(size, student, generator=draw).requires_grad_() for _ in range(pairs)]
+    theirs = {f"t{n}": torch.randn(size, teacher, generator=draw) for n in range(pairs)}
+    answered: Mapping[str, Tensor] = {f"s{n}": feature for n, feature in enumerate(ours)}
+    options: dict[str, Any] = {"index": torch.arange(size), "generator": seeded(seed + 1), **more}
+    return View(torch.zeros(size, 1, 1, 1), teacher=Signals(logits, theirs), student=Signals(logits, answered), **options), ours
+
+
+def slow_nce(positive: Tensor, negatives: Tensor, excluded: Tensor, log_mean: float) -> Tensor:
+    """The formula with its exponentials, in doubles: h = P / (P + K / N), with P = exp(s) / Z and Z = N mean exp(s)."""
+    total = torch.zeros((), dtype=torch.double)
+    for row in range(len(positive)):
+        kept = [score for score, out in zip(negatives[row], excluded[row], strict=True) if not bool(out)]
+        noise = len(kept) * math.exp(log_mean)
+        total = total - torch.log(positive[row].exp() / (positive[row].exp() + noise))
+        for score in kept:
+            total = total - torch.log(1 - score.exp() / (score.exp() + noise))
+    return total / len(positive)
+
+
+def test_the_loss_and_its_gradient_are_those_of_the_formula() -> None:
+    draw = seeded()
+    positive, negatives = (torch.randn(*shape, generator=draw, dtype=torch.double).requires_grad_() for shape in ((4,), (4, 7)))
+    excluded = torch.rand(4, 7, generator=draw) < 0.3
+    found, wanted = nce_loss(positive, negatives, excluded, 0.8), slow_nce(positive, negatives, excluded, 0.8)
+    assert float(found.detach()) == pytest.approx(float(wanted.detach()), rel=1e-6)
+    for one, other in zip(
+        torch.autograd.grad(found, [positive, negatives]), torch.autograd.grad(wanted, [positive, negatives]), strict=True
+    ):
+        torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-8)
+
+
+def test_infonce_is_the_cross_entropy_of_what_counts() -> None:
+    draw = seeded()
+    positive, negatives = torch.randn(3, generator=draw), torch.randn(3, 6, generator=draw)
+    excluded = torch.rand(3, 6, generator=draw) < 0.4
+    wanted = 0.0
+    for row in range(3):
+        kept = [float(score) for score, out in zip(negatives[row], excluded[row], strict=True) if not bool(out)]
+        wanted += math.log(sum(map(math.exp, [float(positive[row]), *kept]))) - float(positive[row])
+    assert float(infonce_loss(positive, negatives, excluded)) == pytest.approx(wanted / 3, rel=1e-5)
+
+
+def test_at_the_start_the_loss_is_what_is_known_of_random_memories() -> None:
+    """2 (ln K + 1 / (2 d T^2) + 1) = 23.0 for d = 128, K = 16384, T = 0.07, N = 50,000, batches of 64; one draw scatters by 0.26."""
+    loss, found = ready(None, teacher=64, student=32, bank="batch"), []
+    loss.kind = "memory"
+    for seed in range(20):
+        torch.manual_seed(seed)
+        for pair in loss._pairs():
+            pair.fill(50_000)
+        view, _ = shown(64, teacher=64, student=32, seed=seed, index=torch.randperm(50_000, generator=seeded(seed))[:64])
+        found.append(float(loss(view).detach()))
+    wanted = 2 * (math.log(16384) + 1 / (2 * 128 * 0.07**2) + 1)
+    assert wanted == pytest.approx(23.0, abs=0.01)
+    assert sum(found) / len(found) == pytest.approx(wanted, abs=0.15)
+
+
+def test_the_normaliser_of_random_memories_is_known() -> None:
+    """Z / N = mean exp(s) = exp(1 / (2 d T^2)) within 0.5 %."""
+    loss = ready(50_000, teacher=64, student=32)
+    (pair,) = loss._pairs()
+    anchors = F.normalize(torch.randn(256, 128, generator=seeded()), dim=1)
+    mean = (anchors @ pair.get_buffer("bank")[0].T / 0.07).double().exp().mean()
+    assert float(mean) == pytest.approx(math.exp(1 / (2 * 128 * 0.07**2)), rel=5e-3)
+
+
+def slow_crd(loss: CRD, view: View, labels: Tensor | None) -> Tensor:
+    """Both sides of CRD with every row of the memory as a negative, row by row."""
+    (pair,), (features,) = loss._pairs(), loss.seen(view)
+    bank, known = pair.get_buffer("bank").double(), pair.get_buffer("labels")
+    total = torch.zeros((), dtype=torch.double)
+    for side in (0, 1):
+        embedded = F.normalize(pair.heads[side](features[side]), dim=1).double()
+        scores = embedded @ bank[1 - side].T / loss.temperature
+        assert view.index is not None
+        excluded = torch.zeros_like(scores, dtype=torch.bool)
+        for row, own in enumerate(view.index.tolist()):
+            for column in range(bank.shape[1]):
+                excluded[row, column] = column == own or (labels is not None and int(known[column]) == int(labels[row]))
+        positive = torch.stack([scores[row, own] for row, own in enumerate(view.index.tolist())])
+        total = total + slow_nce(positive, scores, excluded, 1 / (2 * loss.width * loss.temperature**2))
+    return total
+
+
+@pytest.mark.parametrize("labelled", [False, True])
+def test_crd_is_its_slow_reference_in_value_and_gradient(labelled: bool) -> None:
+    loss = ready(9, width=8, temperature=0.5, negatives=9)
+    labels = torch.tensor([0, 1, 0, 2]) if labelled else None
+    view, (ours,) = shown(4, targets=labels)
+    loss(view)
+    loss.remember(view)  # now four rows have a class
+    found, wanted = loss(view), slow_crd(loss, view, labels)
+    assert float(found.detach()) == pytest.approx(float(wanted.detach()), rel=1e-5)
+    parameters = [ours, *loss.parameters()]
+    for one, other in zip(torch.autograd.grad(found, parameters), torch.autograd.grad(wanted, parameters), strict=True):
+        torch.testing.assert_close(one.double(), other.double(), rtol=1e-4, atol=1e-5)
+
+
+def test_features_in_half_precision_do_no_harm() -> None:
+    loss = ready(64, negatives=32)
+    view, _ = shown(8)
+    low = View(
+        view.images,
+        teacher=Signals(view.teacher.logits, {"t0": view.teacher.features["t0"].half() * 1000}),
+        student=Signals(view.student.logits, {"s0": view.student.features["s0"].half() * 1000}),
+        index=view.index,
+        generator=seeded(),
+    )
+    value = loss(low)
+    assert value.dtype == torch.float32
+    assert bool(torch.isfinite(value))
+    assert float(value.detach()) == pytest.approx(float(loss(shown(8, generator=seeded())[0]).detach()), rel=0.05)
+
+
+def test_a_row_of_the_memory_moves_half_way_and_stays_on_the_sphere() -> None:
+    loss = ready(6, width=8)
+    view, _ = shown(3, index=torch.tensor([4, 0, 2]), targets=torch.tensor([1, 2, 3]))
+    (pair,) = loss._pairs()
+    before = pair.get_buffer("bank").clone()
+    loss(view)
+    with torch.no_grad():
+        ((answered, taught),) = loss.seen(view)
+        new = torch.stack([pair.embed(0, answered), pair.embed(1, taught)])
+    loss.remember(view)
+    after = pair.get_buffer("bank")
+    torch.testing.assert_close(after[:, [4, 0, 2]], F.normalize(0.5 * before[:, [4, 0, 2]] + 0.5 * new, dim=2))
+    assert torch.equal(after[:, [1, 3, 5]], before[:, [1, 3, 5]])
+    assert pair.get_buffer("labels").tolist() == [2, -1, 3, -1, 1, -1]
+
+
+def test_a_queue_keeps_the_last_embeddings() -> None:
+    loss = ready(None, width=8, bank="queue", rows=5)
+    (pair,) = loss._pairs()
+    for number in range(3):
+        view, _ = shown(2, seed=number, targets=torch.tensor([number, number]), index=None)
+        assert bool(torch.isfinite(loss(view)))
+        loss.remember(view)
+    assert pair.get_buffer("labels").tolist() == [0, 1, 1, 2, 2]
+    ((answered, taught),) = loss.seen(view)
+    torch.testing.assert_close(pair.get_buffer("bank")[1, -2:], pair.embed(1, taught).detach())
+    assert loss._latest == []
+    del answered
+
+
+def test_the_batch_alone_can_be_told_apart() -> None:
+    loss = ready(None, width=8, bank="batch", temperature=0.5)
+    view, _ = shown(4, targets=torch.tensor([0, 0, 1, 2]), index=None)
+    ((answered, taught),), (pair,) = loss.seen(view), loss._pairs()
+    sides, wanted = (pair.embed(0, answered).double(), pair.embed(1, taught).double()), torch.zeros((), dtype=torch.double)
+    same = torch.tensor([[1, 1, 0, 0], [1, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]]).bool()
+    for side in (0, 1):
+        scores = sides[side] @ sides[1 - side].T / 0.5
+        wanted = wanted + slow_nce(scores.diagonal(), scores, same, 1 / (2 * 8 * 0.25))
+    assert float(loss(view).detach()) == pytest.approx(float(wanted.detach()), rel=1e-5)
+
+
+def test_relaxed_positives_are_of_the_same_class_and_not_always_the_image_itself() -> None:
+    loss = ready(40, sampling="relax")
+    labels = torch.arange(40) % 4
+    (pair,) = loss._pairs()
+    pair.labels = labels
+    picked = torch.stack(
+        [loss._positives(torch.arange(40), labels, labels, View(torch.zeros(1), generator=seeded(seed))) for seed in range(5)]
+    )
+    assert torch.equal(labels[picked], labels.expand(5, 40))
+    assert bool((picked != torch.arange(40)).any())
+    with pytest.raises(InputError, match="`relax` needs labels"):
+        loss(shown(4)[0])
+
+
+def test_negatives_of_ones_own_count_as_those_of_the_batch() -> None:
+    """With all rows drawn, it makes no difference whether a batch shares them."""
+    values = []
+    for shared in (True, False):
+        loss = ready(7, width=8, negatives=7, shared=shared)
+        values.append(float(loss(shown(3)[0]).detach()))
+    assert values[0] == pytest.approx(values[1], rel=1e-6)
+    own = ready(500, width=8, negatives=20, shared=False)
+    view, _ = shown(3)
+    (pair,) = own._pairs()
+    anchors = F.normalize(torch.randn(3, 8, generator=seeded()), dim=1)
+    scores, excluded = own._negatives(anchors, pair.get_buffer("bank")[0], pair.get_buffer("labels"), view.index, None, view)
+    assert scores.shape == excluded.shape == (3, 20)
+    assert len({tuple(row.tolist()) for row in scores}) == 3
+
+
+@pytest.mark.parametrize("normaliser", ["first", "ema"])
+def test_the_normaliser_can_be_measured(normaliser: Any) -> None:
+    loss = ready(50, width=8, negatives=50, normaliser=normaliser)
+    (pair,) = loss._pairs()
+    loss(shown(6)[0])
+    first = pair.get_buffer("log_mean").clone()
+    ((answered, _),) = loss.seen(shown(6)[0])
+    scores = pair.embed(0, answered) @ pair.get_buffer("bank")[1].T / 0.07
+    assert float(first[0]) == pytest.approx(math.log(float(scores.double().exp().mean())), rel=1e-4)
+    loss(shown(6, seed=5)[0])
+    assert torch.equal(pair.get_buffer("log_mean"), first) == (normaliser == "first")
+
+
+def test_several_teachers_are_summed_or_averaged() -> None:
+    view, _ = shown(4, pairs=3, generator=None)
+    summed, averaged = (ready(9, pairs=3, negatives=9, average=average) for average in (False, True))
+    assert float(summed(view).detach()) == pytest.approx(3 * float(averaged(view).detach()), rel=1e-6)
+    assert len(list(summed.parameters())) == 12
+
+
+def test_heads_and_memory_are_part_of_the_state() -> None:
+    loss, again = ready(6), ready(6)
+    view, _ = shown(3)
+    loss(view)
+    loss.remember(view)
+    again.load_state_dict(loss.state_dict())
+    assert float(again(shown(3, generator=seeded(7))[0]).detach()) == float(loss(shown(3, generator=seeded(7))[0]).detach())
+
+
+def test_crd_finds_what_the_classifiers_read() -> None:
+    teacher, student = Network(BNNet(width=6), SPEC), Network(BNNet(width=3), SPEC)
+    loss = CRD()
+    loss.fit(teacher, student)
+    assert loss.needs.teacher_taps == loss.needs.student_taps == ("head:in",)
+    assert [head.in_features for head in loss._pairs()[0].heads] == [6, 12]
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"form": "nec"}, "crd: form: expected one of nce, infonce, got 'nec'"),
+        ({"bank": "none"}, "crd: bank: expected one of memory, queue, batch"),
+        ({"negatives": 0}, "crd: expected width, negatives and rows of at least 1"),
+        ({"sampling": "relax", "bank": "queue"}, "`relax` picks positives out of a memory"),
+        ({"temperature": 0.0}, "temperature: expected a positive number"),
+    ],
+)
+def test_wrong_options_are_refused(options: dict[str, Any], said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        CRD(**options)
+
+
+def test_a_memory_needs_images_with_numbers() -> None:
+    with pytest.raises(InputError, match="no fixed set of images to remember: use `bank: queue`"):
+        ready(None)
+    with pytest.raises(InputError, match="this source does not say: use `bank: queue`"):
+        ready(5)(shown(3, index=None)[0])
+    with pytest.raises(InputError, match="call `fit` first"):
+        CRD(["a"], ["b"])(shown(3)[0])
+
+
+def test_maps_are_pooled() -> None:
+    torch.manual_seed(0)
+    loss = CRD(["t0"], ["s0"], width=8)
+    loss.build([Match(Layer("t0", (6, 4, 4), -1), Layer("s0", (5, 2, 2), -1))])
+    loss.attach(7)
+    view = View(
+        torch.zeros(3, 1, 1, 1),
+        teacher=Signals(torch.zeros(3, 5), {"t0": torch.rand(3, 6, 4, 4)}),
+        student=Signals(torch.zeros(3, 5), {"s0": torch.rand(3, 5, 2, 2)}),
+        index=torch.arange(3),
+    )
+    assert bool(torch.isfinite(loss(view)))
+    assert isinstance(loss.contrasts[0].heads, nn.ModuleList)
