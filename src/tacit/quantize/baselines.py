@@ -5,11 +5,11 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from tacit.core.errors import InputError
 from tacit.core.network import Network, count_parameters
 from tacit.quantize.remembered import quantize_from_norms
 from tacit.quantize.scheme import Scheme
@@ -34,19 +34,26 @@ class Baseline:
 
 
 class _BFloat16(nn.Module):
-    """A module in bfloat16, between float32 images and logits."""
+    """A module in bfloat16, which takes float32 images."""
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
         self.model = model.to(torch.bfloat16)
 
-    def forward(self, images: Tensor) -> Tensor:
-        logits: Tensor = self.model(images.to(torch.bfloat16)).float()
-        return logits
+    def forward(self, images: Tensor) -> Any:
+        """Return what the module returns, in bfloat16."""
+        return self.model(images.to(torch.bfloat16))
+
+
+class _FloatLogits(Network):
+    """A network that answers in float32, whatever its module computes in."""
+
+    def _logits(self, output: object) -> Tensor:
+        return super()._logits(output).float()
 
 
 def _bf16(network: Network, scheme: Scheme) -> Baseline:
-    made = Network(_BFloat16(copy.deepcopy(network.model)), network.spec, normalise=network.normalise)
+    made = _FloatLogits(_BFloat16(copy.deepcopy(network.model)), network.spec, normalise=network.normalise)
     return Baseline(network=made, bytes=2 * count_parameters(network))
 
 
@@ -65,17 +72,23 @@ BASELINES: Mapping[str, Callable[[Network, Scheme], Baseline]] = {"bf16": _bf16,
 (`quantize_from_norms`)."""
 
 
-def make_baselines(network: Network, scheme: Scheme) -> dict[str, Baseline]:
-    """Return each baseline that `network` allows, by name: one that needs batch norm is left out where there is none.
+def make_baselines(network: Network, scheme: Scheme, *, report: Callable[[str], object] | None = None) -> dict[str, Baseline]:
+    """Return each baseline that `network` allows, by name, tried on two images; none stops a run that is nearly done.
 
     Args:
         network: In floating point; not changed.
         scheme: Bits.
+        report: Is given a line for each that is left out, with the reason: one needs batch norm, another can't be computed in bfloat16.
     """
     found = {}
     for name, make in BASELINES.items():
         try:
-            found[name] = make(network, scheme)
-        except InputError:
-            continue
+            made = make(network, scheme)
+            made.network.check()
+        except Exception as error:  # a model may raise anything in a type that it was not made for
+            reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
+            if report is not None:
+                report(f"baseline {name}: left out, since {reason}")
+        else:
+            found[name] = made
     return found
