@@ -9,13 +9,14 @@ With one scale a channel the first matters little; with one scale a layer it mat
 from __future__ import annotations
 
 import math
+from collections.abc import Collection
 
 import torch
 from torch import Tensor, nn
 
 from tacit.core.errors import InputError
 from tacit.core.network import Network
-from tacit.quantize.fold import Folded, links
+from tacit.quantize.fold import Folded, Link, links
 from tacit.quantize.simulate import Simulated
 
 __all__ = ["absorb", "clipped_mean", "correct", "equalise"]
@@ -40,12 +41,16 @@ def _scale_columns(layer: nn.Module, scale: Tensor) -> None:
     weight.view(groups, -1, *weight.shape[1:]).mul_(scale.view(shape))
 
 
-def _pairs(folded: Folded) -> list[tuple[str, nn.Module, nn.Module]]:
-    modules = dict(folded.network.model.named_modules())
-    plain = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear)
-    joined = (link for link in links(folded.network) if link.second and link.activation in HOMOGENEOUS)
-    found = [(link.first, modules[link.first], modules[link.second]) for link in joined]
-    return [pair for pair in found if isinstance(pair[1], plain) and isinstance(pair[2], plain)]
+def _pairs(folded: Folded, functions: Collection[str]) -> list[tuple[Link, nn.Module, nn.Module]]:
+    """Return the pairs of following layers with one of these functions between, and no norm; both are convolutions, or both linear."""
+    modules, found = dict(folded.network.model.named_modules()), []
+    for link in links(folded.network):
+        if not link.second or link.norm or link.activation not in functions:
+            continue
+        first, second = modules[link.first], modules[link.second]
+        if any(isinstance(first, kind) and isinstance(second, kind) for kind in ((nn.Conv1d, nn.Conv2d, nn.Conv3d), nn.Linear)):
+            found.append((link, first, second))
+    return found
 
 
 @torch.no_grad()
@@ -60,10 +65,10 @@ def equalise(folded: Folded, *, rounds: int = 40) -> None:
         folded: Of any network; layers that branch are left alone.
         rounds: At most.
     """
-    pairs = _pairs(folded)
+    pairs = _pairs(folded, HOMOGENEOUS)
     for _ in range(rounds):
         most = 0.0
-        for name, first, second in pairs:
+        for link, first, second in pairs:
             weight, columns = first.get_parameter("weight"), _columns(second)
             if len(columns) != len(weight):
                 continue
@@ -75,9 +80,9 @@ def equalise(folded: Folded, *, rounds: int = 40) -> None:
             if isinstance(first.bias, Tensor):
                 first.bias.div_(scale)
             _scale_columns(second, scale)
-            if name in folded.outputs:
-                mean, std = folded.outputs[name]
-                folded.outputs[name] = (mean / scale, std / scale)
+            if link.first in folded.outputs:
+                mean, std = folded.outputs[link.first]
+                folded.outputs[link.first] = (mean / scale, std / scale)
         if most < 1e-4:
             break
 
@@ -100,11 +105,9 @@ def absorb(folded: Folded, *, times: float = 3.0) -> None:
         folded: Of any network; layers of which nothing is remembered are left alone.
         times: Standard deviations.
     """
-    modules = dict(folded.network.model.named_modules())
-    for link in links(folded.network):
-        if not link.second or link.activation != "relu" or link.first not in folded.outputs:
+    for link, first, second in _pairs(folded, ("relu",)):
+        if link.first not in folded.outputs:
             continue
-        first, second = modules[link.first], modules[link.second]
         mean, std = folded.outputs[link.first]
         over = (mean - times * std).clamp_min(0.0)
         columns = _columns(second)
@@ -133,8 +136,8 @@ def correct(quantized: Network, folded: Folded) -> int:
     if not isinstance(model, Simulated):
         raise InputError(f"expected a network made by `simulate`, got a {type(model).__name__}")
     layers, changed = dict(model.net.named_modules()), 0
-    for link in links(folded.network):
-        if not link.second or link.first not in folded.outputs or link.activation not in ("", "relu"):
+    for link, _, _ in _pairs(folded, ("", "relu")):
+        if link.first not in folded.outputs:
             continue
         layer = layers[link.second]
         mean, std = folded.outputs[link.first]

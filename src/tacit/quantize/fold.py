@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -10,9 +11,13 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from tacit.core.network import Network
-from tacit.quantize.trace import LAYERS, Call, Trace, trace
+from tacit.core.state import evaluation_mode
+from tacit.quantize.trace import Call, Trace, trace
 
-__all__ = ["Folded", "Link", "fold", "fold_and_remember", "links"]
+__all__ = ["Folded", "Link", "fold", "fold_and_remember", "links", "replace_module"]
+
+TOLERANCE = 1e-3
+"""How far the logits of a folded network may be from what they were, of the largest."""
 
 
 @dataclass(frozen=True)
@@ -38,25 +43,31 @@ def _only_reader(found: Trace, value: int) -> Call | None:
 
 
 def links(network: Network) -> list[Link]:
-    """Return a link for each layer that is called once, in the order of the calls."""
+    """Return a link for each layer that is called once and whose parameters nothing else reads, in the order of the calls."""
     found, modules = trace(network), dict(network.model.named_modules())
-    calls = [call for call in found.calls if isinstance(modules.get(call.module), LAYERS)]
-    used = [call.module for call in calls]
-    made = []
-    for call in calls:
-        if used.count(call.module) > 1:
+    made, names = [], found.layers(modules)
+    free = {name for name in names if found.weight(name) is not None and found.alone(name)}
+    for call in found.calls:
+        if call.module not in free:
             continue
         norm = activation = ""
         reader = _only_reader(found, call.output)
-        if reader is not None and isinstance(modules.get(reader.module), _BatchNorm):
+        if reader is not None and isinstance(modules.get(reader.module), _BatchNorm) and found.alone(reader.module):
             norm = reader.module
             reader = _only_reader(found, reader.output)
         if reader is not None and reader.kind == "activation":
             activation = reader.function
             reader = _only_reader(found, reader.output)
-        second = reader.module if reader is not None and used.count(reader.module) == 1 else ""
-        made.append(Link(call.module, norm, activation, second))
+        made.append(Link(call.module, norm, activation, reader.module if reader is not None and reader.module in free else ""))
     return made
+
+
+def replace_module(model: nn.Module, old: nn.Module, new: nn.Module) -> None:
+    """Put a module in another's place, under each of its names."""
+    for path, module in list(model.named_modules(remove_duplicate=False)):
+        if module is old:
+            parent, _, name = path.rpartition(".")
+            setattr(model.get_submodule(parent), name, new)
 
 
 @dataclass(frozen=True)
@@ -72,21 +83,25 @@ class Folded:
     outputs: dict[str, tuple[Tensor, Tensor]]
 
 
-@torch.no_grad()
-def fold_and_remember(network: Network) -> Folded:
-    """Return a copy of `network` with each batch norm that reads a layer alone folded into that layer.
+def _foldable(modules: Mapping[str, nn.Module], link: Link) -> bool:
+    layer, norm = modules[link.first], modules.get(link.norm)
+    if not isinstance(norm, _BatchNorm) or norm.running_mean is None or norm.running_var is None:
+        return False
+    if isinstance(layer, nn.ConvTranspose1d | nn.ConvTranspose2d | nn.ConvTranspose3d):
+        return False
+    return len(norm.running_mean) == len(layer.get_parameter("weight"))
 
-    A norm that keeps no running statistics, or is read with others, stays.
-    """
+
+def _folded(network: Network, chosen: Iterable[Link]) -> Folded:
+    """Return a copy of `network` with the norms of these links folded."""
     model, outputs = copy.deepcopy(network.model), dict[str, tuple[Tensor, Tensor]]()
     modules = dict(model.named_modules())
-    for link in links(network):
-        layer, norm = modules[link.first], modules.get(link.norm)
-        if not isinstance(norm, _BatchNorm) or norm.running_mean is None or norm.running_var is None:
-            continue
-        if isinstance(layer, nn.ConvTranspose1d | nn.ConvTranspose2d | nn.ConvTranspose3d):
-            continue
+    for link in chosen:
+        layer, norm = modules[link.first], modules[link.norm]
+        assert isinstance(norm, _BatchNorm)
         mean, var = norm.running_mean, norm.running_var
+        assert mean is not None
+        assert var is not None
         gamma = norm.weight if norm.weight is not None else torch.ones_like(mean)
         beta = norm.bias if norm.bias is not None else torch.zeros_like(mean)
         slope = gamma / (var + norm.eps).sqrt()
@@ -95,9 +110,35 @@ def fold_and_remember(network: Network) -> Folded:
         bias = layer.bias if isinstance(layer.bias, Tensor) else torch.zeros_like(mean)
         layer.bias = nn.Parameter(beta + (bias - mean) * slope)
         outputs[link.first] = (beta.detach().clone(), (slope * var.sqrt()).abs())
-        parent, _, name = link.norm.rpartition(".")
-        setattr(model.get_submodule(parent), name, nn.Identity())
+        replace_module(model, norm, nn.Identity())
     return Folded(Network(model, network.spec, normalise=network.normalise).train(network.training), outputs)
+
+
+def _same(one: Network, other: Network) -> bool:
+    """Return whether two networks give the same logits for two random images."""
+    images = torch.rand(2, *one.spec.shape, generator=torch.Generator().manual_seed(0)).to(one.mean.device)
+    try:
+        with evaluation_mode(one), evaluation_mode(other):
+            before, after = one(images), other(images)
+    except AttributeError:  # of a norm that is gone, where the model reads more of it than its output
+        return False
+    return bool((before - after).abs().max() <= TOLERANCE * before.abs().max())
+
+
+@torch.no_grad()
+def fold_and_remember(network: Network) -> Folded:
+    """Return a copy of `network` with each batch norm that reads a layer alone folded into that layer.
+
+    A norm that keeps no running statistics, is read with others or is called more than once stays, and so does one without which the
+    copy would compute something else: two random images tell.
+    """
+    modules = dict(network.model.named_modules())
+    chosen = [link for link in links(network) if _foldable(modules, link)]
+    made = _folded(network, chosen)
+    if _same(network, made.network):
+        return made
+    made = _folded(network, [link for link in chosen if _same(network, _folded(network, [link]).network)])
+    return made if _same(network, made.network) else _folded(network, [])
 
 
 def fold(network: Network) -> Network:

@@ -8,6 +8,7 @@ branches means and variances are added, as if the branches were independent.
 from __future__ import annotations
 
 import math
+from collections import defaultdict
 from dataclasses import dataclass, replace
 
 import torch
@@ -16,7 +17,7 @@ from torch import Tensor, nn
 from tacit.core.errors import InputError
 from tacit.core.network import Network
 from tacit.quantize.equalise import absorb, clipped_mean, correct, equalise
-from tacit.quantize.fold import Folded, fold_and_remember
+from tacit.quantize.fold import Folded, fold_and_remember, replace_module
 from tacit.quantize.scheme import Scheme
 from tacit.quantize.simulate import INPUT, Simulated, simulate
 from tacit.quantize.trace import Call, trace
@@ -29,8 +30,8 @@ HANDED_ON = {
     *("adaptive_avg_pool2d", "avg_pool2d", "max_pool2d", "adaptive_max_pool2d"),
 }
 """Functions that take no value out of its range."""
-CEILINGS = {"relu": math.inf, "relu6": 6.0, "hardtanh": 6.0}
-"""Activations whose output is known, and where they end; `hardtanh` is how torch's ReLU6 is called."""
+CEILINGS = {"relu": math.inf, "relu6": 6.0}
+"""Activations whose output is known, and where they end."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,7 @@ def _next(call: Call, known: dict[int, _Value], folded: Folded) -> _Value | None
     if not read:
         return None
     if call.kind == "sum" and len(read) == 2:
-        return read[0].plus(read[1])
+        return read[0].plus(read[1]) if read[0].mean.shape == read[1].mean.shape else None
     if call.kind == "activation" and call.function in CEILINGS:
         return read[0].clipped(CEILINGS[call.function])
     return read[0] if call.function in HANDED_ON else None
@@ -86,33 +87,29 @@ def set_remembered_ranges(quantized: Network, folded: Folded) -> int:
     model, network = quantized.model, folded.network
     if not isinstance(model, Simulated):
         raise InputError(f"expected a network made by `simulate`, got a {type(model).__name__}")
-    found, modules = trace(network), dict(network.model.named_modules())
-    first = found.of_module(found.layers(modules)[0])
-    known: dict[int, _Value] = {}
-    if first is not None:
-        known[first.inputs[0]] = _pixels(network)
+    found = trace(network)
+    known = {found.image: _pixels(network)}
     for call in found.calls:
         value = _next(call, known, folded)
-        if value is not None:
+        if value is not None and call.outputs:
             known[call.output] = value
-    made = {f"sums.{call.watched}": call.output for call in found.calls if call.kind}
-    made |= {
-        f"net.{call.module}.{INPUT}": call.inputs[0]
-        for call in found.calls
-        if isinstance(modules.get(call.module), nn.Module) and call.inputs
-    }
+    quantized_values = defaultdict[str, list[int]](list)
+    for call in found.calls:
+        quantized_values[f"sums.{call.watched}"].append(call.output)
+        quantized_values[f"net.{call.module}.{INPUT}"].extend(call.inputs[:1])
     unknown = 0
     for name, quantizer in model.activations.items():
-        value = known.get(made.get(name, -1))
-        if value is None:
-            unknown += 1
+        values = [known.get(value) for value in quantized_values[name]]
+        sure = [value for value in values if value is not None]
+        if sure and len(sure) == len(values):
+            quantizer.set_range(min(value.least.min() for value in sure), max(value.most.max() for value in sure))
         else:
-            quantizer.set_range(value.least.min(), value.most.max())
+            unknown += 1
     return unknown
 
 
 def _pixels(network: Network) -> _Value:
-    """Return what the first layer reads: images in [0, 1], normalised where the network does that."""
+    """Return what the user's module reads: images in [0, 1], normalised where the network does that."""
     mean, std = network.mean.flatten(), network.std.flatten()
     nothing = torch.zeros_like(mean)
     if not network.normalise:
@@ -124,7 +121,8 @@ def _pixels(network: Network) -> _Value:
 def quantize_from_norms(network: Network, scheme: Scheme) -> tuple[Network, int]:
     """Return a simulated network made without any image: equalised, high biases absorbed, biases corrected, ranges remembered.
 
-    The second value is the number of activations whose ranges could not be known, which stay in floating point.
+    Before that each ReLU6 that is a module becomes a ReLU, as in sec. 5.1, since scales can't be handed through its ceiling. The second
+    value is the number of activations whose ranges could not be known, which stay in floating point.
 
     Args:
         network: With batch norm that keeps running statistics.
@@ -133,6 +131,9 @@ def quantize_from_norms(network: Network, scheme: Scheme) -> tuple[Network, int]
     folded = fold_and_remember(network)
     if not folded.outputs:
         raise InputError("no batch norm with running statistics reads a layer alone, so that nothing is remembered of any activation")
+    model = folded.network.model
+    for module in [module for module in model.modules() if type(module) is nn.ReLU6]:
+        replace_module(model, module, nn.ReLU(inplace=module.inplace).train(module.training))
     equalise(folded)
     absorb(folded)
     quantized = simulate(folded.network, scheme)
