@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from tacit.core.loss import View
-from tacit.losses.pairs import PairedTaps
+from tacit.losses.pairs import PairedTaps, same_size
 
 __all__ = ["AttentionTransfer", "attention_distance", "attention_map"]
 
@@ -28,9 +28,8 @@ def attention_distance(student: Tensor, teacher: Tensor) -> Tensor:
         student: Of shape (N, C, H, W).
         teacher: Of shape (N, C', H', W'); the larger of the two is averaged down to the smaller.
     """
-    height, width = (min(ours, theirs) for ours, theirs in zip(student.shape[2:], teacher.shape[2:], strict=True))
-    maps = [attention_map(F.adaptive_avg_pool2d(x, (height, width)) if x.shape[2:] != (height, width) else x) for x in (student, teacher)]
-    return (maps[0] - maps[1]).square().mean()
+    ours, theirs = same_size(student, teacher)
+    return (attention_map(ours) - attention_map(theirs)).square().mean()
 
 
 class AttentionTransfer(PairedTaps):

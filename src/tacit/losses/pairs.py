@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from typing import ClassVar, Literal
 
-from torch import Tensor
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
 
 from tacit.core.errors import InputError
 from tacit.core.loss import Loss, Needs, View
 from tacit.core.match import Match, layers, match, pooled
 from tacit.core.network import Network
 
-__all__ = ["Level", "PairedTaps", "as_vector"]
+__all__ = ["AdaptedTaps", "Level", "PairedTaps", "as_vector", "in_fp32", "same_size"]
 
 Level = Literal["stages", "last", "pooled"]
 """The last map of each resolution, the coarsest of them, or the vector that the classifier reads."""
@@ -21,6 +24,27 @@ Level = Literal["stages", "last", "pooled"]
 def as_vector(feature: Tensor) -> Tensor:
     """Return a feature as fp32 vectors of shape (N, D): the mean over the places of a map (N, D, H, W), anything else flattened."""
     return feature.float().mean(dim=(2, 3)) if feature.ndim == 4 else feature.float().flatten(1)
+
+
+def same_size(student: Tensor, teacher: Tensor) -> tuple[Tensor, Tensor]:
+    """Return two features in fp32, of one size: the larger of two maps is averaged down to the smaller, each side by itself.
+
+    Args:
+        student: Of shape (N, C, H, W); what is no map is returned as it is.
+        teacher: Of shape (N, C', H', W').
+    """
+    ours, theirs = student.float(), teacher.float()
+    if ours.ndim != 4 or theirs.ndim != 4:
+        return ours, theirs
+    height, width = (min(sides) for sides in zip(ours.shape[2:], theirs.shape[2:], strict=True))
+    one, two = (F.adaptive_avg_pool2d(x, (height, width)) if x.shape[2:] != (height, width) else x for x in (ours, theirs))
+    return one, two
+
+
+def in_fp32(beside: Tensor) -> AbstractContextManager[None]:
+    """Return a context on the device of a tensor within which products of matrices are of full precision, whoever is around it."""
+    context: AbstractContextManager[None] = torch.autocast(beside.device.type, enabled=False)
+    return context
 
 
 class PairedTaps(Loss):
@@ -72,3 +96,29 @@ class PairedTaps(Loss):
         """Return each pair's features of the student and of the teacher, in fp32."""
         taught, answered = view.teacher.features, view.student.features
         return [(answered[ours].float(), taught[theirs].float()) for theirs, ours in self.pairs]
+
+
+class AdaptedTaps(PairedTaps):
+    """A loss on pairs of taps with something between them that learns with the student, one module a pair.
+
+    Args:
+        teacher: Taps of the teacher; not given: `fit` finds them.
+        student: Taps of the student, as many.
+    """
+
+    def __init__(self, teacher: Sequence[str] | None = None, student: Sequence[str] | None = None) -> None:
+        super().__init__(teacher, student)
+        self.adapters = nn.ModuleList()
+
+    def adapter(self, matched: Match) -> nn.Module:
+        """Return what lies between two layers of these shapes."""
+        raise NotImplementedError
+
+    def build(self, matched: Sequence[Match]) -> None:
+        self.adapters = nn.ModuleList(self.adapter(each) for each in matched)
+
+    def adapted(self, view: View) -> list[tuple[nn.Module, Tensor, Tensor]]:
+        """Return each pair's module, and its features of the student and of the teacher, in fp32."""
+        if not self.adapters:
+            raise InputError(f"{type(self).__name__}: call `fit` first: what lies between two layers is made for their shapes")
+        return [(between, *pair) for between, pair in zip(self.adapters, self.seen(view), strict=True)]
