@@ -17,6 +17,7 @@ from tacit.core.network import Network, Spec, Teacher
 from tacit.data import digits
 from tacit.evaluate import predict
 from tacit.quantize import Scheme, Simulated, calibrate, plain, simulate, stored_bits
+from tacit.quantize.simulate import left_alone
 from tacit.quantize.trace import trace
 from tacit.zoo import resnet, wrn16_1
 
@@ -60,6 +61,50 @@ def test_a_trace_finds_sums_however_they_are_written() -> None:
     assert readers == [["activation"], ["", "sum"], ["activation"]]
     assert found.layers(dict(network.model.named_modules())) == ["first", "deep", "twice"]
     assert not any(module._forward_hooks or module._forward_pre_hooks for module in network.modules())
+
+
+def test_weights_that_are_read_without_the_layer_are_named() -> None:
+    assert left_alone(Network(Odd(), Spec(shape=(1, 8, 8), classes=4))) == ["head"]
+
+
+class Shifted(nn.Module):
+    """Adds what depends on the place, then two branches; one layer reads a sum and something else."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.place = nn.Parameter(torch.rand(1, 3, 8, 8))
+        self.first, self.second = nn.Conv2d(1, 3, 3, padding=1), nn.Conv2d(3, 3, 3, padding=1)
+        self.head = nn.Linear(3, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.first(x) + self.place
+        y = F.relu(self.second(x) + x)
+        logits: Tensor = self.head(self.second(y).mean((2, 3)))
+        return logits
+
+
+@pytest.mark.parametrize("batch", [1, 2, 7])
+def test_quantizers_sit_where_they_should_whatever_the_batch(batch: int, runtime: Runtime) -> None:
+    torch.manual_seed(0)
+    network = Network(Shifted(), Spec(shape=(1, 8, 8), classes=4)).eval()
+    simulated, scheme = simulate(network, Scheme(weights=8, activations=4)), Scheme(weights=8, activations=4)
+    calibrate(simulated, torch.rand(9, 1, 8, 8, generator=torch.Generator().manual_seed(0)), scheme, runtime, size=batch)
+    model = simulated.model
+    assert isinstance(model, Simulated)
+    assert all(bool(quantizer.ready) for quantizer in model.activations.values())
+    seen: dict[str, int] = {}
+    for name, quantizer in model.activations.items():
+        quantizer.register_forward_hook(lambda _, __, out, name=name: seen.update({name: len(out.unique())}))
+    with torch.no_grad():
+        simulated.eval()(torch.rand(batch, 1, 8, 8))
+    assert "net.second.input_quantizer" in seen  # it reads a map that is no sum, and later one that is
+    assert all(count <= 16 for name, count in seen.items() if name != "net.first.input_quantizer")
+
+
+def test_layers_that_compute_their_weights_are_refused() -> None:
+    model = nn.Sequential(torch.nn.utils.parametrizations.weight_norm(nn.Conv2d(1, 3, 3)), nn.Flatten(), nn.Linear(108, 4))
+    with pytest.raises(InputError, match=r"computes the weights of '0' from others.*remove_parametrizations"):
+        simulate(Network(model, Spec(shape=(1, 8, 8), classes=4)), Scheme())
 
 
 def test_a_trace_counts_the_same_with_quantizers_and_without(teacher: Teacher, runtime: Runtime) -> None:

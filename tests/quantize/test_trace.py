@@ -100,7 +100,7 @@ class Counter(TorchFunctionMode):
     def __torch_function__(
         self, func: Callable[..., Any], types: Iterable[type], args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
-        if is_watched(func):
+        if is_watched(func, args):
             self.found.append(func.__name__.strip("_"))
         return func(*args, **(kwargs or {}))
 

@@ -22,9 +22,9 @@ from tacit.core.network import Network, Origin, Spec
 from tacit.quantize.fake import Quantizer
 from tacit.quantize.ranges import weight_range
 from tacit.quantize.scheme import Scheme
-from tacit.quantize.trace import Trace, kind_of, trace
+from tacit.quantize.trace import Trace, is_watched, trace
 
-__all__ = ["Simulated", "build", "plain", "refuse_computed_weights", "simulate", "stored_bits"]
+__all__ = ["Simulated", "build", "left_alone", "plain", "refuse_computed_weights", "simulate", "stored_bits"]
 
 INPUT = "input_quantizer"
 """Name of the quantizer inside a layer."""
@@ -41,12 +41,11 @@ class _Sums(TorchFunctionMode):
         self, func: Callable[..., Any], types: Iterable[type], args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
         output = func(*args, **(kwargs or {}))
-        if kind_of(func, args) and isinstance(output, Tensor):
-            quantizer = self.quantizers.get(self.watched)
-            self.watched += 1
-            if quantizer is not None:
-                return quantizer(output)
-        return output
+        if not is_watched(func, args):
+            return output
+        quantizer = self.quantizers.get(self.watched)
+        self.watched += 1
+        return quantizer(output) if quantizer is not None else output
 
 
 class Simulated(nn.Module):
@@ -154,6 +153,11 @@ def simulate(network: Network, scheme: Scheme, *, freeze: bool = True) -> Networ
         kwargs = {"factory": network.origin.factory, "kwargs": dict(network.origin.kwargs), "spec": asdict(network.spec)}
         origin = Origin(factory=f"{__name__}:build", kwargs={**kwargs, "scheme": asdict(scheme)})
     return Network(Simulated(net, watched, freeze=freeze), network.spec, origin=origin, normalise=network.normalise)
+
+
+def left_alone(network: Network) -> list[str]:
+    """Return the names of layers whose weights `simulate` does not reach, since `forward` reads them without calling the layer."""
+    return trace(network).uncalled(dict(network.model.named_modules()))
 
 
 def refuse_computed_weights(model: nn.Module, names: Iterable[str]) -> None:

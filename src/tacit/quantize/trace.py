@@ -40,9 +40,14 @@ _LOOKS = {
 """Functions that look at a tensor's shape, type or place and not at its values, where they return no tensor."""
 
 
-def is_watched(function: Callable[..., Any]) -> bool:
-    """Return whether calls of `function` are numbered, whatever they are given: a later pass counts alike, with more images as well."""
-    return function in _SUMS or function in _ACTIVATIONS
+def is_watched(function: Callable[..., Any], args: tuple[Any, ...]) -> bool:
+    """Return whether a call is numbered: a later pass counts alike, with more images and in training too.
+
+    A number that is counted up, as a batch norm does in training, is no feature map.
+    """
+    if function not in _SUMS and function not in _ACTIVATIONS:
+        return False
+    return any(isinstance(arg, Tensor) and arg.ndim > 1 for arg in args[:2])
 
 
 def kind_of(function: Callable[..., Any], args: tuple[Any, ...]) -> Kind:
@@ -159,7 +164,7 @@ class _Recorder(TorchFunctionMode):
         kind, watched = kind_of(func, args), -1
         output = func(*args, **kwargs)
         made = _tensors(args[:1] if func is Tensor.__setitem__ else [output])
-        if is_watched(func):
+        if is_watched(func, args):
             watched, self._watched = self._watched, self._watched + 1
         if made or (inputs and getattr(func, "__name__", "") not in _LOOKS):
             self.record(kind, inputs, made, watched, _name(func, args, kwargs))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections import Counter
 from dataclasses import asdict, dataclass
 from typing import Any, ClassVar
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 
 from tacit.core.device import Runtime
 from tacit.core.errors import InputError
+from tacit.core.match import Match, match, pooled
 from tacit.core.models import model_hash
 from tacit.core.network import Network, Spec, Teacher, count_parameters, work_per_image
 from tacit.core.norms import Norms, norms_of
@@ -19,7 +21,7 @@ from tacit.synthesize import METHODS
 from tacit.verbs.base import ModelLike, Outcome, Verb, as_function, check_pair, find_model, model_option
 from tacit.verbs.choose import choose_method, obstacle
 
-__all__ = ["Inspect", "answers_apart", "implied_input_mean", "inspect", "reach", "taps"]
+__all__ = ["Inspect", "answers_apart", "implied_input_mean", "inspect", "matched", "reach", "taps"]
 
 NORMS = (nn.modules.batchnorm._BatchNorm, nn.GroupNorm, nn.LayerNorm, nn.modules.instancenorm._InstanceNorm, nn.LocalResponseNorm)
 TOGETHER = "the answer to an image depends on those beside it, also in evaluation mode"
@@ -32,7 +34,7 @@ class Inspect(Verb):
     teacher: ModelLike = model_option(required=True)
     """The model to look at; several make an ensemble."""
     student: ModelLike | None = model_option()
-    """A student for it: its shape and classes are checked against the teacher's."""
+    """A student for it: its shape and classes are checked against the teacher's, and the layers shown that stand beside each other."""
     seed: int = 0
     """Of the noise."""
     device: str = "auto"
@@ -73,6 +75,7 @@ class Inspect(Verb):
             "input": _input_range(teacher),
             "noise": reach(teacher, runtime, steps=self.steps, seed=self.seed),
             "taps": taps(teacher),
+            "matched": matched(teacher, student) if student is not None else None,
             "methods": {name: {"usable": reason is None, "reason": reason} for name, reason in methods.items()},
             "recommended": chosen.name,
             "why": _why(batch, chosen.name),
@@ -191,6 +194,20 @@ def taps(network: Network) -> dict[str, list[int]]:
     return shapes
 
 
+def matched(teacher: Network, student: Network) -> list[dict[str, Any]]:
+    """Return the layers that losses on features compare where none are named: stage by stage, then what the classifiers read.
+
+    Each has the name and shape (channels, height, width) of the teacher's layer and of the student's; nothing where a network has none.
+    """
+    found: list[Match] = []
+    with contextlib.suppress(InputError):
+        found += match(teacher, student)
+    with contextlib.suppress(InputError):
+        found.append(Match(pooled(teacher), pooled(student)))
+    sides = [{"teacher": each.teacher, "student": each.student} for each in found]
+    return [{role: {"tap": layer.name, "shape": list(layer.shape)} for role, layer in side.items()} for side in sides]
+
+
 def _rows(found: dict[str, Any], spec: Spec) -> list[tuple[str, str]]:
     noise, norms = found["noise"], found["norms"]
     kinds = ", ".join(f"{count} {name}" for name, count in norms.items()) or "none"
@@ -210,6 +227,10 @@ def _rows(found: dict[str, Any], spec: Spec) -> list[tuple[str, str]]:
         ),
         ("features", "; ".join(features[:8]) + (f"; and {len(features) - 8} more (--json)" if len(features) > 8 else "")),
     ]
+    if found["matched"] is not None:
+        said = [" | ".join(f"{side['tap']} {'x'.join(map(str, side['shape']))}" for side in pair.values()) for pair in found["matched"]]
+        rows += [("matched layers", "teacher | student" if said else "none: one of the networks has no feature maps, and no classifier")]
+        rows += [("", text) for text in said]
     rows += [(f"  {name}", "usable" if entry["usable"] else f"not usable: {entry['reason']}") for name, entry in found["methods"].items()]
     rows.append(("recommended", f"{found['recommended']}: {found['why']}"))
     return rows

@@ -13,6 +13,7 @@ from tacit.core.network import Network, Teacher, count_parameters
 from tacit.core.run import Run
 from tacit.data.load import Data
 from tacit.distill import Training
+from tacit.distill.advice import Advice
 from tacit.distill.objectives import Terms
 from tacit.evaluate import predict
 from tacit.quantize import (
@@ -29,6 +30,7 @@ from tacit.quantize import (
 )
 from tacit.quantize.deploy import Target, cpu_flags, find_target
 from tacit.quantize.engines import EngineName, find_engine
+from tacit.quantize.simulate import left_alone
 from tacit.verbs.base import Outcome, as_function, find_model
 from tacit.verbs.compressing import CompressVerb
 from tacit.verbs.pictures import save_samples
@@ -83,6 +85,10 @@ class Quantize(CompressVerb):
         metrics: dict[str, Any] = {"scheme": asdict(self.scheme), "method": samples.origin, "params_teacher": count_parameters(teacher)}
         metrics["images"] = len(samples.learned)
         if compressed is not None:
+            if names := left_alone(teacher):
+                advice.give(
+                    {"left": f"the weights of {', '.join(names)} stay in floating point: `forward` reads them without calling the layer"}
+                )
             runtime.place(compressed)
             calibrate(compressed, samples.learned.columns["images"], self.scheme, runtime)
             metrics["agreement_calibrated"] = accept(teacher, compressed, samples.fresh.columns["images"], runtime).agreement
@@ -107,7 +113,7 @@ class Quantize(CompressVerb):
                 metrics["evaluation_images"] = len(ours.labels)
             metrics |= self.likeness(samples, teacher, runtime)
             if self.baselines:
-                metrics["baselines"] = self._baselines(teacher, samples, held, runtime)
+                metrics["baselines"] = self._baselines(teacher, samples, held, runtime, advice)
         save_samples(run.folder / "samples", samples.learned)
         advice.give(self.faults(samples))
         metrics["warnings"] = advice.texts
@@ -116,10 +122,10 @@ class Quantize(CompressVerb):
         rows = _rows(result, found, run.folder, self.scheme)
         return Outcome(folder=run.folder, result=result, rows=rows, network=compressed, text=_line(result, run.folder, self.scheme))
 
-    def _baselines(self, teacher: Teacher, samples: Samples, held: Data | None, runtime: Runtime) -> list[dict[str, Any]]:
+    def _baselines(self, teacher: Teacher, samples: Samples, held: Data | None, runtime: Runtime, advice: Advice) -> list[dict[str, Any]]:
         """Return what is known of each network that is made without any image."""
         found = []
-        for name, made in make_baselines(teacher, self.scheme).items():
+        for name, made in make_baselines(teacher, self.scheme, report=lambda text: advice.give({text: text})).items():
             agreed = accept(teacher, made.network, samples.fresh.columns["images"], runtime)
             accuracy = predict(made.network, held.batches(512), runtime).accuracy if held is not None else None
             figures = {"agreement_synthetic": agreed.agreement, "cosine": agreed.cosine, "student_accuracy": accuracy}
