@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from tacit.core.errors import InputError
 from tacit.core.loss import View
 from tacit.core.match import Layer, Match
-from tacit.core.network import Network, Spec
-from tacit.core.probe import Signals
+from tacit.core.network import Ensemble, Network, Spec, Teacher, members
+from tacit.core.probe import Probe, Signals
 from tacit.losses import CRD
 from tacit.losses.crd import infonce_loss, nce_loss
 from toy import BNNet
@@ -263,6 +263,32 @@ def test_crd_finds_what_the_classifiers_read() -> None:
     loss.fit(teacher, student)
     assert loss.needs.teacher_taps == loss.needs.student_taps == ("head:in",)
     assert [head.in_features for head in loss._pairs()[0].heads] == [6, 12]
+
+
+def test_of_an_ensemble_each_member_is_a_teacher_with_a_head_of_its_own() -> None:
+    torch.manual_seed(0)
+    networks = [Network(BNNet(width=width), SPEC).eval() for width in (3, 4)]
+    both, student, images = Teacher.of(Ensemble.of(networks)), Network(BNNet(width=2), SPEC).eval(), torch.rand(4, 1, 6, 6)
+    assert list(members(both)) == ["networks.0.model.", "networks.1.model."]
+    loss = CRD(bank="batch", width=8, temperature=0.5)
+    loss.fit(both, student)
+    assert loss.needs.teacher_taps == ("networks.0.model.head:in", "networks.1.model.head:in")
+    assert loss.needs.student_taps == ("head:in",)
+    assert [pair.heads[1].in_features for pair in loss._pairs()] == [6, 8]
+    assert [list(team) for team in loss.teams] == [[0], [1]]
+    with Probe(both, taps=loss.needs.teacher_taps) as ask, Probe(student, taps=loss.needs.student_taps) as look:
+        found = loss(View(images, teacher=ask(images), student=look(images)))
+    wanted = torch.zeros(())
+    for pair, network in zip(loss._pairs(), networks, strict=True):
+        alone = CRD(["head:in"], ["head:in"], bank="batch", width=8, temperature=0.5)
+        alone.contrasts.append(pair)
+        with Probe(network, taps=["head:in"]) as ask, Probe(student, taps=["head:in"]) as look:
+            wanted = wanted + alone(View(images, teacher=ask(images), student=look(images)))
+    torch.testing.assert_close(found, wanted)
+    found.backward()
+    learned = student.model.get_parameter("conv1.weight").grad
+    assert learned is not None
+    assert bool(learned.any())
 
 
 @pytest.mark.parametrize(

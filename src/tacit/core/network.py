@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from tacit.core.errors import InputError
 from tacit.core.state import evaluation_mode
 
-__all__ = ["Ensemble", "Network", "Origin", "Spec", "Teacher", "count_parameters", "work_per_image"]
+__all__ = ["Ensemble", "Network", "Origin", "Spec", "Teacher", "count_parameters", "members", "work_per_image"]
 
 Task = Literal["classification", "segmentation"]
 
@@ -237,3 +237,17 @@ class Ensemble(nn.Module):
             for key in ("mean", "std")
         )
         return Network(Ensemble(networks), replace(first, mean=mean, std=std, output=None), normalise=False)
+
+
+def members(network: Network) -> dict[str, Network]:
+    """Return the networks that `network` is made of, by what the names of their modules begin with: ``networks.0.model.``, ...
+
+    A network that is no ensemble is its own only member, by the name ``""``; ensembles of ensembles are taken apart.
+    """
+    if not isinstance(network.model, Ensemble):
+        return {"": network}
+    found: dict[str, Network] = {}
+    for number, member in enumerate(network.model.networks):
+        assert isinstance(member, Network)
+        found |= {f"networks.{number}.model.{inner}": each for inner, each in members(member).items()}
+    return found

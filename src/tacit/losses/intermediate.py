@@ -28,6 +28,8 @@ def depth_weights(count: int) -> list[float]:
 class Intermediate(PairedTaps):
     """Weighted sum over layers of the smooth L1 distance (beta 1, mean over elements) of the two networks' features.
 
+    Of an ensemble, a sum over its members.
+
     Args:
         teacher: Taps of the teacher, shallow first; not given: the last feature map of each resolution.
         student: Taps of the student, as many, of the same shapes.
@@ -42,5 +44,5 @@ class Intermediate(PairedTaps):
                 )
 
     def forward(self, view: View) -> Tensor:
-        pairs = self.seen(view)
-        return torch.stack([weight * F.smooth_l1_loss(*pair) for weight, pair in zip(depth_weights(len(pairs)), pairs, strict=True)]).sum()
+        weights = [weight for team in self.teams for weight in depth_weights(len(team))]
+        return torch.stack([weight * F.smooth_l1_loss(*pair) for weight, pair in zip(weights, self.seen(view), strict=True)]).sum()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from typing import ClassVar, Literal
 
 import torch
@@ -13,7 +14,7 @@ from torch import Tensor, nn
 from tacit.core.errors import InputError
 from tacit.core.loss import Loss, Needs, View
 from tacit.core.match import Match, layers, match, pooled
-from tacit.core.network import Network
+from tacit.core.network import Network, members
 
 __all__ = ["AdaptedTaps", "Level", "PairedTaps", "as_vector", "in_fp32", "same_size"]
 
@@ -48,7 +49,7 @@ def in_fp32(beside: Tensor) -> AbstractContextManager[None]:
 
 
 class PairedTaps(Loss):
-    """A loss on pairs of taps.
+    """A loss on pairs of taps. Of a teacher that is an ensemble, each member is compared with the student.
 
     Args:
         teacher: Taps of the teacher; not given: `fit` finds them.
@@ -69,7 +70,8 @@ class PairedTaps(Loss):
     def pair(self, teacher: list[str], student: list[str]) -> None:
         """Compare these taps, in order."""
         self.pairs = list(zip(teacher, student, strict=True))
-        self.needs = Needs(student=True, teacher_taps=tuple(teacher), student_taps=tuple(student))
+        self.needs = Needs(student=True, teacher_taps=tuple(teacher), student_taps=tuple(dict.fromkeys(student)))
+        self.teams = [range(len(self.pairs))]  # which pairs, shallow first, belong to the same teacher; several of an ensemble
 
     def fit(self, teacher: Network | None, student: Network | None) -> None:
         if teacher is None or student is None:
@@ -80,10 +82,19 @@ class PairedTaps(Loss):
         else:
             matched = self.choose(teacher, student)
             self.pair([each.teacher.name for each in matched], [each.student.name for each in matched])
+        self.teams = _teams([each.teacher.name for each in matched], list(members(teacher)))
         self.build(matched)
 
     def choose(self, teacher: Network, student: Network) -> list[Match]:
-        """Return which layers are compared, where none are named."""
+        """Return which layers are compared, where none are named: of an ensemble those of each member, one after the other."""
+        return [
+            Match(replace(each.teacher, name=f"{prefix}{each.teacher.name}"), each.student)
+            for prefix, member in members(teacher).items()
+            for each in self.choose_of(member, student)
+        ]
+
+    def choose_of(self, teacher: Network, student: Network) -> list[Match]:
+        """Return which layers of one teacher are compared."""
         if self.level == "pooled":
             return [Match(pooled(teacher), pooled(student))]
         found = match(teacher, student)
@@ -122,3 +133,10 @@ class AdaptedTaps(PairedTaps):
         if not self.adapters:
             raise InputError(f"{type(self).__name__}: call `fit` first: what lies between two layers is made for their shapes")
         return [(between, *pair) for between, pair in zip(self.adapters, self.seen(view), strict=True)]
+
+
+def _teams(names: Sequence[str], prefixes: Sequence[str]) -> list[range]:
+    """Return which of `names`, in order, belong to the same member of an ensemble, whose names begin with one of `prefixes`."""
+    owners = [next((prefix for prefix in prefixes if name.removeprefix("model.").startswith(prefix)), "") for name in names]
+    starts = [number for number, owner in enumerate(owners) if number == 0 or owner != owners[number - 1]]
+    return [range(start, end) for start, end in zip(starts, [*starts[1:], len(names)], strict=True)]
