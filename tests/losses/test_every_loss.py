@@ -27,7 +27,9 @@ from tacit.losses import (
     Competition,
     CrossEntropy,
     DecisionAdversarial,
+    DecoupledKD,
     Disagreement,
+    Dist,
     Divergence,
     Increment,
     InstanceContrast,
@@ -75,6 +77,8 @@ MAKE: dict[str, Callable[[Teacher], Loss]] = {
     "SoftCrossEntropy": lambda _: SoftCrossEntropy(),
     "TargetLogit": lambda _: TargetLogit(),
     "TotalVariation": lambda _: TotalVariation(),
+    "DecoupledKD": lambda _: DecoupledKD(),
+    "Dist": lambda _: Dist(),
 }
 """How each is made. A new loss fails the tests below until it is here."""
 

@@ -14,7 +14,7 @@ from tacit.core.errors import InputError
 from tacit.core.network import Network
 from tacit.core.probe import Signals
 
-__all__ = ["Loss", "Needs", "NonFiniteLossError", "Objective", "View", "Weight", "check_finite", "positive_temperature"]
+__all__ = ["Loss", "Needs", "NonFiniteLossError", "Objective", "View", "Weight", "check_finite", "positive_temperature", "risen"]
 
 
 @dataclass(frozen=True)
@@ -190,3 +190,8 @@ def positive_temperature(temperature: float) -> float:
     if not (temperature > 0 and math.isfinite(temperature)):
         raise InputError(f"temperature: expected a positive number, got {temperature}")
     return temperature
+
+
+def risen(view: View, warmup: int) -> float:
+    """Return the share of its weight that a loss has at this step, which rises linearly to 1 within `warmup` steps; 0: no warm-up."""
+    return min(1.0, (view.step + 1) / warmup) if warmup else 1.0

@@ -10,7 +10,18 @@ from typing import Any
 from tacit.core.errors import InputError, nearest
 from tacit.core.loss import Loss, Objective
 from tacit.core.models import import_object
-from tacit.losses import CRD, KD, L1, MSE, AttentionTransfer, CrossEntropy, Intermediate, SoftCrossEntropy
+from tacit.losses import (
+    CRD,
+    KD,
+    L1,
+    MSE,
+    AttentionTransfer,
+    CrossEntropy,
+    DecoupledKD,
+    Dist,
+    Intermediate,
+    SoftCrossEntropy,
+)
 
 __all__ = ["DISTILLERS", "Terms", "build_objective"]
 
@@ -22,6 +33,8 @@ DISTILLERS: dict[str, type[Loss]] = {
     "at": AttentionTransfer,
     "crd": CRD,
     "intermediate": Intermediate,
+    "dkd": DecoupledKD,
+    "dist": Dist,
     "ce": CrossEntropy,
 }
 """What a student can learn by, by the name it has in an objective."""

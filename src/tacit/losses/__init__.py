@@ -8,7 +8,9 @@ from tacit.losses.class_balance import ClassBalance
 from tacit.losses.class_prior import ClassPrior
 from tacit.losses.contrast import InstanceContrast
 from tacit.losses.crd import CRD
+from tacit.losses.decoupled import DecoupledKD
 from tacit.losses.disagreement import Competition, DecisionAdversarial, Disagreement, Divergence
+from tacit.losses.dist import Dist
 from tacit.losses.diversity import InterSample, ModeSeeking
 from tacit.losses.inception import Smoothness, TargetLogit
 from tacit.losses.increment import Increment
@@ -30,7 +32,9 @@ __all__ = [
     "Competition",
     "CrossEntropy",
     "DecisionAdversarial",
+    "DecoupledKD",
     "Disagreement",
+    "Dist",
     "Divergence",
     "Increment",
     "InstanceContrast",
