@@ -194,3 +194,23 @@ def test_without_a_pool_all_is_as_it_was(teacher_folder: Path) -> None:
     assert outcome.metrics["agreement"] == 1
     assert sum(map(sum, outcome.metrics["confusion"])) == outcome.metrics["evaluation_images"] == 540
     assert not {"diversity", "fidelity", "pool_images", "warnings"} & set(outcome.metrics)
+
+
+def test_a_probe_reads_what_a_frozen_network_sees(teacher_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["evaluate", str(teacher_folder), "--probe", "digits", "--labels", "20", "--tap", "stages.1", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)["metrics"]["probe"]["student"]
+    assert (found["images"], found["features"]) == (200, 16)
+    assert 0.6 < found["accuracy"] <= 1
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--labels", "5", "--data", "digits"], "labels: it belongs to `probe`, which is not given"),
+        (["--probe", "digits", "--labels", "0"], "labels: expected at least 1 image a class"),
+        (["--probe", "digits", "--tap", "stagess.1"], "no module is called 'stagess.1'"),
+    ],
+)
+def test_wrong_probes_are_told(words: list[str], said: str, teacher_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["evaluate", str(teacher_folder), *words]) != 0
+    assert said in capsys.readouterr().err

@@ -14,7 +14,12 @@ from tacit.core.probe import Probe
 from tacit.core.state import evaluation_mode
 from tacit.core.taps import classifier_name
 
-__all__ = ["Seen", "penultimate", "watch"]
+__all__ = ["Seen", "as_vector", "penultimate", "watch"]
+
+
+def as_vector(feature: Tensor) -> Tensor:
+    """Return a feature as fp32 vectors of shape (N, D): the mean over the places of a map (N, D, H, W), anything else flattened."""
+    return feature.float().mean(dim=(2, 3)) if feature.ndim == 4 else feature.float().flatten(1)
 
 
 @dataclass(frozen=True)
@@ -31,17 +36,18 @@ class Seen:
 
 
 @torch.no_grad()
-def watch(network: Network, images: Tensor, runtime: Runtime, *, size: int = 256) -> Seen:
+def watch(network: Network, images: Tensor, runtime: Runtime, *, tap: str | None = None, size: int = 256) -> Seen:
     """Return features and logits of `images`, in evaluation mode and in fp32 whatever the run's precision; modes are put back.
 
-    The features are the input of the last linear layer or convolution that has as many outputs as there are classes. Where that is a map
-    of shape (N, D, H, W), its mean over the positions is taken, as the logits of such networks are the mean over them; other shapes are
-    flattened. Of an ensemble these are the features of its last member.
+    Where no tap is named, the features are the input of the last linear layer or convolution that has as many outputs as there are classes.
+    Of a map of shape (N, D, H, W) the mean over the positions is taken, as the logits of such networks are the mean over them; other shapes
+    are flattened. Of an ensemble these are the features of its last member.
 
     Args:
         network: A classifier.
         images: uint8, or float in [0, 1], of shape (N, C, H, W).
         runtime: Where the network is.
+        tap: A dotted name, with ``:in`` behind it for what goes into the module.
         size: Images a pass.
 
     Raises:
@@ -49,13 +55,14 @@ def watch(network: Network, images: Tensor, runtime: Runtime, *, size: int = 256
     """
     if not len(images):
         raise InputError("expected at least one image, got none")
-    tap = f"{classifier_name(network)}:in"
+    tap = tap or f"{classifier_name(network)}:in"
     features, logits = [], []
     with evaluation_mode(network), Probe(network, taps=[tap]) as probe:
         for part in torch.split(images, size):
             signals = probe((part.float().div(255) if part.dtype == torch.uint8 else part).to(runtime.device))
-            found = signals.features[tap].float()
-            features.append(found.mean(dim=(2, 3)) if found.ndim == 4 else found.flatten(1))
+            if tap not in signals.features:
+                raise InputError(f"tap {tap!r}: the module is never called in a forward pass; tap one that is")
+            features.append(as_vector(signals.features[tap]))
             logits.append(signals.logits)
     return Seen(torch.cat(features), torch.cat(logits))
 

@@ -5,15 +5,18 @@ from tacit.core.similarity import duplicate_rate, pairwise_distance, subsample
 from tacit.evaluate.diversity import class_histogram
 from tacit.evaluate.fidelity import density_coverage, frechet_distance, precision_recall
 from tacit.evaluate.measures import Answers, agreement, predict
+from tacit.evaluate.probe import Probed, linear_probe
 
 __all__ = [
     "Answers",
+    "Probed",
     "Seen",
     "agreement",
     "class_histogram",
     "density_coverage",
     "duplicate_rate",
     "frechet_distance",
+    "linear_probe",
     "pairwise_distance",
     "penultimate",
     "precision_recall",

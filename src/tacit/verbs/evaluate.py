@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -11,7 +11,7 @@ from tacit.core.device import Clock, Runtime
 from tacit.core.errors import InputError
 from tacit.core.network import Network, Spec, count_parameters
 from tacit.data import Data, load_data
-from tacit.evaluate import predict
+from tacit.evaluate import Probed, linear_probe, predict
 from tacit.synthesize import Pool
 from tacit.verbs.base import DataLike, ModelLike, Outcome, RunVerb, as_function, check_pair, data_option, find_model, model_option
 from tacit.verbs.pool_measures import measure_pool, pool_rows
@@ -19,10 +19,13 @@ from tacit.verbs.pools import find_pool, load_pool
 
 __all__ = ["Evaluate", "evaluate"]
 
+MOST_CLASSES = 1_000_000
+"""Of a set that a network is probed on: the network's own classes play no part."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluate(RunVerb):
-    """Measure a teacher, a student, or both on labelled images; and a pool of made images, by itself or beside those.
+    """Measure a teacher, a student or both on labelled images; a pool, by itself or beside those; what other labels their features tell.
 
     `tacit evaluate MODEL --data digits`: a network alone can be given without a name; a file that an engine runs (`model.onnx`) too.
     """
@@ -39,6 +42,12 @@ class Evaluate(RunVerb):
     """A run or pool folder, whose images are measured by the teacher's features; beside `data`, where given."""
     judge: ModelLike | None = model_option()
     """Another network, whose features measure the pool too: a method that optimises the teacher's can't be judged by these alone."""
+    probe: DataLike | None = data_option()
+    """Another labelled set: from what the frozen networks see of its train split a linear classifier learns, and is measured on `split`."""
+    tap: str | None = None
+    """For `probe`, the layer whose output is read, as stages.1; not given: what the network's own classifier reads."""
+    labels: int | None = None
+    """For `probe`, labelled images a class; not given: all."""
     sample: int = 2048
     """Most images of the pool, and of the data, that are compared; drawn by `seed`."""
 
@@ -49,6 +58,11 @@ class Evaluate(RunVerb):
         super().__post_init__()
         if self.sample < 2:
             raise InputError(f"sample: expected at least 2 images, got {self.sample}")
+        if self.labels is not None and self.labels < 1:
+            raise InputError(f"labels: expected at least 1 image a class, got {self.labels}")
+        for name in ("tap", "labels"):
+            if getattr(self, name) is not None and self.probe is None:
+                raise InputError(f"{name}: it belongs to `probe`, which is not given")
 
     def run(self) -> Outcome:
         """Measure; a run folder is written only where `out` names one."""
@@ -71,6 +85,9 @@ class Evaluate(RunVerb):
             if held is not None:
                 metrics |= _on_data(networks, held, runtime)
                 rows += _data_rows(metrics, networks)
+            if self.probe is not None:
+                metrics["probe"] = {role: asdict(found) for role, found in self._probe(networks, spec, runtime).items()}
+                rows += [(f"{role} probe", _probe_row(found)) for role, found in metrics["probe"].items()]
             if pool is not None and teacher is not None:
                 roles = {"teacher": teacher} if judge is None else {"teacher": teacher, "judge": judge}
                 metrics |= measure_pool(pool, roles, held, runtime, seed=self.seed, most=self.sample)
@@ -89,8 +106,18 @@ class Evaluate(RunVerb):
             raise InputError("teacher: a pool is measured by the features of the network that it was made from; give a `teacher`")
         if self.judge is not None and self.pool is None:
             raise InputError("judge: it measures a pool; give a run or pool folder, as `--pool runs/synthesize`")
-        if self.data is None and (self.pool is None or self.student is not None):
+        if self.data is None and self.probe is None and (self.pool is None or self.student is not None):
             raise InputError("data: say which images to measure on, as `--data digits`")
+
+    def _probe(self, networks: Mapping[str, Network], spec: Spec, runtime: Runtime) -> dict[str, Probed]:
+        """Return what a linear classifier reads from each network."""
+        assert self.probe is not None
+        any_classes = replace(spec, classes=MOST_CLASSES, names=())
+        train, held = (load_data(self.probe, split, any_classes) for split in ("train", self.split))
+        return {
+            role: linear_probe(network, train, held, runtime, tap=self.tap, each=self.labels, seed=self.seed)
+            for role, network in networks.items()
+        }
 
     def _find_judge(self, spec: Spec) -> Network | None:
         judge = find_model(self.judge, spec) if self.judge is not None else None
@@ -132,6 +159,10 @@ def _data_rows(metrics: Mapping[str, Any], roles: Iterable[str]) -> list[tuple[s
         if metrics[f"params_{role}"]:  # a file that an engine runs has none that can be counted
             rows.append((f"{role} parameters", f"{metrics[f'params_{role}']:,}"))
     return rows + ([("agreement", f"{metrics['agreement']:.2%}")] if "agreement" in metrics else [])
+
+
+def _probe_row(found: Mapping[str, Any]) -> str:
+    return f"{found['accuracy']:.2%} of {found['held']:,} images, from {found['images']:,} labels and {found['features']:,} features"
 
 
 def _unreachable() -> Network:
