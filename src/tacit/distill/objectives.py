@@ -16,11 +16,19 @@ from tacit.losses import (
     L1,
     MSE,
     AttentionTransfer,
+    CorrelationCongruence,
     CrossEntropy,
     DecoupledKD,
     Dist,
+    FitNet,
     Intermediate,
+    NeuronSelectivity,
+    ProbabilisticTransfer,
+    RelationalKD,
+    SimilarityPreserving,
+    SingularVectors,
     SoftCrossEntropy,
+    VariationalInformation,
 )
 
 __all__ = ["DISTILLERS", "Terms", "build_objective"]
@@ -35,6 +43,14 @@ DISTILLERS: dict[str, type[Loss]] = {
     "intermediate": Intermediate,
     "dkd": DecoupledKD,
     "dist": Dist,
+    "fitnet": FitNet,
+    "sp": SimilarityPreserving,
+    "cc": CorrelationCongruence,
+    "vid": VariationalInformation,
+    "rkd": RelationalKD,
+    "pkt": ProbabilisticTransfer,
+    "nst": NeuronSelectivity,
+    "kdsvd": SingularVectors,
     "ce": CrossEntropy,
 }
 """What a student can learn by, by the name it has in an objective."""

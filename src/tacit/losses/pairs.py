@@ -12,19 +12,15 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tacit.core.errors import InputError
+from tacit.core.features import as_vector
 from tacit.core.loss import Loss, Needs, View
 from tacit.core.match import Match, layers, match, pooled
 from tacit.core.network import Network, members
 
-__all__ = ["AdaptedTaps", "Level", "PairedTaps", "as_vector", "in_fp32", "same_size"]
+__all__ = ["AdaptedTaps", "Level", "PairedTaps", "as_vector", "in_fp32", "only_maps", "same_size"]
 
 Level = Literal["stages", "last", "pooled"]
 """The last map of each resolution, the coarsest of them, or the vector that the classifier reads."""
-
-
-def as_vector(feature: Tensor) -> Tensor:
-    """Return a feature as fp32 vectors of shape (N, D): the mean over the places of a map (N, D, H, W), anything else flattened."""
-    return feature.float().mean(dim=(2, 3)) if feature.ndim == 4 else feature.float().flatten(1)
 
 
 def same_size(student: Tensor, teacher: Tensor) -> tuple[Tensor, Tensor]:
@@ -46,6 +42,13 @@ def in_fp32(beside: Tensor) -> AbstractContextManager[None]:
     """Return a context on the device of a tensor within which products of matrices are of full precision, whoever is around it."""
     context: AbstractContextManager[None] = torch.autocast(beside.device.type, enabled=False)
     return context
+
+
+def only_maps(name: str, matched: Sequence[Match]) -> None:
+    """Raise `InputError` in the name of a loss where a layer is no map (C, H, W)."""
+    for layer in (side for each in matched for side in (each.student, each.teacher)):
+        if len(layer.shape) != 3:
+            raise InputError(f"{name}: expected feature maps (C, H, W), got {layer.name} of shape {layer.shape}: name the tap of a map")
 
 
 class PairedTaps(Loss):
