@@ -5,8 +5,8 @@ maximum mean discrepancy between the channels of two maps, each flattened and of
 polynomial kernel ``k(a, b) = (a'b)^2``:
 ``L = 1 / C_T^2 sum k(f_i, f_i') + 1 / C_S^2 sum k(g_j, g_j') - 2 / (C_T C_S) sum k(f_i, g_j)``.
 
-Beside cross-entropy its usual weight is 50 (``ce=1,nst=50``). What differs from the paper: a sum over all stages, where it takes the last
-map, and the weight; the larger map is averaged down to the smaller, where the paper interpolates.
+Beside cross-entropy its usual weight is 50 (``ce=1,nst=50``). What differs from the paper: of its kernels the polynomial one alone, a
+sum over all stages, and the weight, as in the tables that others compare with; the larger map is averaged down to the smaller.
 """
 
 from __future__ import annotations

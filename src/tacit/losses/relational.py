@@ -1,6 +1,6 @@
 """RKD: distances between images, and angles between three of them, must be for the student what they are for the teacher.
 
-"Relational Knowledge Distillation", Park et al., 2019, https://arxiv.org/abs/1904.05068, sec. 3.2: with t_i the penultimate features of
+"Relational Knowledge Distillation", Park et al., 2019, https://arxiv.org/abs/1904.05068, sec. 3: with t_i the penultimate features of
 image i, ``psi_D(i, j) = |t_i - t_j| / mu``, mu the mean distance in the batch, and ``psi_A(i, j, k) = cos of the angle at t_j``; the loss
 is the Huber distance (smooth L1, beta 1) of the student's and the teacher's, ``25 D + 50 A``.
 

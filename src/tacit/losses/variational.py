@@ -1,13 +1,12 @@
 """VID: the teacher's maps must be likely, given the student's.
 
-"Variational Information Distillation for Knowledge Transfer", Ahn et al., 2019, https://arxiv.org/abs/1904.05835, eq. 5 and 6: a bound on
+"Variational Information Distillation for Knowledge Transfer", Ahn et al., 2019, https://arxiv.org/abs/1904.05835, sec. 2: a bound on
 the information that student and teacher share, by a Gaussian whose mean a small network reads off the student's map, and whose variance is
 one learned number a channel, ``sigma_c^2 = softplus(a_c) + 1e-5``:
 ``- ln q(t | s) = sum over c, h, w of 1/2 [ ln sigma_c^2 + (t_chw - mu_chw(s))^2 / sigma_c^2 ] + constant``.
 
 Beside cross-entropy its usual weight is 1 (``ce=1,vid=1``). What differs from the paper: a mean over elements in place of the sum; the mean
-network is three 1x1 convolutions, as wide as the teacher's map, with ReLU between them, and the larger map is averaged down; no term on
-logits.
+network is three 1x1 convolutions, as wide as the teacher's map, with ReLU between them, and the larger map is averaged down.
 """
 
 from __future__ import annotations
