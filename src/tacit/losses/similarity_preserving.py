@@ -4,7 +4,8 @@
 features of a batch of b, ``G = Q Q'`` with rows of L2 norm 1, and ``L = 1 / b^2 || G_T - G_S ||_F^2``.
 
 Beside cross-entropy its usual weight is 3000 (``ce=1,sp=3000``). What differs from the paper, which may sum over several layers: the
-last map alone, as in the tables that others compare with, where none are named. Features of any shape will do: only images are compared with images.
+last map alone, as in the tables that others compare with, where none are named. Features of any shape will do: only images are
+compared with images.
 """
 
 from __future__ import annotations
