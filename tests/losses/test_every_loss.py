@@ -15,10 +15,12 @@ from tacit.core.network import Network, Spec, Teacher
 from tacit.core.probe import Probe, Signals
 from tacit.losses import (
     CRD,
+    FSP,
     KD,
     L1,
     MSE,
     Activation,
+    ActivationBoundary,
     AttentionTransfer,
     BNAlignment,
     BNDivergence,
@@ -32,6 +34,8 @@ from tacit.losses import (
     Disagreement,
     Dist,
     Divergence,
+    FactorTransfer,
+    FeatureOverhaul,
     FitNet,
     Increment,
     InstanceContrast,
@@ -42,6 +46,7 @@ from tacit.losses import (
     PixelNorm,
     ProbabilisticTransfer,
     RelationalKD,
+    ReviewKD,
     SimilarityPreserving,
     SingularVectors,
     Smoothness,
@@ -95,6 +100,11 @@ MAKE: dict[str, Callable[[Teacher], Loss]] = {
     "SimilarityPreserving": lambda teacher: fitted(SimilarityPreserving(), teacher),
     "SingularVectors": lambda teacher: fitted(SingularVectors(["bn1", "bn2"], ["bn1", "bn2"]), teacher),
     "VariationalInformation": lambda teacher: fitted(VariationalInformation(), teacher),
+    "ReviewKD": lambda teacher: fitted(ReviewKD(), teacher),
+    "FeatureOverhaul": lambda teacher: fitted(FeatureOverhaul(["bn2"], ["bn2"]), teacher),
+    "ActivationBoundary": lambda teacher: fitted(ActivationBoundary(["bn2"], ["bn2"]), teacher),
+    "FSP": lambda teacher: fitted(FSP(["bn1", "bn2"], ["bn1", "bn2"]), teacher),
+    "FactorTransfer": lambda teacher: fitted(FactorTransfer(), teacher),
 }
 """How each is made. A new loss fails the tests below until it is here."""
 

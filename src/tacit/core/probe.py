@@ -48,7 +48,7 @@ class Probe:
     Args:
         model: Any module; a `Network` for images in [0, 1].
         taps: Dotted names of the modules whose outputs are wanted, as ``stages.1``; with ``:in`` behind, what goes into the module is meant
-            (its first argument). A `Network`'s own module starts with ``model.``, which may be left out.
+            (its first argument; a copy of it, of a module that works in place). A `Network`'s own module starts with ``model.``, which may be left out.
         bn: Whether to measure the input of every batch-norm layer that carries running statistics.
 
     Raises:
@@ -131,10 +131,10 @@ class Probe:
         return hook
 
     def _tap_input(self, tap: str) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
-        def hook(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        def hook(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
             if not (inputs and isinstance(inputs[0], Tensor)):
                 raise InputError(f"tap {tap!r}: this module's first argument is no tensor; tap one that takes a tensor")
-            self._features[tap] = inputs[0]
+            self._features[tap] = inputs[0].clone() if getattr(module, "inplace", False) else inputs[0]  # else it would be overwritten
 
         return hook
 
