@@ -48,7 +48,8 @@ class Probe:
     Args:
         model: Any module; a `Network` for images in [0, 1].
         taps: Dotted names of the modules whose outputs are wanted, as ``stages.1``; with ``:in`` behind, what goes into the module is meant
-            (its first argument; a copy of it, of a module that works in place). A `Network`'s own module starts with ``model.``, which may be left out.
+            (its first argument; of a module that works in place, a copy). A `Network`'s own module starts with ``model.``, which may be
+            left out.
         bn: Whether to measure the input of every batch-norm layer that carries running statistics.
 
     Raises:
