@@ -38,7 +38,9 @@ def striped(count: int, side: int, seed: int) -> ImageSet:
 
 def test_what_a_layer_hands_on_can_be_read_and_what_it_drops_cannot(runtime: Runtime) -> None:
     network = Network(Half(), SPEC)
-    seen, lost = (linear_probe(network, striped(200, side, 0), striped(100, side, 1), runtime, tap="left") for side in (0, 2))
+    seen, lost = (
+        linear_probe(network, striped(200, side, 0).batches(64), striped(100, side, 1).batches(64), runtime, tap="left") for side in (0, 2)
+    )
     assert seen.accuracy == 1.0
     assert lost.accuracy < 0.7
     assert (seen.images, seen.held) == (200, 100)
@@ -47,7 +49,7 @@ def test_what_a_layer_hands_on_can_be_read_and_what_it_drops_cannot(runtime: Run
 def test_the_network_and_its_batch_norm_stay_as_they_are(runtime: Runtime) -> None:
     network = Network(Half(), SPEC).train()
     before = {key: value.clone() for key, value in network.state_dict().items()}
-    linear_probe(network, striped(60, 0, 0), striped(20, 0, 1), runtime)
+    linear_probe(network, striped(60, 0, 0).batches(64), striped(20, 0, 1).batches(64), runtime)
     assert network.training
     assert all(torch.equal(value, before[key]) for key, value in network.state_dict().items())
 
@@ -62,13 +64,16 @@ def test_few_labels_are_as_many_of_each_class_and_the_same_for_a_seed() -> None:
 
 def test_more_labels_teach_more(teacher_network: Network, runtime: Runtime) -> None:
     train, held = digits("train"), digits("test")
-    found = [linear_probe(teacher_network, train, held, runtime, tap="stages.0", each=each).accuracy for each in (2, 50)]
+    found = [
+        linear_probe(teacher_network, train.batches(256), held.batches(256), runtime, tap="stages.0", each=each).accuracy
+        for each in (2, 50)
+    ]
     assert found[0] + 0.05 < found[1] <= 1
 
 
 def test_one_class_teaches_nothing(runtime: Runtime) -> None:
     one = ImageSet(torch.zeros(4, 1, 4, 4, dtype=torch.uint8), torch.zeros(4, dtype=torch.long))
     with pytest.raises(InputError, match="at least 2 classes"):
-        linear_probe(Network(Half(), SPEC), one, one, runtime)
+        linear_probe(Network(Half(), SPEC), one.batches(4), one.batches(4), runtime)
     with pytest.raises(InputError, match="no module is called 'lefft'"):
-        linear_probe(Network(Half(), SPEC), striped(9, 0, 0), striped(9, 0, 1), runtime, tap="lefft")
+        linear_probe(Network(Half(), SPEC), striped(9, 0, 0).batches(64), striped(9, 0, 1).batches(64), runtime, tap="lefft")

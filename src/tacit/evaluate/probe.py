@@ -8,16 +8,17 @@ which has one solution, in place of a schedule of SGD.
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from tacit.core.batch import Batch
 from tacit.core.device import Runtime
 from tacit.core.errors import InputError
 from tacit.core.features import watch
 from tacit.core.network import Network
-from tacit.data.load import Data
 
 __all__ = ["Probed", "few", "linear_probe"]
 
@@ -45,8 +46,8 @@ def few(labels: Tensor, each: int, seed: int) -> Tensor:
 
 def linear_probe(
     network: Network,
-    train: Data,
-    held: Data,
+    train: Iterable[Batch],
+    held: Iterable[Batch],
     runtime: Runtime,
     *,
     tap: str | None = None,
@@ -58,7 +59,7 @@ def linear_probe(
 
     Args:
         network: Any classifier, of any classes.
-        train: Labelled images, of the network's shape.
+        train: Labelled images, of the network's shape, in batches.
         held: Others of the same classes.
         runtime: Device.
         tap: Which layer; not given: what the network's own classifier reads.
@@ -85,10 +86,12 @@ def linear_probe(
     return Probed(accuracy=accuracy, images=len(labels), held=len(truth), features=features.shape[1])
 
 
-def _features(network: Network, data: Data, runtime: Runtime, tap: str | None, kept: tuple[int | None, int]) -> tuple[Tensor, Tensor]:
+def _features(
+    network: Network, batches: Iterable[Batch], runtime: Runtime, tap: str | None, kept: tuple[int | None, int]
+) -> tuple[Tensor, Tensor]:
     """Return features and labels of a set, or of some of each class."""
     found, labels = [], []
-    for batch in data.batches(512):
+    for batch in batches:
         assert batch.targets is not None
         found.append(watch(network, batch.images, runtime, tap=tap).features.cpu())
         labels.append(batch.targets.cpu())

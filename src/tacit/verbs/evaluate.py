@@ -115,7 +115,7 @@ class Evaluate(RunVerb):
         any_classes = replace(spec, classes=MOST_CLASSES, names=())
         train, held = (load_data(self.probe, split, any_classes) for split in ("train", self.split))
         return {
-            role: linear_probe(network, train, held, runtime, tap=self.tap, each=self.labels, seed=self.seed)
+            role: linear_probe(network, train.batches(512), held.batches(512), runtime, tap=self.tap, each=self.labels, seed=self.seed)
             for role, network in networks.items()
         }
 
