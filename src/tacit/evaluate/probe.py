@@ -41,7 +41,7 @@ def few(labels: Tensor, each: int, seed: int) -> Tensor:
     """Return the numbers of `each` random images a class, in the order of classes; all of a class that has fewer."""
     draw = torch.Generator().manual_seed(seed)
     order = torch.randperm(len(labels), generator=draw)
-    return torch.cat([order[labels[order] == label][:each] for label in labels.unique()])
+    return torch.cat([order[labels[order] == label][:each] for label in sorted(set(labels.tolist()))])
 
 
 def linear_probe(
@@ -74,8 +74,9 @@ def linear_probe(
     from sklearn.linear_model import LogisticRegression
 
     features, labels = _features(network, train, runtime, tap, (each, seed))
-    if len(labels.unique()) < 2:
-        raise InputError(f"probe: expected images of at least 2 classes to learn from, got {len(labels.unique())}")
+    classes = len(set(labels.tolist()))
+    if classes < 2:
+        raise InputError(f"probe: expected images of at least 2 classes to learn from, got {classes}")
     mean, std = features.mean(dim=0), features.std(dim=0).clamp_min(1e-6)
     unseen, truth = _features(network, held, runtime, tap, (None, seed))
     with warnings.catch_warnings():
