@@ -94,11 +94,13 @@ def test_batch_norm_learns_where_the_images_carry_its_statistics_whoever_stored_
 
     def frozen(method: Method | None, **options: Any) -> bool:
         samples = Samples(learned=pool, fresh=pool, origin="", made=0, method=method.config() if method else None)
-        return Quantize(model="x", **options).freezes(samples)
+        return Quantize(model="x", **{"scheme": Scheme(weights=2, activations=4), **options}).freezes(samples)
 
     assert not any(map(frozen, (None, BNS(), CMI())))
     assert all(map(frozen, (Inception(), Gaussian(), DAFL(), BNS(bn=0.0))))
     assert frozen(BNS(), freeze_bn=True)
+    assert frozen(BNS(), scheme=Scheme(weights=4, activations=4))
+    assert not frozen(BNS(), scheme=Scheme(weights=4, activations=4), freeze_bn=False)
 
 
 def test_a_pool_of_another_run_keeps_the_name_of_its_painter(teacher_folder: Path, tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """Quantization: fewer bits for weights and activations, calibrated and fine-tuned on samples that the network gives of itself."""
 
 from tacit.quantize.accept import Acceptance, accept
+from tacit.quantize.adjust import adjust_norms
 from tacit.quantize.baselines import Baseline, make_baselines
 from tacit.quantize.calibrate import calibrate
 from tacit.quantize.engines import clip_weights, write
@@ -17,6 +18,7 @@ __all__ = [
     "Scheme",
     "Simulated",
     "accept",
+    "adjust_norms",
     "calibrate",
     "clip_weights",
     "compare_latency",

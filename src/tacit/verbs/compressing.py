@@ -49,7 +49,7 @@ class CompressVerb(LearningVerb):
     """Images are mixed in fine-tuning, with shares from Beta(mixup, mixup); 0: none are."""
     freeze_bn: bool | None = None
     """Whether batch norm keeps its statistics in fine-tuning; not given: unless the images carry them (real, or of a method that matches
-    them, as BNS)."""
+    them, as BNS), and in `quantize` always where weights have 3 bits or more."""
     eval_split: str | None = "test"
     """With `source: data`, the split on which accuracy is measured; null: none."""
 

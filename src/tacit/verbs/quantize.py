@@ -20,6 +20,7 @@ from tacit.quantize import (
     Acceptance,
     Scheme,
     accept,
+    adjust_norms,
     calibrate,
     compare_latency,
     make_baselines,
@@ -55,6 +56,8 @@ class Quantize(CompressVerb):
     """What fine-tuning minimises."""
     training: Training = field(default_factory=lambda: Training(steps=300, batch=64, optimizer="adam", lr=3e-4, weight_decay=0.0))
     """How the network is fine-tuned."""
+    adjust_bn: bool = True
+    """Whether batch norm is told, before any fine-tuning, how quantization shifts what it reads (not for files, which have none left)."""
     baselines: bool = True
     """Whether to measure what can be had without any image, too: bfloat16, the weights alone in few bits, and DFQ of Nagel et al."""
 
@@ -64,6 +67,14 @@ class Quantize(CompressVerb):
     def deployable(self) -> bool:
         """Whether an engine runs these bits as they are."""
         return self.scheme.weights == self.scheme.activations == self.scheme.last == 8
+
+    def freezes(self, samples: Samples) -> bool:
+        """Return whether batch norm keeps its statistics in fine-tuning: with 3 bits or more, unless told otherwise, always.
+
+        On a ResNet-20 of CIFAR-10 at W4A4, on images of BNS, 89.5 % so and 88.4 % with batch norm live; at W2A4 74.6 and 76.4 % (4,000 test
+        images, one seed): once quantization distorts much, statistics that follow it are worth more than those of the data.
+        """
+        return True if self.freeze_bn is None and self.scheme.weights > 2 else super().freezes(samples)
 
     def run(self) -> Outcome:
         """Quantize; return the run folder with the file, or the network."""
@@ -91,6 +102,8 @@ class Quantize(CompressVerb):
                 )
             runtime.place(compressed)
             calibrate(compressed, samples.learned.columns["images"], self.scheme, runtime)
+            if self.adjust_bn:
+                adjust_norms(compressed, teacher, samples.learned.columns["images"], runtime)
             metrics["agreement_calibrated"] = accept(teacher, compressed, samples.fresh.columns["images"], runtime).agreement
         if compressed is not None and tuned:
             title = f"fine-tune {self.scheme.name}"
