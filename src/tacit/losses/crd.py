@@ -73,7 +73,7 @@ class _Pair(nn.Module):
         self.heads = nn.ModuleList([nn.Linear(student, width), nn.Linear(teacher, width)])
         self.register_buffer("bank", torch.empty(2, 0, width))
         self.register_buffer("labels", torch.empty(0, dtype=torch.long))
-        self.register_buffer("log_mean", torch.full((2,), math.nan))
+        self.register_buffer("log_mean", torch.full((2,), -math.inf))
 
     def fill(self, rows: int) -> None:
         """Fill the bank with random rows of length about 1, of no known class."""
@@ -235,7 +235,7 @@ class CRD(PairedTaps):
         kept = pair.get_buffer("log_mean")
         seen = scores.logsumexp(dim=(0, 1)) - math.log(max(1, scores.numel()))
         moved = torch.logaddexp(kept[side] + math.log(KEEP), seen + math.log(1 - KEEP)) if self.normaliser == "ema" else kept[side]
-        kept[side] = torch.where(kept[side].isnan(), seen, moved)
+        kept[side] = torch.where(kept[side].isinf(), seen, moved)
         return kept[side].clone()
 
     def remember(self, view: View) -> None:
