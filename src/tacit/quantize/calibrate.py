@@ -40,7 +40,7 @@ def calibrate(network: Network, images: Tensor, scheme: Scheme, runtime: Runtime
     if not len(images):
         raise InputError("calibrate: expected images, got none")
     generator = torch.Generator().manual_seed(0)
-    ranges = {name: RangeOf(scheme.activation_ranges, quantizer.bits, generator) for name, quantizer in model.activations.items()}
+    ranges = {name: RangeOf(scheme.ranges, quantizer.bits, generator) for name, quantizer in model.activations.items()}
 
     def note(name: str) -> Callable[[nn.Module, tuple[Any, ...]], None]:
         def hook(_: nn.Module, args: tuple[Any, ...]) -> None:

@@ -61,7 +61,7 @@ class Engine(ABC):
         for package in self.packages:
             import_extra(package, self.extra, f"a file for {self.name}")
         find_target(target)
-        if scheme.activation_ranges not in self.ranges:
+        if scheme.ranges not in self.ranges:
             known = ", ".join(self.ranges)
             raise InputError(f"scheme.activation_ranges: {self.name} has no {scheme.activation_ranges!r}; expected one of {known}")
 

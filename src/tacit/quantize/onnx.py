@@ -93,7 +93,7 @@ class OnnxRuntime(Engine):
     ) -> Written:
         written = Written(scratch / "float.onnx", folder / "model.onnx")
         to_onnx(network, written.whole, notes=notes)
-        ranges, per_channel, sums = scheme.activation_ranges, scheme.per_channel, scheme.sums
+        ranges, per_channel, sums = scheme.ranges, scheme.per_channel, scheme.sums
         quantize_onnx(written.whole, images, written.small, target=target, ranges=ranges, per_channel=per_channel, sums=sums)
         return written
 

@@ -60,7 +60,7 @@ class OpenVino(Engine):
             "advanced_parameters": nncf.AdvancedQuantizationParameters(
                 overflow_fix=advanced.OverflowFix.ENABLE if target == "x86" else advanced.OverflowFix.DISABLE,
                 weights_quantization_params=advanced.QuantizationParameters(per_channel=scheme.per_channel),
-                activations_range_estimator_params=getattr(ranges, self.ranges[scheme.activation_ranges]),
+                activations_range_estimator_params=getattr(ranges, self.ranges[scheme.ranges]),
             ),
         }
 

@@ -70,7 +70,7 @@ class TorchAO(Engine):
         try:
             with quiet(), torch.no_grad():
                 _compile(_exported(frozen, shown), written.whole, notes)
-                specs = _specs(observer, quantizer, getattr(observer, self.ranges[scheme.activation_ranges]), scheme, find_target(target))
+                specs = _specs(observer, quantizer, getattr(observer, self.ranges[scheme.ranges]), scheme, find_target(target))
                 config = x86.QuantizationConfig(specs[0], None, specs[1], None)
                 watched = quantize_pt2e.prepare_pt2e(_exported(frozen, shown).module(), x86.X86InductorQuantizer().set_global(config))
                 for some in torch.split(shown, 1):
