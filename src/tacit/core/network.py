@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, Self, get_args
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.parametrize import ParametrizationList
 
 from tacit.core.errors import InputError
 from tacit.core.state import evaluation_mode
 
-__all__ = ["Ensemble", "Network", "Origin", "Spec", "Teacher", "count_parameters", "members", "work_per_image"]
+__all__ = ["Ensemble", "Network", "Origin", "Spec", "Teacher", "count_parameters", "dry_run", "members", "work_per_image"]
 
 Task = Literal["classification", "segmentation"]
 
@@ -80,19 +81,35 @@ def work_per_image(network: Network) -> int:
     """Return the multiply-adds that convolutions and linear layers do for one image: how large a model is at work."""
     done = 0
 
-    def count(module: nn.Module, _: Any, output: object) -> None:
+    def count(_: str, module: nn.Module, __: tuple[Any, ...], output: object) -> None:
         nonlocal done
         if isinstance(module, nn.Conv2d | nn.Linear) and isinstance(output, Tensor):
             done += output.numel() * module.weight[0].numel()
 
-    handles = [module.register_forward_hook(count) for module in network.modules()]
+    dry_run(network, count)
+    return done
+
+
+@torch.no_grad()
+def dry_run(network: Network, note: Callable[[str, nn.Module, tuple[Any, ...], object], None]) -> None:
+    """Show `network` one grey image, in evaluation mode, and call `note` as each part of its module returns.
+
+    Args:
+        network: Left as it was.
+        note: Is given the dotted name of a part ("" for the whole), the part, what it was given, and what it made.
+    """
+
+    def hook(name: str) -> Callable[[nn.Module, tuple[Any, ...], object], None]:
+        return lambda module, given, made: note(name, module, given, made)
+
+    shown = ((name, module) for name, module in network.model.named_modules() if not isinstance(module, ParametrizationList))
+    handles = [module.register_forward_hook(hook(name)) for name, module in shown]
     try:
         with evaluation_mode(network):
             network(torch.full((1, *network.spec.shape), 0.5, device=network.mean.device))
     finally:
         for handle in handles:
             handle.remove()
-    return done
 
 
 def _unwrapped(model: nn.Module) -> nn.Module:

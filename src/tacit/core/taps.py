@@ -3,36 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
-import torch
 from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
 from torch.nn.modules.pooling import _AvgPoolNd, _MaxPoolNd
-from torch.nn.utils.parametrize import ParametrizationList
 
 from tacit.core.errors import InputError
-from tacit.core.network import Network
-from tacit.core.state import evaluation_mode
+from tacit.core.network import Network, dry_run
 
 __all__ = ["classifier_name", "classifier_rows", "stage_names"]
 
 
-@torch.no_grad()
 def _watch(network: Network, note: Callable[[str, nn.Module, Tensor], None]) -> None:
-    """Show `network` one grey image, in evaluation mode, and call `note` with name, module and output as each module returns a tensor."""
-
-    def hook(name: str) -> Callable[[nn.Module, Any, object], None]:
-        return lambda module, _, output: note(name, module, output) if isinstance(output, Tensor) else None
-
-    shown = ((name, module) for name, module in network.model.named_modules() if name and not isinstance(module, ParametrizationList))
-    handles = [module.register_forward_hook(hook(name)) for name, module in shown]
-    try:
-        with evaluation_mode(network):
-            network(torch.full((1, *network.spec.shape), 0.5, device=network.mean.device))
-    finally:
-        for handle in handles:
-            handle.remove()
+    """Call `note` with name, module and output of each part of `network` that returns a tensor in a dry run, as it does."""
+    dry_run(network, lambda name, module, _, output: note(name, module, output) if name and isinstance(output, Tensor) else None)
 
 
 def _classifier(network: Network) -> tuple[str, nn.Module]:

@@ -7,17 +7,15 @@ residual block, the map stands as it is: behind a ReLU, negative values are then
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from tacit.core.match import Layer, Match
-from tacit.core.network import Network
+from tacit.core.network import Network, dry_run
 from tacit.core.probe import INPUT
-from tacit.core.state import evaluation_mode
 from tacit.losses.pairs import AdaptedTaps, only_maps
 
 __all__ = ["BeforeReLU", "BridgeNorm", "before_relu", "norms_behind"]
@@ -35,26 +33,16 @@ class _Call:
     made: Tensor
 
 
-@torch.no_grad()
 def _calls(network: Network) -> dict[str, _Call]:
-    """Return the last call of each module, by name, in order, as `network` is shown one grey image."""
+    """Return the last call of each module in a dry run, by name, in order."""
     calls: dict[str, _Call] = {}
 
-    def hook(name: str) -> Callable[[nn.Module, Any, object], None]:
-        def note(module: nn.Module, given: Any, made: object) -> None:
-            if isinstance(made, Tensor) and given and isinstance(given[0], Tensor):
-                calls.pop(name, None)
-                calls[name] = _Call(name, module, given[0], made)
+    def note(name: str, module: nn.Module, given: tuple[Any, ...], made: object) -> None:
+        if name and isinstance(made, Tensor) and given and isinstance(given[0], Tensor):
+            calls.pop(name, None)
+            calls[name] = _Call(name, module, given[0], made)
 
-        return note
-
-    handles = [module.register_forward_hook(hook(name)) for name, module in network.model.named_modules() if name]
-    try:
-        with evaluation_mode(network):
-            network(torch.full((1, *network.spec.shape), 0.5, device=network.mean.device))
-    finally:
-        for handle in handles:
-            handle.remove()
+    dry_run(network, note)
     return calls
 
 
