@@ -22,7 +22,7 @@ from tacit.quantize.scheme import Scheme
 from tacit.quantize.simulate import INPUT, Simulated, simulate
 from tacit.quantize.trace import Call, trace
 
-__all__ = ["quantize_from_norms", "set_remembered_ranges"]
+__all__ = ["NoNormsError", "quantize_from_norms", "set_remembered_ranges"]
 
 DEVIATIONS = 6.0
 HANDED_ON = {
@@ -32,6 +32,10 @@ HANDED_ON = {
 """Functions that take no value out of its range."""
 CEILINGS = {"relu": math.inf, "relu6": 6.0}
 """Activations whose output is known, and where they end."""
+
+
+class NoNormsError(InputError):
+    """A network remembers nothing of its activations."""
 
 
 @dataclass(frozen=True)
@@ -130,7 +134,7 @@ def quantize_from_norms(network: Network, scheme: Scheme) -> tuple[Network, int]
     """
     folded = fold_and_remember(network)
     if not folded.outputs:
-        raise InputError("no batch norm with running statistics reads a layer alone, so that nothing is remembered of any activation")
+        raise NoNormsError("no batch norm with running statistics reads a layer alone, so that nothing is remembered of any activation")
     model = folded.network.model
     for module in [module for module in model.modules() if type(module) is nn.ReLU6]:
         replace_module(model, module, nn.ReLU(inplace=module.inplace).train(module.training))
