@@ -21,7 +21,7 @@ def spread(values: Sequence[float], form: str = ".2f") -> str:
     """Return mean ± sd of several values, one value as it is, or a dash."""
     if not values:
         return "-"
-    return f"{mean(values):{form}} ± {stdev(values):{form}}" if len(values) > 1 else f"{values[0]:{form}}"
+    return f"{mean(values):{form}} ± {stdev(values):{form.lstrip('+')}}" if len(values) > 1 else f"{values[0]:{form}}"
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
