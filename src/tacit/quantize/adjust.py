@@ -3,10 +3,10 @@
 Coarse weights and activations shift the inputs of every batch norm, which goes on normalising by what the float network had. To put the
 statistics of synthetic images in their place would trade one error for another, since such images are not quite like the data. Here each
 mean moves by the difference, and each variance by the ratio, between the quantized network's and the float network's on the same images:
-what the images have of their own cancels. On a ResNet-20 of CIFAR-10 (90.6 % on 4,000 test images), calibrated on images of BNS, this took
-W4A4 from 88.2 to 89.2 % and W2A4 from 10.5 to 54.5 %, without training; on real images to 54.6 %, on Gaussian noise to 17.5 % (one trial, no file kept).
-Re-estimating batch norm after compression is known (e.g. "Improving Post Training Neural Quantization", Hubara et al., 2020,
-https://arxiv.org/abs/2006.10518, sec. 3.4, on real images); the difference is ours.
+what the images have of their own cancels. On a ResNet-20 of CIFAR-10 (90.6 % on 4,000 test images), calibrated on images of BNS, this
+took W4A4 from 88.2 to 89.2 % and W2A4 from 10.5 to 54.5 %, without training; on real images to 54.6 %, on Gaussian noise to 17.5 % (one
+trial, no file kept). Re-estimating batch norm after compression is known (e.g. "Improving Post Training Neural Quantization", Hubara et
+al., 2020, https://arxiv.org/abs/2006.10518, sec. 3.4, on real images); the difference is ours.
 """
 
 from __future__ import annotations
