@@ -59,3 +59,10 @@ def test_a_coarse_network_is_better_for_it(teacher: Teacher, runtime: Runtime) -
 def test_networks_without_batch_norm_are_left_alone(runtime: Runtime) -> None:
     network = Network(nn.Sequential(nn.Flatten(), nn.Linear(64, 3)), Spec(shape=(1, 8, 8), classes=3)).eval()
     assert adjust_norms(simulate(network, Scheme()), network, torch.rand(8, 1, 8, 8), runtime) == 0
+
+
+def test_norms_that_are_never_called_stay_as_they_are(runtime: Runtime) -> None:
+    model = nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 3))
+    model[2].add_module("auxiliary", nn.BatchNorm2d(4))
+    network = Network(model, Spec(shape=(1, 8, 8), classes=3)).eval()
+    assert adjust_norms(simulate(network, Scheme(weights=4)), network, torch.rand(8, 1, 8, 8), runtime) == 1
