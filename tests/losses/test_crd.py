@@ -323,6 +323,6 @@ def test_maps_are_pooled() -> None:
     vectors = ({name: x.mean((2, 3)) for name, x in side.items()} for side in maps)
     found = []
     for theirs, ours in (maps, tuple(vectors)):
-        sides = {"teacher": Signals(torch.zeros(3, 5), theirs), "student": Signals(torch.zeros(3, 5), ours)}
-        found.append(float(loss(View(torch.zeros(3, 1, 1, 1), index=torch.arange(3), **sides)).detach()))
+        teacher, student = Signals(torch.zeros(3, 5), theirs), Signals(torch.zeros(3, 5), ours)
+        found.append(float(loss(View(torch.zeros(3, 1, 1, 1), teacher=teacher, student=student, index=torch.arange(3))).detach()))
     assert found[0] == pytest.approx(found[1], rel=1e-5)
