@@ -18,14 +18,16 @@ class Batch:
         targets: Class numbers (N,), soft labels (N, classes) or dense labels (N, H, W), where there are any.
         logits: What the teacher says of these very images, where that is known already, of shape (N, classes).
         index: Which samples of a stored set these are, of shape (N,).
+        student_images: What the student is shown in place of `images`, where each network has a view of its own; of shape (N, ...).
     """
 
     images: Tensor
     targets: Tensor | None = None
     logits: Tensor | None = None
     index: Tensor | None = None
+    student_images: Tensor | None = None
 
     def at(self, part: slice | Tensor) -> Batch:
         """Return the samples in `part`: a slice, numbers, or a mask of shape (N,)."""
-        columns = (self.targets, self.logits, self.index)
+        columns = (self.targets, self.logits, self.index, self.student_images)
         return Batch(self.images[part], *(column[part] if column is not None else None for column in columns))

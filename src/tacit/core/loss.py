@@ -43,10 +43,10 @@ class View:
     """One step, as a loss sees it.
 
     Args:
-        images: What the networks were shown, in [0, 1], of shape (N, C, H, W).
+        images: What the networks were shown, in [0, 1], of shape (N, C, H, W); where each has a view of its own, the teacher.
         targets: What is wanted: class numbers (N,), soft labels (N, classes), dense labels (N, H, W), or nothing.
         teacher: What the teacher said of `images`.
-        student: What the student said of `images`.
+        student: What the student said of `images`, or of its own view of them.
         latent: The noise behind the images, of shape (N, width), for losses that ask for diversity.
         index: Which stored samples these are, of shape (N,), for losses with a bank.
         look: Shows other images to the teacher, for losses with crops of their own.

@@ -135,7 +135,7 @@ class Learner:
             elif self.needs.teacher:
                 with torch.no_grad():
                     taught = ask(images)
-            answered = look(images)
+            answered = look(images if batch.student_images is None else batch.student_images.to(self.runtime.device))
         targets = batch.targets.to(self.runtime.device) if batch.targets is not None else None
         view = View(images, targets, teacher=taught, student=answered, index=batch.index, step=self.done, generator=self.generator)
         self.parts = self.objective.parts(view)
