@@ -1,6 +1,23 @@
-"""Data: embedded digits, Hugging Face sets, folders, any torch Dataset."""
+"""Data: embedded digits, rendered solids, Hugging Face sets, folders, any torch Dataset; and what a network sees of them."""
 
 from tacit.data.images import Augmentation, ImageSet, augment
 from tacit.data.load import Data, StreamedSet, digits, has_splits, load_data
+from tacit.data.modalities import Modality, Views, find_modality, find_views, seen
+from tacit.data.rendered import solids
 
-__all__ = ["Augmentation", "Data", "ImageSet", "StreamedSet", "augment", "digits", "has_splits", "load_data"]
+__all__ = [
+    "Augmentation",
+    "Data",
+    "ImageSet",
+    "Modality",
+    "StreamedSet",
+    "Views",
+    "augment",
+    "digits",
+    "find_modality",
+    "find_views",
+    "has_splits",
+    "load_data",
+    "seen",
+    "solids",
+]

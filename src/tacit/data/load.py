@@ -1,4 +1,4 @@
-"""Loading data: embedded digits, Hugging Face sets and folders, or any torch `Dataset` by import path."""
+"""Loading data: embedded digits, rendered solids, Hugging Face sets and folders, or any torch `Dataset` by import path."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from tacit.core.errors import InputError, MissingExtraError
 from tacit.core.models import import_object
 from tacit.core.network import Spec
 from tacit.data.images import ImageSet
+from tacit.data.rendered import solids
 
 if TYPE_CHECKING:
     from datasets import Dataset as HubDataset
@@ -106,8 +107,8 @@ def load_data(data: str | Data | Dataset[Any], split: str, spec: Spec | None = N
     """Load labelled images.
 
     Args:
-        data: ``digits``; a Hugging Face id, with an ``@`` before the configuration where the set has several
-            (``ufldl-stanford/svhn@cropped_digits``); a local folder of images (one sub-folder a class) or of parquet files;
+        data: ``digits``; ``solids``, in the model's size; a Hugging Face id, with an ``@`` before the configuration where the set has
+            several (``ufldl-stanford/svhn@cropped_digits``); a local folder of images (one sub-folder a class) or of parquet files;
             ``package.module:callable`` that gives a torch `Dataset` of (image, label), and is passed ``split`` where it takes that;
             or such a set itself.
         split: ``train``, ``test``, ... as the set names them.
@@ -140,6 +141,8 @@ def has_splits(data: str | Data | Dataset[Any]) -> bool:
 def _by_name(data: str, split: str, spec: Spec | None) -> Data:
     if data == "digits":
         return digits(split)
+    if data == "solids":
+        return solids(split) if spec is None else solids(split, size=spec.shape[1:])
     if ":" in data and not Path(data).exists():
         made = import_object(data)
         if callable(made):

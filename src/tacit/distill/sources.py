@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sized
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -13,8 +14,9 @@ from tacit.core.device import derived_seed
 from tacit.core.errors import InputError
 from tacit.data.images import Augmentation, augment
 from tacit.data.load import StreamedSet
+from tacit.data.modalities import Modality
 
-__all__ = ["Indexed", "Mixed", "Source", "Stored", "Streamed"]
+__all__ = ["Indexed", "Mixed", "Source", "Stored", "Streamed", "Unlabelled", "Viewed"]
 
 
 class Source(Protocol):
@@ -178,7 +180,28 @@ class Streamed:
         self._epoch = -1
 
 
-class Mixed:
+class _Around:
+    """A source that makes something else of another one's batches; where that stands is all that it must know."""
+
+    def __init__(self, inner: Source) -> None:
+        self.inner, self.most_steps, self.pieces = inner, inner.most_steps, inner.pieces
+        self.gives_targets = inner.gives_targets
+        self.population: int | None = getattr(inner, "population", None)
+
+    def prepare(self) -> Iterator[None]:
+        yield from self.inner.prepare()
+
+    def save(self, folder: Path) -> None:
+        self.inner.save(folder)
+
+    def state_dict(self) -> dict[str, Any]:
+        return self.inner.state_dict()
+
+    def load_state_dict(self, state: dict[str, Any], folder: Path) -> None:
+        self.inner.load_state_dict(state, folder)
+
+
+class Mixed(_Around):
     """A source whose images are mixed, each with another of its batch; only a teacher can say what they show.
 
     "mixup: Beyond Empirical Risk Minimization", Zhang et al., 2018, https://arxiv.org/abs/1710.09412, eq. 1, on the images alone, each with
@@ -190,16 +213,12 @@ class Mixed:
         seed: Of shares and partners, which depend on (seed, step) alone.
     """
 
-    gives_targets = False
-
     def __init__(self, inner: Source, alpha: float, *, seed: int) -> None:
         if not alpha > 0:
             raise InputError(f"mixup: expected a positive number, got {alpha}")
-        self.inner, self.alpha, self.seed = inner, alpha, seed
-        self.most_steps, self.pieces = inner.most_steps, inner.pieces
-
-    def prepare(self) -> Iterator[None]:
-        yield from self.inner.prepare()
+        super().__init__(inner)
+        self.alpha, self.seed = alpha, seed
+        self.gives_targets, self.population = False, None
 
     def batch(self, step: int, rate: float = 1.0) -> Batch:
         images = self.inner.batch(step, rate).images
@@ -209,11 +228,34 @@ class Mixed:
         partners = torch.randperm(len(images), generator=draw).to(images.device)
         return Batch(torch.lerp(images[partners], images, shares))
 
-    def save(self, folder: Path) -> None:
-        self.inner.save(folder)
 
-    def state_dict(self) -> dict[str, Any]:
-        return self.inner.state_dict()
+class Viewed(_Around):
+    """A source of which each network sees a view of its own; both are made of the very same image, after its augmentation.
 
-    def load_state_dict(self, state: dict[str, Any], folder: Path) -> None:
-        self.inner.load_state_dict(state, folder)
+    Labels and numbers of images pass; a teacher's stored answers, which are of other images, do not.
+
+    Args:
+        inner: Gives the batches.
+        teacher: What the teacher sees.
+        student: What the student sees; not given: the same.
+    """
+
+    def __init__(self, inner: Source, teacher: Modality, student: Modality | None = None) -> None:
+        super().__init__(inner)
+        self.teacher, self.student = teacher, student
+
+    def batch(self, step: int, rate: float = 1.0) -> Batch:
+        found = self.inner.batch(step, rate)
+        theirs = self.student(found.images) if self.student is not None else None
+        return Batch(self.teacher(found.images), found.targets, index=found.index, student_images=theirs)
+
+
+class Unlabelled(_Around):
+    """A source whose labels nobody is shown."""
+
+    def __init__(self, inner: Source) -> None:
+        super().__init__(inner)
+        self.gives_targets = False
+
+    def batch(self, step: int, rate: float = 1.0) -> Batch:
+        return replace(self.inner.batch(step, rate), targets=None)
