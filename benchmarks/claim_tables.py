@@ -9,8 +9,7 @@ from statistics import mean
 from matplotlib.figure import Figure
 
 from benchmarks.claims import CLAIMS, Claim
-from benchmarks.parts import Record, at, over, picture, points, spread, table
-from tacit.core.files import read_json
+from benchmarks.parts import Record, Runs, accuracy, at, kept, over, picture, points, spread, table
 
 __all__ = ["claims", "draw_claims"]
 
@@ -18,13 +17,9 @@ SEEDS = 3
 """A claim is judged by at least so many."""
 
 
-def _runs(claim: Claim, home: Path) -> dict[str, dict[int, Record]]:
+def _runs(claim: Claim, home: Path) -> Runs:
     """Return what is kept of each variant, by label and seed."""
-    found: dict[str, dict[int, Record]] = {label: {} for label in claim.rows}
-    for file in sorted((home / "results" / "claims" / claim.name).glob("*.json")):
-        run = read_json(file)
-        found.setdefault(run["row"], {})[run["seed"]] = run
-    return found
+    return kept(home / "results" / "claims" / claim.name, claim.rows)
 
 
 def claims(home: Path) -> str:
@@ -33,7 +28,7 @@ def claims(home: Path) -> str:
     return "\n## Claims of the papers\n" + "".join(_section(claim, home, parts[claim.name]) for claim in CLAIMS.values())
 
 
-def _section(claim: Claim, home: Path, tell: Callable[[dict[str, dict[int, Record]]], str]) -> str:
+def _section(claim: Claim, home: Path, tell: Callable[[Runs], str]) -> str:
     runs = _runs(claim, home)
     done = sum(len(by_seed) for by_seed in runs.values())
     missing = [f"{label}, seed {seed}" for label, by_seed in runs.items() for seed in range(SEEDS) if seed not in by_seed]
@@ -53,13 +48,9 @@ Teacher `mnist-resnet8`; each run at most {claim.max_seconds:g} s and {claim.ste
     return text + tell(runs) + (f"\nNot run yet: {listed}.\n" if missing else "") + picture
 
 
-def _accuracy(run: Record) -> float:
-    return 100 * float(run["metrics"]["student_accuracy"])
-
-
-def _diversity(runs: dict[str, dict[int, Record]]) -> str:
+def _diversity(runs: Runs) -> str:
     columns: list[tuple[str, Callable[[Record], float | None], str]] = [
-        ("student, %", _accuracy, ".2f"),
+        ("student, %", accuracy, ".2f"),
         ("steps a batch", at("settings", "method", "init_args", "steps"), ".0f"),
         ("images", at("pool", "pool_images"), ".0f"),
         ("seconds of synthesis", at("seconds", "synthesis"), ".0f"),
@@ -79,16 +70,16 @@ def _diversity(runs: dict[str, dict[int, Record]]) -> str:
     )
 
 
-def _methods(runs: dict[str, dict[int, Record]]) -> dict[str, list[float]]:
+def _methods(runs: Runs) -> dict[str, list[float]]:
     """Return the accuracies by method, one value a setting: its mean over seeds."""
     found: dict[str, list[float]] = {}
     for label, by_seed in runs.items():
         if by_seed:
-            found.setdefault(label.partition("/")[0], []).append(mean(_accuracy(run) for run in by_seed.values()))
+            found.setdefault(label.partition("/")[0], []).append(mean(accuracy(run) for run in by_seed.values()))
     return found
 
 
-def _robustness(runs: dict[str, dict[int, Record]]) -> str:
+def _robustness(runs: Runs) -> str:
     rows = [
         [f"`{name}`", f"{len(values)}", spread(values), f"{min(values):.2f}", f"{max(values):.2f}", _steps(runs, name)]
         for name, values in sorted(_methods(runs).items(), key=lambda item: -mean(item[1]))
@@ -100,17 +91,17 @@ def _robustness(runs: dict[str, dict[int, Record]]) -> str:
     )
 
 
-def _steps(runs: dict[str, dict[int, Record]], method: str) -> str:
+def _steps(runs: Runs, method: str) -> str:
     """Return the fewest and the most student steps of a method's runs."""
     taken = [run["student_steps"] for label, by_seed in runs.items() if label.partition("/")[0] == method for run in by_seed.values()]
     return f"{min(taken):,}" if min(taken) == max(taken) else f"{min(taken):,} to {max(taken):,}"
 
 
-def _penalty(runs: dict[str, dict[int, Record]]) -> str:
+def _penalty(runs: Runs) -> str:
     rows = [
         [
             f"`{label}`",
-            over(by_seed, _accuracy, ".2f"),
+            over(by_seed, accuracy, ".2f"),
             over(by_seed, at("student_steps"), ",.0f"),
             *(
                 over(by_seed, at("fluctuation", name, key))
@@ -145,11 +136,11 @@ def draw_claims(home: Path) -> None:
             draw(figure, runs)
 
 
-def _draw_diversity(figure: Figure, runs: dict[str, dict[int, Record]]) -> None:
+def _draw_diversity(figure: Figure, runs: Runs) -> None:
     panels: list[tuple[str, Callable[[Record], float | None]]] = [
         ("distance within a class, teacher", at("pool", "diversity", "teacher", "cosine_within_class")),
         ("the same, judge", at("pool", "diversity", "judge", "cosine_within_class")),
-        ("student accuracy, %", _accuracy),
+        ("student accuracy, %", accuracy),
     ]
     for number, (label, read) in enumerate(panels, start=1):
         axes = figure.add_subplot(1, len(panels), number)
@@ -157,12 +148,12 @@ def _draw_diversity(figure: Figure, runs: dict[str, dict[int, Record]]) -> None:
         points(axes, [name.replace(", ", ",\n") for name in runs], values, label)
 
 
-def _draw_robustness(figure: Figure, runs: dict[str, dict[int, Record]]) -> None:
+def _draw_robustness(figure: Figure, runs: Runs) -> None:
     methods = _methods(runs)
     points(figure.add_subplot(), list(methods), list(methods.values()), "student accuracy of a setting, %")
 
 
-def _draw_penalty(figure: Figure, runs: dict[str, dict[int, Record]]) -> None:
+def _draw_penalty(figure: Figure, runs: Runs) -> None:
     for number, (name, title) in enumerate((("authenticity", "authenticity"), ("classes", "class diversity")), start=1):
         axes = figure.add_subplot(1, 2, number)
         for label, by_seed in runs.items():

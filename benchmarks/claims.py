@@ -15,7 +15,7 @@ from torch import Tensor, nn
 import tacit
 from benchmarks import runner, smoke
 from benchmarks.data_free import outcome_of, record, settings
-from benchmarks.places import HOME, TEACHERS_HOME, all_data, checked_data
+from benchmarks.places import HOME, checked_data, found
 from benchmarks.plans import Pair, Row, Suite, slug
 from benchmarks.suites import SUITES
 from tacit.core.errors import InputError
@@ -162,8 +162,9 @@ def main(options: argparse.Namespace, home: Path) -> int:
         smoke.prepare(SUITES["mnist"].dataset, [pair.teacher for pair in SUITES["mnist"].pairs], home)
     else:
         checked_data(options.data, SUITES["mnist"].dataset)
-    side_by_side = (0 if options.smoke else 2) if options.jobs is None else options.jobs
-    return runner.run(made, side_by_side=side_by_side, say=lambda kept: f"{100 * kept['metrics']['student_accuracy']:.2f} %")
+    return runner.run(
+        made, side_by_side=runner.side_by_side(options), say=lambda kept: f"{100 * kept['metrics']['student_accuracy']:.2f} %"
+    )
 
 
 def _suite(claim: Claim, small: bool) -> tuple[Suite, Pair]:
@@ -183,14 +184,12 @@ def jobs(
 ) -> list[runner.Job]:
     """Return every run of a claim: the first seed of everything, then the second."""
     suite, pair = _suite(claim, small)
-    real = smoke.data_of(home) if small else all_data(data)
-    teachers = home.resolve() / "teachers" if small else TEACHERS_HOME
     return [
         runner.Job(
             title=f"{claim.name} {label}, seed {seed}",
             file=(home / "results" / "claims" / claim.name / f"{slug(label)}-seed{seed}.json").resolve(),
             work="benchmarks.claims:measure",
-            arguments={"claim": claim.name, "row": label, "seed": seed, "smoke": small, "data": str(real), "teachers": str(teachers)},
+            arguments={**found(home, data, small=small), "claim": claim.name, "row": label, "seed": seed},
             settings=settings(suite, pair, _row(claim, label, small)),
         )
         for seed in (seeds or [0, 1, 2])[: 1 if small else None]

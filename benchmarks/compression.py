@@ -19,7 +19,7 @@ import torch
 import tacit
 from benchmarks import runner, smoke
 from benchmarks.compression_plans import NETWORKS, POOLS, SUITES, CompressionRow, CompressionSuite, PoolPlan
-from benchmarks.places import HOME, TEACHERS_HOME, all_data, checked_data
+from benchmarks.places import HOME, checked_data, found
 from benchmarks.plans import slug
 from benchmarks.suites import DATASETS
 from tacit.core.device import Runtime
@@ -53,7 +53,7 @@ def main(options: argparse.Namespace, home: Path) -> int:
         smoke.prepare(CIFAR10, NETWORKS.values(), home)
     else:
         checked_data(options.data, CIFAR10)
-    side_by_side = (0 if options.smoke else 2) if options.jobs is None else options.jobs
+    side_by_side = runner.side_by_side(options)
     wanted = {(job.arguments["network"], name) for job in made if runner.state(job) == "to do" for name in job.arguments["pools"]}
     painted = [job for job in pool_jobs(home=home, small=options.smoke) if (job.arguments["network"], job.arguments["pool"]) in wanted]
     failed = runner.run(painted, side_by_side=side_by_side, say=lambda kept: f"{kept['images']} images")
@@ -62,13 +62,13 @@ def main(options: argparse.Namespace, home: Path) -> int:
 
 def pool_jobs(*, home: Path = HOME, small: bool = False) -> list[runner.Job]:
     """Return a job for every pool of every network."""
-    teachers = home.resolve() / "teachers" if small else TEACHERS_HOME
+    site = found(home, None, small=small)
     return [
         runner.Job(
             title=f"pool {name} of {network}",
             file=(home / "pools" / network / slug(name) / "made.json").resolve(),
             work="benchmarks.compression:paint",
-            arguments={"network": network, "pool": name, "smoke": small, "home": str(home.resolve()), "teachers": str(teachers)},
+            arguments={**site, "network": network, "pool": name},
             settings=_pool_settings(plan, network, small),
         )
         for network in NETWORKS
@@ -134,23 +134,13 @@ def jobs(
         small: Whether it is a smoke run.
         rows: Labels; not given: all.
     """
-    real, teachers = all_data(data), home.resolve() / "teachers" if small else TEACHERS_HOME
+    site = found(home, data, small=small)
     return [
         runner.Job(
             title=f"{suite.name}/{network} {row.label}, seed {seed}",
             file=(home / "results" / "compression" / suite.name / network / f"{slug(row.label)}-seed{seed}.json").resolve(),
             work="benchmarks.compression:measure",
-            arguments={
-                "suite": suite.name,
-                "network": network,
-                "row": row.label,
-                "seed": seed,
-                "smoke": small,
-                "data": str(smoke.data_of(home) if small else real),
-                "teachers": str(teachers),
-                "home": str(home.resolve()),
-                "pools": list(row.pools),
-            },
+            arguments={**site, "suite": suite.name, "network": network, "row": row.label, "seed": seed, "pools": list(row.pools)},
             settings=_settings(suite, row, network, small),
         )
         for seed in ((suite.seeds[:1] if small else suite.seeds) if seeds is None else seeds)

@@ -2,29 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from statistics import mean
 from typing import Any
 
 from benchmarks.compression_plans import NETWORKS, SUITES, CompressionSuite
-from benchmarks.parts import Record, at, over, picture, points, table
+from benchmarks.parts import Record, Runs, accuracies, accuracy, at, kept, missing, over, picture, points, table, verdict
 from benchmarks.published import ZERO_SHOT, ZERO_SHOT_FULL, ZERO_SHOT_SOURCE
-from tacit.core.files import read_json
 
 __all__ = ["compression", "draw_compression"]
 
-Runs = dict[str, dict[int, Record]]
 ORDER = ("real", "BNS", "BNS+I", "I", "G")
 
 
 def _runs(suite: CompressionSuite, network: str, home: Path) -> Runs:
     """Return what is kept of each row, by label and seed."""
-    found: Runs = {row.label: {} for row in suite.on(network)}
-    for file in sorted((home / "results" / "compression" / suite.name / network).glob("*.json")):
-        run = read_json(file)
-        found.setdefault(run["row"], {})[int(run["seed"])] = run
-    return found
+    return kept(home / "results" / "compression" / suite.name / network, [row.label for row in suite.on(network)])
 
 
 def compression(home: Path) -> str:
@@ -40,12 +34,12 @@ which are learned from: {_recipes()}. `real`: images of the training set, withou
         text += f"\n### {suite.name}: {suite.title}\n\n`python -m benchmarks compression --suite {suite.name}`.\n"
         for network in suite.networks:
             runs = _runs(suite, network, home)
-            missing = _missing(suite, runs, network)
+            absent = missing(runs, {row.label: row.seeds or suite.seeds for row in suite.on(network)})
             done = {label: by_seed for label, by_seed in runs.items() if by_seed}
             known = next(iter(next(iter(done.values())).values())) if done else None
             title = f"\n#### {network}: `teachers/{NETWORKS[network]}`\n\n" if len(suite.networks) > 1 else "\n"
             text += title + (parts[suite.name](done, known) if known else "")
-            text += f"\nNot run yet: {missing}.\n" if missing else ""
+            text += f"\nNot run yet: {absent}.\n" if absent else ""
         figure = home / "figures" / f"{suite.name}.png"
         text += f"\n![{suite.title}](figures/{figure.name})\n" if figure.is_file() else ""
     return text
@@ -55,21 +49,8 @@ def _recipes() -> str:
     return "BNS and BNS+I by 200 steps on 256 images at once, without augmentation; I by 200 steps, augmented; G is noise"
 
 
-def _missing(suite: CompressionSuite, runs: Runs, network: str) -> str:
-    found = []
-    for row in suite.on(network):
-        seeds = [str(seed) for seed in row.seeds or suite.seeds if seed not in runs[row.label]]
-        if seeds:
-            found.append(f"`{row.label}` (seed {', '.join(seeds)})")
-    return ", ".join(found)
-
-
-def _accuracy(run: Record) -> float:
-    return 100 * float(run["metrics"]["student_accuracy"])
-
-
 def _drop(run: Record) -> float:
-    return _accuracy(run) - 100 * float(run["metrics"]["teacher_accuracy"])
+    return accuracy(run) - 100 * float(run["metrics"]["teacher_accuracy"])
 
 
 def _ratio(size: str, one: str, two: str) -> Any:
@@ -86,7 +67,7 @@ def _eight_bits(runs: Runs, known: Record) -> str:
     rows = [
         [
             f"`{label}`",
-            over(by_seed, _accuracy, ".2f"),
+            over(by_seed, accuracy, ".2f"),
             over(by_seed, _drop, "+.2f"),
             over(by_seed, at("metrics", "agreement_synthetic"), ".4f"),
             over(by_seed, lambda run: run["metrics"]["size_teacher_bytes"] / run["metrics"]["size_student_bytes"], ".2f"),
@@ -122,7 +103,7 @@ def _limits(runs: Runs) -> str:
     bns, real = (mean(map(_drop, runs[name].values())) for name in ("BNS", "real"))
     faster = [mean(_ratio(size, "float", "int8")(run) for run in runs["BNS"].values()) for size in ("1", "64")]
     smaller = mean(run["metrics"]["size_teacher_bytes"] / run["metrics"]["size_student_bytes"] for run in runs["BNS"].values())
-    return _verdict(
+    return verdict(
         (
             (f"calibrated on BNS the file is {bns:+.2f} points from float, at most 0.3 below", -bns <= 0.3),
             (f"and {bns - real:+.2f} points from calibration on real images, at most 0.2 below", real - bns <= 0.2),
@@ -144,12 +125,12 @@ learns, but on I and G. Objective: KL divergence at temperature 1, and 0.01 of t
     rows = [
         [
             f"`{label}`",
-            over(by_seed, _accuracy, ".2f"),
+            over(by_seed, accuracy, ".2f"),
             over(by_seed, _drop, "+.2f"),
             over(by_seed, at("metrics", "agreement_synthetic"), ".4f"),
             over(by_seed, at("seconds", "training"), ".0f"),
         ]
-        for label, by_seed in sorted(runs.items(), key=lambda item: (item[0][:4] != "W4A4", -mean(map(_accuracy, item[1].values()))))
+        for label, by_seed in sorted(runs.items(), key=lambda item: (item[0][:4] != "W4A4", -mean(map(accuracy, item[1].values()))))
     ]
     return text + table(head, rows) + _claims(runs) + _published(runs)
 
@@ -158,7 +139,7 @@ def _claims(runs: Runs) -> str:
     """Return what the paper's order comes to: real ~ BNS > I > G."""
     said = []
     for bits, limit in (("W4A4", 1.0), ("W2A4", 2.5)):
-        found = {name: [_accuracy(run) for run in runs[f"{bits} {name}"].values()] for name in ORDER if f"{bits} {name}" in runs}
+        found = {name: [accuracy(run) for run in runs[f"{bits} {name}"].values()] for name in ORDER if f"{bits} {name}" in runs}
         if not {"real", "BNS", "I", "G"} <= set(found):
             continue
         apart = mean(found["real"]) - mean(found["BNS"])
@@ -173,7 +154,7 @@ def _claims(runs: Runs) -> str:
 def _published(runs: Runs) -> str:
     own = runs.get("W4A4 BNS", {})
     ours = [["tacit, BNS", "ResNet-20, ours", over(own, lambda run: 100 * run["metrics"]["teacher_accuracy"], ".2f")]] if own else []
-    ours = [[*row, over(own, _accuracy, ".2f"), over(own, _drop, "+.2f"), "-", "-"] for row in ours]
+    ours = [[*row, over(own, accuracy, ".2f"), over(own, _drop, "+.2f"), "-", "-"] for row in ours]
     theirs = [
         [name, "ResNet-20", f"{ZERO_SHOT_FULL:.2f}", f"{four:.2f}", f"{four - ZERO_SHOT_FULL:+.2f}", *_or_dash(three)]
         for name, four, three in ZERO_SHOT
@@ -207,24 +188,19 @@ def _order(found: Mapping[str, Mapping[str, Any]]) -> str:
         return ""
     far = [float(one["divergence"]) for one in named if one]
     nearest = max(float(one["divergence"]) for one in near if one)
-    return _verdict((("Real test images and BNS < I < G < uniform noise", nearest < far[0] < far[1] < far[2]),))
-
-
-def _verdict(checks: Sequence[tuple[str, bool]]) -> str:
-    """Return what was to be shown, and whether it is."""
-    return "".join(f"\n- {text}: {'yes' if holds else '**no**'}." for text, holds in checks) + "\n" * bool(checks)
+    return verdict((("Real test images and BNS < I < G < uniform noise", nearest < far[0] < far[1] < far[2]),))
 
 
 def _pruning(runs: Runs, known: Record) -> str:
     metrics = known["metrics"]
     gained = {
-        label: mean(_accuracy(run) - 100 * run["metrics"]["accuracy_pruned"] for run in by_seed.values()) for label, by_seed in runs.items()
+        label: mean(accuracy(run) - 100 * run["metrics"]["accuracy_pruned"] for run in by_seed.values()) for label, by_seed in runs.items()
     }
     rows = [
         [
             f"`{label}`",
             over(by_seed, lambda run: 100 * run["metrics"]["accuracy_pruned"], ".2f"),
-            over(by_seed, _accuracy, ".2f"),
+            over(by_seed, accuracy, ".2f"),
             over(by_seed, _drop, "+.2f"),
             f"{100 * gained[label] / gained['real']:.1f} %" if "real" in gained else "-",
         ]
@@ -243,7 +219,7 @@ def _pruning(runs: Runs, known: Record) -> str:
     return f"""Whole: {100 * metrics["teacher_accuracy"]:.2f} %, {sizes}.
 600 steps of SGD on 64 images, rate 0.05 falling along a cosine after 50 steps of warm-up, gradients of norm 1 at most; KD at temperature 4.
 
-{table(head, rows)}{_verdict(tuple(checks))}"""
+{table(head, rows)}{verdict(tuple(checks))}"""
 
 
 def draw_compression(home: Path) -> None:
@@ -257,23 +233,19 @@ def draw_compression(home: Path) -> None:
             names = [name for name in ORDER if f"{bits} {name}" in runs]
             if names:
                 axes = figure.add_subplot(1, 3, number)
-                points(axes, names, [_accuracies(runs[f"{bits} {name}"]) for name in names], "accuracy, %")
+                points(axes, names, [accuracies(runs[f"{bits} {name}"]) for name in names], "accuracy, %")
                 axes.axhline(100 * _first(runs)["metrics"]["teacher_accuracy"], color="black", linewidth=1, linestyle="--")
                 axes.set_title(f"{bits}, fine-tuned", loc="left")
         axes = figure.add_subplot(1, 3, 3)
         for bits in ("W4A4", "W2A4"):
             counted = [(count, f"{bits} BNS, {count} images") for count in (16, 64, 256)] + [(1024, f"{bits} BNS")]
-            known = [(count, _accuracies(runs[label])) for count, label in counted if label in runs]
+            known = [(count, accuracies(runs[label])) for count, label in counted if label in runs]
             if known:
                 axes.errorbar([count for count, _ in known], [mean(each) for _, each in known], fmt="o-", label=bits)
         axes.set_xscale("log", base=2)
         axes.set_xlabel("images of BNS")
         axes.set_title("how many images", loc="left")
         axes.legend(frameon=False)
-
-
-def _accuracies(by_seed: Mapping[int, Record]) -> Sequence[float]:
-    return [_accuracy(run) for run in by_seed.values()]
 
 
 def _first(runs: Runs) -> Record:

@@ -13,7 +13,7 @@ import torch
 
 import tacit
 from benchmarks import runner, smoke
-from benchmarks.places import HOME, TEACHERS_HOME, all_data, checked_data
+from benchmarks.places import HOME, checked_data, found, with_teachers
 from benchmarks.plans import Pair, Row, Suite, reference, slug
 from benchmarks.suites import SUITES
 from tacit.core.errors import InputError, nearest
@@ -45,14 +45,9 @@ def main(options: argparse.Namespace, home: Path) -> int:
         smoke.prepare(suite.dataset, [pair.teacher for pair in suite.pairs], home)
     else:
         checked_data(options.data, suite.dataset)
-        if suite.device == "cuda" and not torch.cuda.is_available():
-            raise InputError(f"suite {suite.name}: expected a CUDA device, torch finds none here; try another suite, or --smoke")
-    ready = [job for job in made if job.file.exists() or Path(job.arguments["teacher"]).is_dir()]
-    for name in sorted({Path(job.arguments["teacher"]).name for job in made if job not in ready}):
-        print(f"no teacher {name}: its pairs are left out; make it with `python -m benchmarks teachers {name}`")
-    usual = 0 if options.smoke else 2 if suite.device == "cpu" else 1
-    side_by_side = usual if options.jobs is None else options.jobs
-    return len(made) - len(ready) + runner.run(ready, side_by_side=side_by_side, say=_say)
+        runner.check_device(suite.name, suite.device)
+    ready = with_teachers(made)
+    return len(made) - len(ready) + runner.run(ready, side_by_side=runner.side_by_side(options, suite.device), say=_say)
 
 
 def _chosen(made: Sequence[runner.Job], suite: Suite, options: argparse.Namespace) -> list[runner.Job]:
@@ -82,21 +77,13 @@ def jobs(
         small: Whether it is a smoke run.
     """
     place = home / "results" / "data_free" / suite.name
-    real, teachers = all_data(data), home.resolve() / "teachers" if small else TEACHERS_HOME
+    site = found(home, data, small=small)
     return [
         runner.Job(
             title=f"{suite.name}/{pair.name} {row.label}, seed {seed}",
             file=(place / pair.name / f"{slug(row.label)}-seed{seed}.json").resolve(),
             work="benchmarks.data_free:measure",
-            arguments={
-                "suite": suite.name,
-                "pair": pair.name,
-                "row": row.label,
-                "seed": seed,
-                "smoke": small,
-                "data": str(smoke.data_of(home) if small else real),
-                "teacher": str(teachers / pair.teacher),
-            },
+            arguments={**site, "suite": suite.name, "pair": pair.name, "row": row.label, "seed": seed, "taught_by": [pair.teacher]},
             settings=settings(smoke.shrunk(suite) if small else suite, pair, smoke.small(row) if small else row),
             threads=1 if suite.device == "cpu" else None,
         )
@@ -114,7 +101,7 @@ def measure(arguments: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     row = next(row for row in suite.on(pair) if row.label == arguments["row"])
     if arguments["smoke"]:
         suite, row = smoke.shrunk(suite), smoke.small(row)
-    data, teacher = Path(arguments["data"]), Path(arguments["teacher"])
+    data, teacher = Path(arguments["data"]), Path(arguments["teachers"]) / pair.teacher
     outcome = outcome_of(suite, pair, row, seed=arguments["seed"], data=data, teacher=teacher, folder=folder / "run")
     return record(outcome, suite, pair, row, teacher)
 

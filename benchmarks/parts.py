@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from statistics import mean, stdev
@@ -12,9 +12,43 @@ import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-__all__ = ["Record", "at", "over", "picture", "points", "spread", "table"]
+from tacit.core.files import read_json
+
+__all__ = ["Record", "Runs", "accuracies", "accuracy", "at", "kept", "missing", "over", "picture", "points", "spread", "table", "verdict"]
 
 Record = Mapping[str, Any]
+Runs = dict[str, dict[int, Record]]
+"""What is kept of each row, by label and seed."""
+
+
+def kept(folder: Path, labels: Iterable[str]) -> Runs:
+    """Return what `folder` has of each row: first `labels` in their order, runs or none, then rows that are there besides."""
+    found: Runs = {label: {} for label in labels}
+    for file in sorted(folder.glob("*.json")):
+        run = read_json(file)
+        found.setdefault(run["row"], {})[int(run["seed"])] = run
+    return {label: dict(sorted(by_seed.items())) for label, by_seed in found.items()}
+
+
+def missing(runs: Runs, wanted: Mapping[str, Sequence[int]]) -> str:
+    """Return which of the wanted seeds of which rows are not there, as a list in words."""
+    absent = {label: [seed for seed in seeds if seed not in runs.get(label, {})] for label, seeds in wanted.items()}
+    return ", ".join(f"`{label}` (seed {', '.join(map(str, seeds))})" for label, seeds in absent.items() if seeds)
+
+
+def accuracy(run: Record) -> float:
+    """Return the student's accuracy in %, last step."""
+    return 100 * float(run["metrics"]["student_accuracy"])
+
+
+def accuracies(by_seed: Mapping[int, Record]) -> list[float]:
+    """Return the same of each run."""
+    return [accuracy(run) for run in by_seed.values()]
+
+
+def verdict(checks: Sequence[tuple[str, bool]]) -> str:
+    """Return what was to be shown, and whether it is."""
+    return "".join(f"\n- {text}: {'yes' if holds else '**no**'}." for text, holds in checks) + "\n" * bool(checks)
 
 
 def spread(values: Sequence[float], form: str = ".2f") -> str:

@@ -22,10 +22,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+import torch
+
+from tacit.core.errors import InputError
 from tacit.core.files import read_json, write_file
 from tacit.core.models import import_object
 
-__all__ = ["Job", "add_arguments", "run", "show", "state"]
+__all__ = ["Job", "add_arguments", "check_device", "run", "show", "side_by_side", "state"]
 
 ROOT = Path(__file__).resolve().parents[1]
 LAST_LINES = 25
@@ -61,6 +64,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, help="where results/, figures/ and RESULTS.md go; not given: benchmarks/")
     parser.add_argument("--smoke", action="store_true", help="two steps of everything on generated data, to see that it runs")
     parser.add_argument("--list", action="store_true", help="only say which runs there are, and which are done")
+
+
+def side_by_side(options: argparse.Namespace, device: Literal["cpu", "cuda"] = "cpu") -> int:
+    """Return how many runs go side by side, as the options say, or else as is usual."""
+    usual = 0 if options.smoke else 2 if device == "cpu" else 1
+    return usual if options.jobs is None else int(options.jobs)
+
+
+def check_device(suite: str, device: Literal["cpu", "cuda"]) -> None:
+    """Raise `InputError` where a suite is for a GPU and there is none."""
+    if device == "cuda" and not torch.cuda.is_available():
+        raise InputError(f"suite {suite}: expected a CUDA device, torch finds none here; try another suite, or --smoke")
 
 
 def show(jobs: Sequence[Job]) -> int:

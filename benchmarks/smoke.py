@@ -12,20 +12,16 @@ import torch
 
 import tacit
 from benchmarks.compression_plans import PoolPlan
+from benchmarks.places import made_up
 from benchmarks.plans import Dataset, Row, Suite
 from benchmarks.suites import TEACHERS
 from tacit.core.errors import MissingExtraError
 
-__all__ = ["data_of", "prepare", "shrunk", "small", "small_pool"]
+__all__ = ["prepare", "shrunk", "small", "small_pool"]
 
 IMAGES = 40
 SMALL = {"batch": 16, "steps": 2, "warmup": 1, "every": 2, "width": 4, "latent": 8, "noise": 8, "negatives": 8, "embedding": 8}
 """Largest values of a method's fields."""
-
-
-def data_of(home: Path) -> Path:
-    """Return where the generated images are."""
-    return home.resolve() / "data"
 
 
 def shrunk(suite: Suite) -> Suite:
@@ -53,7 +49,7 @@ def small_pool(plan: PoolPlan) -> PoolPlan:
 def prepare(dataset: Dataset, teachers: Iterable[str], home: Path) -> None:
     """Make generated images and untrained teachers under `home`, where they are missing."""
     os.environ.setdefault("HF_DATASETS_CACHE", str(home / "cache"))  # read when the library is first imported
-    _draw(dataset, data_of(home) / dataset.folder)
+    _draw(dataset, made_up(home) / dataset.folder)
     for name in teachers:
         plan, folder = TEACHERS[name], home / "teachers" / name
         if not folder.is_dir():

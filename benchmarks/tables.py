@@ -8,7 +8,7 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
-from benchmarks.parts import spread
+from benchmarks.parts import Record, accuracies, kept, missing, spread
 from benchmarks.places import TEACHERS_HOME
 from benchmarks.plans import Pair, Published, Row, Suite
 from benchmarks.suites import SUITES, TEACHERS
@@ -17,7 +17,6 @@ from tacit.core.files import read_json
 __all__ = ["Line", "data_free", "lines_of"]
 
 NOT_YET = "not run yet"
-Record = dict[str, Any]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,7 +36,7 @@ class Line:
     @property
     def accuracies(self) -> list[float]:
         """Accuracy of each run in %, last step."""
-        return [100 * run["metrics"]["student_accuracy"] for run in self.runs.values()]
+        return accuracies(self.runs)
 
     @property
     def accuracy(self) -> float:
@@ -48,11 +47,8 @@ class Line:
 def lines_of(suite: Suite, pair: Pair, home: Path) -> list[Line]:
     """Return the rows of a pair, the best first, those without a run last."""
     rows = {row.label: row for row in suite.on(pair)}
-    found: dict[str, dict[int, Record]] = {label: {} for label in rows}
-    for file in sorted((home / "results" / "data_free" / suite.name / pair.name).glob("*.json")):
-        run = read_json(file)
-        found.setdefault(run["row"], {})[run["seed"]] = run
-    lines = [Line(label=label, runs=dict(sorted(runs.items())), row=rows.get(label)) for label, runs in found.items()]
+    found = kept(home / "results" / "data_free" / suite.name / pair.name, rows)
+    lines = [Line(label=label, runs=runs, row=rows.get(label)) for label, runs in found.items()]
     return sorted(lines, key=lambda line: -line.accuracy)
 
 
@@ -141,9 +137,9 @@ def _objective(terms: Any) -> str:
 def _notes(suite: Suite, pair: Pair, lines: Sequence[Line]) -> str:
     """Return what must be known to read the table: what is missing, what differs, who published."""
     notes = []
-    missing = {line.label: [seed for seed in line.row.seeds or suite.seeds if seed not in line.runs] for line in lines if line.row}
-    if absent := [f"`{label}` (seed {', '.join(map(str, seeds))})" for label, seeds in missing.items() if seeds]:
-        notes.append(f"Not run yet: {', '.join(absent)}.")
+    wanted = {line.label: line.row.seeds or suite.seeds for line in lines if line.row}
+    if absent := missing({line.label: line.runs for line in lines}, wanted):
+        notes.append(f"Not run yet: {absent}.")
     different: dict[str, list[str]] = {}
     for line in lines:
         kept = [run["settings"] for run in line.runs.values()]

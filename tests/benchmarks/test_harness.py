@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 
 import tacit
-from benchmarks import data_free, plots, runner, smoke, tables, teachers
+from benchmarks import data_free, plots, runner, tables, teachers
 from benchmarks.__main__ import main
-from benchmarks.places import TEACHERS_HOME
+from benchmarks.places import TEACHERS_HOME, made_up
 from benchmarks.plans import Pair, Suite, slug
 from benchmarks.suites import SUITES, TEACHERS
 from tacit.core.errors import InputError
@@ -226,7 +226,7 @@ def test_a_teacher_is_trained_and_kept_as_a_folder_that_can_be_loaded(
     name = "mnist-resnet8"
     plan = replace(TEACHERS[name], training=replace(TEACHERS[name].training, steps=2, batch=8), aim=0.0)
     monkeypatch.setattr("benchmarks.teachers.TEACHERS", {name: plan})
-    options = teachers_options("--data", str(smoke.data_of(smoked)))
+    options = teachers_options("--data", str(made_up(smoked)))
     assert teachers.main(options, tmp_path) == 0
     folder = tmp_path / "teachers" / name
     assert sorted(file.name for file in folder.iterdir()) == ["config.yaml", "model.json", "result.json", "weights.safetensors"]
@@ -235,10 +235,10 @@ def test_a_teacher_is_trained_and_kept_as_a_folder_that_can_be_loaded(
     assert teachers.main(options, tmp_path) == 0
     assert "there already" in capsys.readouterr().out
     later = replace(plan, start=name)
-    assert teachers.make(later, tmp_path / "teachers" / "later", smoke.data_of(smoked))
+    assert teachers.make(later, tmp_path / "teachers" / "later", made_up(smoked))
     assert f"teachers/{name}" in (tmp_path / "teachers" / "later" / "config.yaml").read_text()
     with pytest.raises(InputError, match="starts from mnist-resnet8, which is not at"):
-        teachers.make(later, tmp_path / "elsewhere" / "later", smoke.data_of(smoked))
+        teachers.make(later, tmp_path / "elsewhere" / "later", made_up(smoked))
     other = replace(plan, kwargs={"depth": 14, "channels": 1})
     with pytest.raises(InputError, match=r"expected tacit\.zoo:resnet with"):
         teachers.keep(smoked_run(tmp_path, smoked, plan), tmp_path / "teachers" / "other", other)
@@ -253,7 +253,7 @@ def teachers_options(*words: str) -> Any:
 
 
 def smoked_run(folder: Path, smoked: Path, plan: Any) -> Path:
-    data = str(smoke.data_of(smoked) / plan.dataset.folder)
+    data = str(made_up(smoked) / plan.dataset.folder)
     return tacit.train(model=plan.model, data=data, training=plan.training, out=folder / "run").folder or folder
 
 
