@@ -121,3 +121,31 @@ class Squares(Dataset[tuple[Tensor, int]]):
         picture = torch.zeros(1, 4, 4)
         picture.view(-1)[: number % 5] = 1.0
         return picture, number % 5
+
+
+class PixelNet(nn.Module):
+    """Names a class for every pixel; three convolutions with batch norm, any size of image."""
+
+    def __init__(self, channels: int = 3, classes: int = 4, width: int = 6) -> None:
+        super().__init__()
+        self.stem = nn.Sequential(nn.Conv2d(channels, width, 3, padding=1), nn.BatchNorm2d(width), nn.ReLU())
+        self.body = nn.Sequential(nn.Conv2d(width, width, 3, 2, 1), nn.BatchNorm2d(width), nn.ReLU())
+        self.classifier = nn.Conv2d(width, classes, 1)
+
+    def forward(self, x: Tensor) -> Any:
+        coarse = self.classifier(self.body(self.stem(x)))
+        return nn.functional.interpolate(coarse, x.shape[2:], mode="bilinear", align_corners=False)
+
+
+class QuarterNet(nn.Module):
+    """Answers as torchvision's segmentation networks do, by a dict with ``out``, and, unlike them, at a quarter of the size."""
+
+    def __init__(self, channels: int = 3, classes: int = 4, width: int = 6) -> None:
+        super().__init__()
+        self.backbone = nn.Sequential(nn.Conv2d(channels, width, 3, 4, 1), nn.BatchNorm2d(width), nn.ReLU())
+        self.classifier = nn.Conv2d(width, classes, 1)
+        self.aux = nn.Conv2d(width, classes, 1)
+
+    def forward(self, x: Tensor) -> Any:
+        features = self.backbone(x)
+        return {"aux": self.aux(features), "out": self.classifier(features)}

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from tacit.core.errors import InputError
-from tacit.core.network import Ensemble, Network, Spec, Teacher, count_parameters, work_per_image
-from toy import BNNet, DictNet, GroupNet, NamedNet, ObjectNet, TupleNet
+from tacit.core.network import Ensemble, Network, Spec, Teacher, Upsample, count_parameters, work_per_image
+from toy import BNNet, DictNet, GroupNet, NamedNet, ObjectNet, PixelNet, QuarterNet, TupleNet
 
 GREY = Spec(shape=(1, 6, 6), classes=5)
 
@@ -133,6 +133,47 @@ def test_check_wants_dense_logits_of_a_segmenter() -> None:
     assert Network(nn.Conv2d(1, 3, 1), spec).check().spec is spec
     with pytest.raises(InputError, match=r"expected logits of shape \[2, 3, 6, 4\]"):
         Network(nn.Sequential(nn.Flatten(), nn.Linear(24, 3)), spec).check()
+
+
+@pytest.mark.parametrize("how", ["bilinear", "nearest", "bicubic"])
+def test_logits_at_a_quarter_of_the_size_grow_as_the_option_says(how: Upsample) -> None:
+    model, images = QuarterNet().eval(), torch.rand(2, 3, 16, 8)
+    network = Network(model, Spec(shape=(3, 16, 8), classes=4, task="segmentation", output="out", upsample=how)).check()
+    coarse = model(images)["out"]
+    assert coarse.shape == (2, 4, 4, 2)
+    whole = network(images)
+    assert whole.shape == (2, 4, 16, 8)
+    flags = {} if how == "nearest" else {"align_corners": False}
+    torch.testing.assert_close(whole, torch.nn.functional.interpolate(coarse, (16, 8), mode=how, **flags))
+    together = Ensemble.of([network, network]).check()
+    torch.testing.assert_close(Teacher.of(together)(images), whole)
+
+
+def test_logits_of_the_images_size_are_left_as_they_are() -> None:
+    model, images = PixelNet().eval(), torch.rand(2, 3, 8, 8)
+    network = Network(model, Spec(shape=(3, 8, 8), classes=4, task="segmentation", upsample="bilinear"))
+    assert torch.equal(network(images), model(images))
+
+
+def test_coarse_logits_without_the_option_are_refused_with_its_name() -> None:
+    spec = Spec(shape=(3, 16, 8), classes=4, task="segmentation", output="out")
+    with pytest.raises(InputError, match=r"got \[2, 4, 4, 2\]: say how they grow to the size of the image, as `upsample: bilinear`"):
+        Network(QuarterNet(), spec).check()
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"upsample": "cubic"}, "upsample: expected nearest, bilinear, bicubic or nothing, got 'cubic'"),
+        ({"task": "classification", "upsample": "bilinear"}, "upsample and ignore are for one label a pixel"),
+        ({"task": "classification", "ignore": 0}, "upsample and ignore are for one label a pixel"),
+        ({"ignore": 256}, "ignore: expected a value of 8-bit masks, 0 to 255, got 256"),
+        ({"classes": 256}, "classes: expected at most 255 for segmentation"),
+    ],
+)
+def test_a_spec_that_can_not_be_is_refused(wrong: dict[str, Any], said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        Spec(**{"shape": (3, 8, 8), "classes": 4, "task": "segmentation", **wrong})
 
 
 def test_check_changes_neither_modes_nor_statistics() -> None:

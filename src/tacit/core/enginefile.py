@@ -60,7 +60,7 @@ class Session(ABC):
 
     @abstractmethod
     def __call__(self, images: np.ndarray) -> np.ndarray:
-        """Return the logits, (N, classes), for float32 images (N, C, H, W)."""
+        """Return the logits, (N, classes, ...), for float32 images (N, C, H, W)."""
 
 
 class OnnxSession(Session):
@@ -205,5 +205,5 @@ def load_file(file: Path, given: Mapping[str, Any]) -> Network:
     if missing:
         raise InputError(f"{file} was not written by tacit: say what it expects: {' and '.join(missing)}")
     if kept:
-        described["output"] = None  # the file gives the logits alone, whatever the network did that it was made of
+        described |= {"output": None, "upsample": None}  # the file gives the logits alone, whatever its network did
     return Network(model, Spec(**described), normalise=not kept)

@@ -17,9 +17,12 @@ from torch import Tensor, nn
 from tacit.core.enginefile import is_engine_file, load_file
 from tacit.core.errors import InputError, nearest
 from tacit.core.files import hash_tensors, read_json, read_tensors, write_json, write_tensors
-from tacit.core.network import Ensemble, Network, Origin, Spec, Task, count_parameters
+from tacit.core.network import Ensemble, Network, Origin, Spec, Task, Upsample, count_parameters
 
 __all__ = ["ModelRef", "import_object", "load", "model_hash", "save"]
+
+OWN = ("output", "upsample")
+"""Fields of a `Spec` that a student does not take over from its teacher: they say in what form a model's answer comes."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,6 +49,10 @@ class ModelRef:
     """classification or segmentation."""
     output: str | None = None
     """Which output holds the logits: a dict's key, a tuple's index, an object's attribute."""
+    upsample: Upsample | None = None
+    """For segmentation: how logits coarser than the image become as large: nearest, bilinear or bicubic."""
+    ignore: int | None = None
+    """For segmentation: the value of mask pixels that belong to no class, beside 255."""
 
     def load(self, default: Spec | None = None, *, seed: int | None = None) -> Network:
         """Build the network, load its weights, and check it; `default` (a teacher's spec) fills in what is not given here."""
@@ -67,7 +74,7 @@ class ModelRef:
                     f"{path} is a model folder, which brings weights and arguments of its own: leave out `weights` and `kwargs`"
                 )
             return _load_folder(Path(path), given)
-        inherited = {} if default is None else {key: value for key, value in asdict(default).items() if key != "output"}
+        inherited = {} if default is None else {key: value for key, value in asdict(default).items() if key not in OWN}
         if "shape" in given or "classes" in given:
             inherited = {key: value for key, value in inherited.items() if key not in ("mean", "std", "names")}
         known = {**inherited, **given}
@@ -169,7 +176,7 @@ def load(model: str | Path | ModelRef, **reference: Any) -> Network:
 
     Args:
         model: A folder that tacit wrote (or a run folder that holds one), or an import path.
-        reference: Fields of `ModelRef`: kwargs, weights, shape, classes, mean, std, names, output.
+        reference: Fields of `ModelRef`: kwargs, weights, shape, classes, mean, std, names, task, output, upsample, ignore.
 
     Returns:
         A `Network`, fed with images in [0, 1].

@@ -8,15 +8,20 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal, Self, get_args
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.parametrize import ParametrizationList
 
 from tacit.core.errors import InputError
 from tacit.core.state import evaluation_mode
 
-__all__ = ["Ensemble", "Network", "Origin", "Spec", "Teacher", "count_parameters", "dry_run", "members", "work_per_image"]
+__all__ = ["VOID", "Ensemble", "Network", "Origin", "Spec", "Teacher", "count_parameters", "dry_run", "members", "work_per_image"]
+
+VOID = 255
+"""Of a pixel that belongs to no class: losses and measures leave it out."""
 
 Task = Literal["classification", "segmentation"]
+Upsample = Literal["nearest", "bilinear", "bicubic"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +42,10 @@ class Spec:
     """One label an image, or one label a pixel."""
     output: str | None = None
     """Which output holds the logits, for a model that returns a dict (key), a tuple (index) or an object (attribute)."""
+    upsample: Upsample | None = None
+    """For segmentation: how logits coarser than the image are brought to its size; not given: they must have it."""
+    ignore: int | None = None
+    """For segmentation: the value of mask pixels that belong to no class; 255 always means that."""
 
     def __post_init__(self) -> None:
         for name in ("shape", "mean", "std", "names"):
@@ -53,6 +62,15 @@ class Spec:
             object.__setattr__(self, name, tuple(float(v) for v in values))
         if self.task not in get_args(Task):
             raise InputError(f"task: expected {' or '.join(get_args(Task))}, got {self.task!r}")
+        if self.upsample not in (None, *get_args(Upsample)):
+            raise InputError(f"upsample: expected {', '.join(get_args(Upsample))} or nothing, got {self.upsample!r}")
+        dense = self.task == "segmentation"
+        if not dense and (self.upsample, self.ignore) != (None, None):
+            raise InputError("upsample and ignore are for one label a pixel: leave them out, or say `task: segmentation`")
+        if dense and self.classes > VOID:
+            raise InputError(f"classes: expected at most {VOID} for segmentation, whose masks have 8 bits, got {self.classes}")
+        if self.ignore is not None and not 0 <= self.ignore <= VOID:
+            raise InputError(f"ignore: expected a value of 8-bit masks, 0 to {VOID}, got {self.ignore}")
         if min(self.std) <= 0:
             raise InputError(f"std: expected positive values, got {list(self.std)}")
         if self.names and len(self.names) != self.classes:
@@ -148,9 +166,12 @@ class Network(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Return logits of shape (N, classes) for images of shape (N, C, H, W) in [0, 1]; for segmentation (N, classes, H, W)."""
-        if self.normalise:
-            images = (images - self.mean) / self.std
-        return self._logits(self.model(images))
+        shown = (images - self.mean) / self.std if self.normalise else images
+        logits = self._logits(self.model(shown))
+        how, size = self.spec.upsample, images.shape[2:]
+        if how is None or logits.ndim != 4 or logits.shape[2:] == size:
+            return logits
+        return F.interpolate(logits, size, mode=how, align_corners=None if how == "nearest" else False)
 
     def _logits(self, output: object) -> Tensor:
         key, name = self.spec.output, type(self.model).__name__
@@ -188,9 +209,12 @@ class Network(nn.Module):
             raise InputError(f"{type(self.model).__name__} can't take images of shape {list(spec.shape)}: {reason}") from error
         wanted = (2, spec.classes) if spec.task == "classification" else (2, spec.classes, *spec.shape[1:])
         if tuple(logits.shape) != wanted:
+            coarse = len(wanted) == logits.ndim == 4 and tuple(logits.shape[:2]) == wanted[:2]
+            hint = "check `classes`, `shape` and `output`"
+            if coarse:
+                hint = "say how they grow to the size of the image, as `upsample: bilinear`"
             raise InputError(
-                f"expected logits of shape {list(wanted)} for 2 images of {spec.classes} classes, got {list(logits.shape)}: "
-                "check `classes`, `shape` and `output`"
+                f"expected logits of shape {list(wanted)} for 2 images of {spec.classes} classes, got {list(logits.shape)}: {hint}"
             )
         if not bool(torch.isfinite(logits).all()):
             raise InputError(f"{type(self.model).__name__} answers ordinary images with NaN or infinite logits")
@@ -235,7 +259,7 @@ class Ensemble(nn.Module):
         self.networks = nn.ModuleList(networks)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Return the mean logits, of shape (N, classes), for images in [0, 1]."""
+        """Return the mean logits, of shape (N, classes, ...), for images in [0, 1]."""
         return torch.stack([network(images) for network in self.networks]).mean(dim=0)
 
     @staticmethod
@@ -253,7 +277,7 @@ class Ensemble(nn.Module):
             tuple(sum(values) / len(networks) for values in zip(*(getattr(n.spec, key) for n in networks), strict=True))
             for key in ("mean", "std")
         )
-        return Network(Ensemble(networks), replace(first, mean=mean, std=std, output=None), normalise=False)
+        return Network(Ensemble(networks), replace(first, mean=mean, std=std, output=None, upsample=None), normalise=False)
 
 
 def members(network: Network) -> dict[str, Network]:

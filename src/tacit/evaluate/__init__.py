@@ -2,13 +2,16 @@
 
 from tacit.core.features import Seen, penultimate, watch
 from tacit.core.similarity import duplicate_rate, pairwise_distance, subsample
+from tacit.evaluate.answers import Answers
 from tacit.evaluate.diversity import class_histogram
 from tacit.evaluate.fidelity import density_coverage, frechet_distance, precision_recall
-from tacit.evaluate.measures import Answers, agreement, predict
+from tacit.evaluate.maps import Maps
+from tacit.evaluate.measures import agreement, predict
 from tacit.evaluate.probe import Probed, linear_probe
 
 __all__ = [
     "Answers",
+    "Maps",
     "Probed",
     "Seen",
     "agreement",

@@ -21,9 +21,9 @@ def negative_entropy(logits: Tensor) -> Tensor:
     """Return ``sum_c p_c ln p_c`` of the batch's mean softmax p, of shape (), in nats: from -ln(classes), all equal, to 0, one class.
 
     Args:
-        logits: Of shape (N, classes).
+        logits: Of shape (N, classes, ...); the mean is over images and pixels alike.
     """
-    share = logits.softmax(dim=1).mean(dim=0)
+    share = logits.softmax(dim=1).movedim(1, -1).flatten(0, -2).mean(dim=0)
     return (share * share.clamp_min(1e-12).log()).sum()
 
 

@@ -6,10 +6,10 @@
 
 from __future__ import annotations
 
-import torch.nn.functional as F
 from torch import Tensor
 
 from tacit.core.loss import Loss, View, positive_temperature
+from tacit.losses.logits import cross_entropy
 
 __all__ = ["ClassPrior"]
 
@@ -17,7 +17,8 @@ __all__ = ["ClassPrior"]
 class ClassPrior(Loss):
     """Cross-entropy (nats, mean over the batch) of the teacher's answer to the targets; to its own argmax where there are none.
 
-    Targets may be class numbers of shape (N,), soft labels of shape (N, classes), or dense labels of shape (N, H, W).
+    Targets may be class numbers of shape (N,), soft labels of shape (N, classes), or dense labels of shape (N, H, W), of which the mean is
+    over the pixels that have a class.
 
     Args:
         temperature: Divides the logits; ZSKD uses 20.
@@ -30,4 +31,4 @@ class ClassPrior(Loss):
     def forward(self, view: View) -> Tensor:
         logits = view.teacher.logits
         targets = logits.argmax(dim=1) if view.targets is None else view.targets
-        return F.cross_entropy(logits / self.temperature, targets)
+        return cross_entropy(logits / self.temperature, targets)

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from tacit.core.errors import InputError
 from tacit.core.loss import Loss, Needs, View, positive_temperature, risen
+from tacit.core.network import VOID
 from tacit.losses.logits import standardised
 
 __all__ = ["DecoupledKD", "decoupled_parts"]
@@ -47,8 +48,9 @@ def decoupled_parts(student: Tensor, teacher: Tensor, targets: Tensor, temperatu
 class DecoupledKD(Loss):
     """``T^2 (alpha TCKD + beta NCKD)``; see `decoupled_parts`. Needs labels, as class numbers.
 
-    Beside cross-entropy its weight is 1 (``ce=1,dkd=1``), on CIFAR-100 with the T of 4 that stands here, on ImageNet with 1. The right
-    beta depends on the pair: 8 for ResNet-32x4 to 8x4, 2 or 6 for others of the paper. With two classes beta plays no part.
+    Dense answers are taught pixel by pixel, where there is a class. Beside cross-entropy its weight is 1 (``ce=1,dkd=1``), on CIFAR-100
+    with the T of 4 that stands here, on ImageNet with 1. The right beta depends on the pair: 8 for ResNet-32x4 to
+    8x4, 2 or 6 for others of the paper. With two classes beta plays no part.
 
     Args:
         alpha: Weight of what is said of the right class.
@@ -75,6 +77,11 @@ class DecoupledKD(Loss):
             got = "none" if targets is None else f"{targets.dtype} of shape {list(targets.shape)}"
             raise InputError(f"dkd: expected labels that are class numbers, one an answer, got {got}: without such labels use `kd`")
         pair = [standardised(each) if self.standardise else each for each in (logits, view.teacher.logits)]
-        answered, taught = (each.movedim(1, -1).flatten(0, -2) for each in pair)
-        target, rest = decoupled_parts(answered, taught, targets.flatten(), self.temperature)
+        answered, taught, right = (*(each.movedim(1, -1).flatten(0, -2) for each in pair), targets.flatten())
+        if logits.ndim > 2:
+            known = right != VOID
+            answered, taught, right = answered[known], taught[known], right[known]
+            if not len(right):
+                return answered.sum()  # no pixel has a class: 0
+        target, rest = decoupled_parts(answered, taught, right, self.temperature)
         return risen(view, self.warmup) * self.temperature**2 * (self.alpha * target + self.beta * rest)

@@ -18,9 +18,20 @@ from torch import Tensor
 
 from tacit.core.errors import InputError
 from tacit.core.loss import Loss, Needs, View, positive_temperature
-from tacit.core.network import Network, members
+from tacit.core.network import VOID, Network, members
 
-__all__ = ["KD", "L1", "MSE", "CrossEntropy", "SoftCrossEntropy", "kd_divergence", "mean_answer", "soft_cross_entropy", "standardised"]
+__all__ = [
+    "KD",
+    "L1",
+    "MSE",
+    "CrossEntropy",
+    "SoftCrossEntropy",
+    "cross_entropy",
+    "kd_divergence",
+    "mean_answer",
+    "soft_cross_entropy",
+    "standardised",
+]
 
 Average = Literal["logits", "probabilities"]
 
@@ -144,12 +155,26 @@ class SoftCrossEntropy(Loss):
         return soft_cross_entropy(view.student.logits, view.teacher.logits, self.temperature)
 
 
+def cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
+    """Return the cross-entropy (nats) of the answers to the targets, mean over images and, of dense answers, pixels; of shape ().
+
+    Args:
+        logits: Of shape (N, classes), or (N, classes, H, W).
+        targets: Class numbers, of shape (N,) or (N, H, W), where pixels of `VOID` are left out (all of them: 0); or soft labels of the
+            shape of `logits`.
+    """
+    if logits.ndim == 2 or targets.is_floating_point():
+        return F.cross_entropy(logits, targets)
+    known = (targets != VOID).sum().clamp_min(1)
+    return F.cross_entropy(logits, targets, ignore_index=VOID, reduction="sum") / known
+
+
 class CrossEntropy(Loss):
-    """Cross-entropy of the student's answer to the targets: learning from labels, no teacher needed."""
+    """Cross-entropy of the student's answer to the targets: learning from labels, no teacher needed; see `cross_entropy`."""
 
     needs = Needs(teacher=False, student=True, targets=True)
 
     def forward(self, view: View) -> Tensor:
         if view.targets is None:
             raise ValueError("cross-entropy needs labels, and this source gives none: use `kd` or `l1`")
-        return F.cross_entropy(view.student.logits, view.targets)
+        return cross_entropy(view.student.logits, view.targets)
