@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from tacit import zoo
 from tacit.core.errors import InputError
 from tacit.core.network import Ensemble, Network, Spec, Teacher
 from tacit.core.probe import Probe
@@ -97,6 +98,40 @@ def test_what_only_rescales_a_map_makes_no_stage() -> None:
         nn.MaxPool2d(2),
     )
     assert stage_names(Network(nn.Sequential(*model, nn.Flatten(), nn.Linear(12, 5)), GREY)) == ["0", "3", "4"]
+
+
+class Bottleneck(nn.Module):
+    """Begins with a 1x1 convolution at the size of what it is given, and halves it."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.narrow, self.wide = nn.Conv2d(channels, 2, 1), nn.Conv2d(2, channels, 3, 2, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.wide(self.narrow(x))
+        return out
+
+
+def test_a_convolution_with_which_a_block_begins_that_halves_its_map_ends_no_stage() -> None:
+    stem = nn.Sequential(nn.Conv2d(1, 4, 1), nn.ReLU())
+    whole = nn.Sequential(nn.Conv2d(4, 4, 1), nn.Conv2d(4, 4, 1))
+    deep = nn.Sequential(stem, whole, nn.Sequential(Bottleneck(4)), nn.Sequential(Bottleneck(4)), nn.Flatten(), nn.Linear(16, 5))
+    assert stage_names(Network(deep, GREY)) == ["1", "2", "3"]
+    shallow = nn.Sequential(stem, nn.Sequential(Bottleneck(4)), nn.Conv2d(4, 4, 1), nn.Flatten(), nn.Linear(64, 5))
+    assert stage_names(Network(shallow, GREY)) == ["0", "1"]
+
+
+@pytest.mark.parametrize(
+    ("name", "wanted"),
+    [
+        ("resnet50", ["stages.0", "stages.1", "stages.2", "stages"]),
+        ("mobilenetv2_half", ["stages.1", "stages.2", "stages.4", "stages"]),
+        ("shufflenetv1", ["stem", "stages.0", "stages.1", "stages"]),
+        ("shufflenetv2", ["stem", "stages.0", "stages.1", "stages"]),
+    ],
+)
+def test_the_stages_of_networks_of_many_small_convolutions_are_whole(name: str, wanted: list[str]) -> None:
+    assert stage_names(Network(getattr(zoo, name)(), Spec(shape=(3, 32, 32), classes=10))) == wanted
 
 
 def test_looking_leaves_modes_statistics_gradients_and_hooks_as_they_were() -> None:

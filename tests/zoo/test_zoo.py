@@ -21,7 +21,24 @@ FACTORIES: dict[str, Callable[..., nn.Module]] = {
     name: getattr(zoo, name) for name in zoo.__all__ if inspect.isfunction(getattr(zoo, name))
 }
 GREY = {"lenet5", "lenet5_half"}
-LARGE = {"mobilenetv2", "resnet18", "resnet34", "vgg11"}
+LARGE = {
+    "mobilenetv2",
+    "mobilenetv2_half",
+    "resnet110",
+    "resnet18",
+    "resnet32x4",
+    "resnet34",
+    "resnet50",
+    "resnet56",
+    "resnet8x4",
+    "shufflenetv1",
+    "shufflenetv2",
+    "vgg11",
+    "vgg13",
+    "vgg8",
+    "wrn40_2",
+}
+MOBILE = {"mobilenetv2", "mobilenetv2_half"}
 """Trained on smaller batches and images below, for the time it takes."""
 ANY_SIZE = sorted(FACTORIES.keys() - GREY)
 PUBLISHED = {
@@ -41,6 +58,7 @@ def channels_of(name: str) -> int:
 def test_the_names_that_recipes_use_are_there() -> None:
     asked = "lenet5 lenet5_half alexnet alexnet_half vgg11 wrn wrn16_1 wrn16_2 wrn40_1 wrn40_2"
     asked += " mobilenetv2 resnet resnet8 resnet20 resnet56 resnet18 resnet34"
+    asked += " resnet14 resnet32 resnet110 resnet8x4 resnet32x4 resnet50 vgg8 vgg13 mobilenetv2_half shufflenetv1 shufflenetv2"
     assert set(asked.split()) == FACTORIES.keys()
 
 
@@ -91,11 +109,12 @@ def test_the_classifier_is_linear_and_its_input_the_penultimate_feature(name: st
 def test_a_stage_has_one_feature_map_and_stages_get_smaller(name: str) -> None:
     model = FACTORIES[name]().eval()
     taps = [f"stages.{number}" for number in range(len(list(model.get_submodule("stages").children())))]
+    side = 64 if name.startswith("vgg") else 32
     with Probe(model, taps=taps) as look:
-        maps = look(torch.rand(1, channels_of(name), 64 if name == "vgg11" else 32, 64 if name == "vgg11" else 32)).features
+        maps = look(torch.rand(1, channels_of(name), side, side)).features
     sides = [maps[tap].shape[-1] for tap in taps]
     assert len(taps) >= 3
-    assert sides == sorted(sides if name == "mobilenetv2" else set(sides), reverse=True)  # whose stages differ in more than size
+    assert sides == sorted(sides if name in MOBILE else set(sides), reverse=True)  # whose stages differ in more than size
 
 
 @pytest.mark.parametrize("name", FACTORIES)

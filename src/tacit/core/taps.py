@@ -58,16 +58,24 @@ def classifier_rows(network: Network) -> Tensor:
 def stage_names(network: Network) -> list[str]:
     """Return the dotted names of the modules that make the last feature map of each resolution, largest first.
 
-    Maps of one pixel don't count, nor do layers that only rescale a map (norms, activations): a pre-activation net begins a stage with
-    those of the stage before. For a ResNet these are its stages.
+    For a ResNet these are its stages. Maps of one pixel don't count, nor do layers that only rescale a map (norms, activations): a
+    pre-activation net begins a stage with those of the stage before. A single convolution counts only where no larger part makes a map of
+    that size: a block that halves its map often begins with one (bottlenecks, MobileNet), and some networks end with one.
     """
-    last: dict[tuple[int, ...], str] = {}
+    made: dict[str, tuple[tuple[int, ...], int]] = {}
 
     def note(name: str, module: nn.Module, output: Tensor) -> None:
         makes = isinstance(module, _ConvNd | _MaxPoolNd | _AvgPoolNd) or any(True for _ in module.children())
         if makes and output.ndim == 4 and max(output.shape[2:]) > 1:
-            last.pop(tuple(output.shape[2:]), None)
-            last[tuple(output.shape[2:])] = name
+            made.pop(name, None)
+            made[name] = tuple(output.shape[2:]), sum(isinstance(part, _ConvNd | nn.Linear) for part in module.modules())
 
     _watch(network, note)
-    return list(last.values())
+    whole = [name for name, (size, _) in made.items() if made.get(name.rpartition(".")[0], ((), 0))[0] != size]
+    chosen: dict[tuple[int, ...], str] = {}
+    for name in whole:
+        size, layers = made[name]
+        held = chosen.get(size)
+        if held is None or layers > 1 or (made[held][1] <= 1 and name.count(".") <= held.count(".")):
+            chosen[size] = name
+    return [name for name in whole if name in chosen.values()]
