@@ -16,7 +16,7 @@ from torch import Tensor
 from tacit.core.errors import InputError
 from tacit.core.network import Spec
 from tacit.data import Augmentation, ImageSet, StreamedSet, augment, digits, has_splits, load_data
-from tacit.data.load import as_image
+from tacit.data.read import as_image
 from toy import Squares
 
 

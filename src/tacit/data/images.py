@@ -1,4 +1,4 @@
-"""Images with labels: small sets as 8-bit tensors on the device, augmentation included."""
+"""Images with labels, one an image or one a pixel: small sets as 8-bit tensors on the device, augmentation included."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from torch import Tensor
 
 from tacit.core.batch import Batch
 from tacit.core.errors import InputError
-from tacit.core.network import Spec
+from tacit.core.network import VOID, Spec
 
-__all__ = ["Augmentation", "ImageSet", "augment"]
+__all__ = ["Augmentation", "ImageSet", "augment", "augmented", "check_labels"]
 
 Augmentation = Literal["none", "shift", "shift-flip"]
 
@@ -25,7 +25,7 @@ class ImageSet:
 
     Args:
         images: uint8, of shape (N, C, H, W).
-        labels: int64, of shape (N,).
+        labels: Class numbers, int64 of shape (N,), or one a pixel, uint8 of shape (N, H, W), `VOID` where there is none.
         names: Names of the classes, where they are known.
     """
 
@@ -42,7 +42,7 @@ class ImageSet:
 
     def batch(self, index: Tensor) -> Batch:
         """Return the samples at `index`, images as floats in [0, 1]."""
-        return Batch(self.images[index].float().div(255), self.labels[index], index=index)
+        return Batch(self.images[index].float().div(255), self.labels[index].long(), index=index)
 
     def batches(self, size: int) -> Iterator[Batch]:
         """Yield the whole set in order, `size` images at a time."""
@@ -55,9 +55,26 @@ class ImageSet:
             raise InputError("the data hold no images")
         if tuple(self.images.shape[1:]) != spec.shape:
             raise InputError(f"the images have shape {list(self.images.shape[1:])}, the model expects {list(spec.shape)}")
-        low, high = int(self.labels.min()), int(self.labels.max())
-        if low < 0 or high >= spec.classes:
-            raise InputError(f"labels run from {low} to {high}, the model has {spec.classes} classes (0 to {spec.classes - 1})")
+        if spec.task == "segmentation" and len(self.names) not in (0, spec.classes):
+            raise InputError(f"the data have {len(self.names)} classes a pixel can be of, the model {spec.classes}: check `classes`")
+        check_labels(self.labels, spec)
+
+
+def check_labels(labels: Tensor, spec: Spec) -> None:
+    """Raise `InputError` where labels, of shape (N,) or (N, H, W), are not what a model of `spec` names."""
+    dense = spec.task == "segmentation"
+    if dense != (labels.ndim == 3):
+        wanted, got = "one label a pixel (a mask)", "one label an image"
+        wanted, got = (wanted, got) if dense else (got, wanted)
+        raise InputError(f"the model's task is {spec.task}, which takes {wanted}; the data have {got}")
+    if dense and labels.shape[1:] != spec.shape[1:]:
+        raise InputError(f"the masks have shape {list(labels.shape[1:])}, the model expects {list(spec.shape[1:])}")
+    known = labels[labels != VOID] if dense else labels
+    low, high = (int(known.min()), int(known.max())) if known.numel() else (0, 0)
+    if low < 0 or high >= spec.classes:
+        hint = "; a value that means no class is named by `ignore`" if dense else ""
+        what = "masks hold values" if dense else "labels run"
+        raise InputError(f"{what} from {low} to {high}, the model has {spec.classes} classes (0 to {spec.classes - 1}){hint}")
 
 
 def augment(images: Tensor, kind: Augmentation, generator: torch.Generator) -> Tensor:
@@ -68,17 +85,41 @@ def augment(images: Tensor, kind: Augmentation, generator: torch.Generator) -> T
         kind: ``none``, ``shift`` or ``shift-flip``.
         generator: Source of the draws, on the device of `images`.
     """
+    return images if kind == "none" else _moved(images, _places(images, kind, generator), 0)
+
+
+def augmented(batch: Batch, kind: Augmentation, generator: torch.Generator) -> Batch:
+    """Return images, dense labels moved with them (`VOID` comes in), other targets and numbers; what a teacher said of them is left out.
+
+    Args:
+        batch: Its images are floats in [0, 1].
+        kind: As for `augment`.
+        generator: Source of the draws.
+    """
     if kind == "none":
-        return images
-    n, _, height, width = images.shape
+        return batch
+    places, targets = _places(batch.images, kind, generator), batch.targets
+    if targets is not None and targets.ndim == 3:
+        targets = _moved(targets[:, None], places, VOID)[:, 0]
+    return Batch(_moved(batch.images, places, 0), targets, index=batch.index)
+
+
+def _places(images: Tensor, kind: Augmentation, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Return the rows (N, H) and columns (N, W) that are shown, of images with a border of an eighth of their size."""
+    (n, _, height, width), device = images.shape, images.device
     down, across = max(1, height // 8), max(1, width // 8)
-    padded = F.pad(images, (across, across, down, down))
-    rows = torch.randint(0, 2 * down + 1, (n, 1), generator=generator, device=images.device) + torch.arange(height, device=images.device)
-    columns = torch.randint(0, 2 * across + 1, (n, 1), generator=generator, device=images.device) + torch.arange(
-        width, device=images.device
-    )
+    rows = torch.randint(0, 2 * down + 1, (n, 1), generator=generator, device=device) + torch.arange(height, device=device)
+    columns = torch.randint(0, 2 * across + 1, (n, 1), generator=generator, device=device) + torch.arange(width, device=device)
     if kind == "shift-flip":
-        mirrored = torch.rand(n, 1, generator=generator, device=images.device) < 0.5
+        mirrored = torch.rand(n, 1, generator=generator, device=device) < 0.5
         columns = torch.where(mirrored, columns.flip(1), columns)
-    sample = torch.arange(n, device=images.device)[:, None, None]
-    return padded.permute(0, 2, 3, 1)[sample, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
+    return rows, columns
+
+
+def _moved(maps: Tensor, places: tuple[Tensor, Tensor], border: int) -> Tensor:
+    """Return the `places` of maps (N, C, H, W), with `border` in what comes in."""
+    (n, _, height, width), (rows, columns) = maps.shape, places
+    down, across = max(1, height // 8), max(1, width // 8)
+    padded = F.pad(maps, (across, across, down, down), value=border).permute(0, 2, 3, 1)
+    sample = torch.arange(n, device=maps.device)[:, None, None]
+    return padded[sample, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)

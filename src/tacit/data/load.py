@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
@@ -17,7 +16,9 @@ from tacit.core.batch import Batch
 from tacit.core.errors import InputError, MissingExtraError
 from tacit.core.models import import_object
 from tacit.core.network import Spec
-from tacit.data.images import ImageSet
+from tacit.data.folders import has_masks, mask_folder
+from tacit.data.images import ImageSet, check_labels
+from tacit.data.read import Label, read_sample
 from tacit.data.rendered import solids
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ IN_MEMORY_BYTES = 2 * 2**30
 """Sets whose 8-bit images take more than this are streamed from disk."""
 
 
-class StreamedSet(Dataset[tuple[Tensor, int]]):
+class StreamedSet(Dataset[tuple[Tensor, Label]]):
     """A large set: images are decoded, fitted to the model's shape, and batched by a `DataLoader`."""
 
     def __init__(
@@ -40,12 +41,15 @@ class StreamedSet(Dataset[tuple[Tensor, int]]):
     def __len__(self) -> int:
         return len(self.rows)
 
-    def __getitem__(self, number: int) -> tuple[Tensor, int]:
-        image, label = _read(self.rows, int(number), self.image, self.label, self.spec)
+    def __getitem__(self, number: int) -> tuple[Tensor, Label]:
+        image, label = read_sample(self.rows, int(number), self.image, self.label, self.spec)
         if self.spec is not None and tuple(image.shape) != self.spec.shape:
             raise InputError(f"image {number} has shape {list(image.shape)}, the model expects {list(self.spec.shape)}")
-        if self.spec is not None and not 0 <= label < self.spec.classes:
-            raise InputError(f"image {number} has label {label}, the model has classes 0 to {self.spec.classes - 1}")
+        if self.spec is not None and (isinstance(label, Tensor) or not 0 <= label < self.spec.classes):
+            try:
+                check_labels(torch.as_tensor(label)[None], self.spec)
+            except InputError as error:
+                raise InputError(f"image {number}: {error}") from error
         return image, label
 
     def loader(self, order: Sequence[list[int]] | None = None, size: int = 256, workers: int = 0) -> DataLoader[tuple[Tensor, Tensor]]:
@@ -61,14 +65,14 @@ class StreamedSet(Dataset[tuple[Tensor, int]]):
     def batches(self, size: int) -> Iterator[Batch]:
         """Yield the whole set in order, `size` images at a time."""
         for images, labels in self.loader(size=size):
-            yield Batch(images.float().div(255), labels)
+            yield Batch(images.float().div(255), labels.long())
 
     def batch(self, index: Tensor) -> Batch:
         """Return the samples at `index`."""
         pairs = [self[int(number)] for number in index]
         return Batch(
             torch.stack([image for image, _ in pairs]).float().div(255).to(index.device),
-            torch.tensor([label for _, label in pairs], device=index.device),
+            torch.stack([torch.as_tensor(label) for _, label in pairs]).long().to(index.device),
             index=index,
         )
 
@@ -150,6 +154,9 @@ def _by_name(data: str, split: str, spec: Spec | None) -> Data:
         if not hasattr(made, "__getitem__") or not hasattr(made, "__len__"):
             raise InputError(f"{data} gave a {type(made).__name__}, expected a torch Dataset with a length")
         return _collect(made, spec)
+    if Path(data).is_dir() and has_masks(Path(data)):
+        pairs = mask_folder(Path(data), split)
+        return _collect(pairs, spec, pairs.names)
     return _from_hub(data, split, spec)
 
 
@@ -175,8 +182,7 @@ def _from_hub(data: str, split: str, spec: Spec | None) -> Data:
         lines = str(error).strip().splitlines() or [type(error).__name__]
         named = " ".join(lines[:2]) + f" Write it as `{name}@...`" if "onfig name is missing" in lines[0] else lines[0]
         raise InputError(f"can't load {data!r}, split {split!r}: {named}") from error
-    image = _column(found, "Image", ("image", "img"))
-    label = _column(found, "ClassLabel", ("label", "labels", "fine_label"))
+    image, label = _columns(found, spec)
     names = tuple(getattr(found.features[label], "names", None) or ())
     return _collect(found, spec, names, image=image, label=label)
 
@@ -188,6 +194,24 @@ def _builder(folder: Path) -> str:
     if suffixes & {".png", ".jpg", ".jpeg", ".bmp", ".webp", ".gif", ".tif", ".tiff", ".avif"}:
         return "imagefolder"
     raise InputError(f"{folder} holds no images (PNG, JPEG, ...) and no parquet file")
+
+
+MASKS = ("mask", "masks", "annotation", "annotations", "segmentation_mask", "semantic_mask", "segmentation", "label", "labels", "seg")
+"""Columns in which masks are looked for."""
+
+
+def _columns(found: HubDataset, spec: Spec | None) -> tuple[str, str]:
+    """Return which columns hold the pictures, and their class numbers or, for a model that names a class a pixel, their masks."""
+    pictures = [str(name) for name, feature in found.features.items() if type(feature).__name__ == "Image"]
+    numbered = any(type(feature).__name__ == "ClassLabel" for feature in found.features.values())
+    dense = spec.task == "segmentation" if spec is not None else len(pictures) > 1 and not numbered
+    if not dense:
+        return _column(found, "Image", ("image", "img")), _column(found, "ClassLabel", ("label", "labels", "fine_label"))
+    mask = next((name for name in MASKS if name in found.features), pictures[1] if len(pictures) > 1 else None)
+    image = next((name for name in ("image", "img", "pixel_values", *pictures) if name in found.features and name != mask), None)
+    if image is None or mask is None:
+        raise InputError(f"the data have no columns of images and masks; they have {', '.join(found.features)}")
+    return image, mask
 
 
 def _column(found: HubDataset, kind: str, names: tuple[str, ...]) -> str:
@@ -205,69 +229,19 @@ def _collect(rows: Any, spec: Spec | None, names: tuple[str, ...] = (), *, image
     count = len(cast("Sized", rows))
     if count == 0:
         raise InputError("the data hold no images")
-    first, _ = _read(rows, 0, image, label, spec)
-    if count * first.numel() > IN_MEMORY_BYTES:
+    first, said = read_sample(rows, 0, image, label, spec)
+    if count * (first.numel() + torch.as_tensor(said).numel()) > IN_MEMORY_BYTES:
         return StreamedSet(rows, spec, names, image=image, label=label)
-    images, labels = torch.empty((count, *first.shape), dtype=torch.uint8), torch.empty(count, dtype=torch.long)
+    kept = torch.as_tensor(said)
+    images, labels = torch.empty((count, *first.shape), dtype=torch.uint8), torch.empty((count, *kept.shape), dtype=kept.dtype)
     for number in range(count):
-        pixels, known_label = _read(rows, number, image, label, spec)
+        pixels, label_or_mask = read_sample(rows, number, image, label, spec)
         if pixels.shape != first.shape:
             raise InputError(
                 f"image {number} has shape {list(pixels.shape)}, image 0 has {list(first.shape)}: give a model, or resize them"
             )
-        images[number], labels[number] = pixels, known_label
+        known = torch.as_tensor(label_or_mask)
+        if known.shape != kept.shape:
+            raise InputError(f"the label of image {number} has shape {list(known.shape)}, that of image 0 {list(kept.shape)}")
+        images[number], labels[number] = pixels, known
     return ImageSet(images, labels, names)
-
-
-def _read(rows: Any, number: int, image: str | int, label: str | int, spec: Spec | None) -> tuple[Tensor, int]:
-    """Return one sample as uint8 (C, H, W) and a class number; `InputError` with its number where it can't be read."""
-    try:
-        row = rows[number]
-    except InputError:
-        raise
-    except Exception as error:  # a data set may raise anything here, and all of it means: this sample can't be read
-        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
-        raise InputError(f"image {number} can't be read: {reason}") from error
-    return as_image(row[image], spec), _as_label(row[label])
-
-
-def _as_label(label: Any) -> int:
-    try:
-        return int(label)
-    except (TypeError, ValueError) as error:
-        raise InputError(f"expected class numbers as labels, got {label!r}") from error
-
-
-def as_image(image: Any, spec: Spec | None) -> Tensor:
-    """Return a picture (PIL, uint8 array or tensor, or floats in [0, 1]) as uint8 of shape (C, H, W), fitted to `spec` where given."""
-    if isinstance(image, Image.Image):
-        if image.mode.startswith("I"):  # 16-bit grey: Pillow's own conversion would saturate
-            image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
-        mode = image.mode if spec is None else {1: "L", 3: "RGB", 4: "RGBA"}.get(spec.shape[0], image.mode)
-        picture = image.convert(mode if mode in ("L", "RGB", "RGBA") else "RGB")
-        pixels = torch.from_numpy(np.array(_fitted(picture, spec)))
-        return pixels[None] if pixels.ndim == 2 else pixels.permute(2, 0, 1).contiguous()
-    pixels = torch.as_tensor(image)
-    pixels = pixels[None] if pixels.ndim == 2 else pixels
-    if pixels.is_floating_point():
-        if not (float(pixels.min()) >= -1e-3 and float(pixels.max()) <= 1 + 1e-3):
-            raise InputError(
-                f"float images must be in [0, 1], got {float(pixels.min()):.3g} to {float(pixels.max()):.3g}: "
-                "leave normalising to the model's Spec"
-            )
-        pixels = pixels.mul(255).round().to(torch.uint8)
-    if pixels.dtype != torch.uint8 or pixels.ndim != 3:
-        raise InputError(f"expected uint8 or float images of shape (C, H, W), got {pixels.dtype} of shape {list(pixels.shape)}")
-    return pixels
-
-
-def _fitted(picture: Image.Image, spec: Spec | None) -> Image.Image:
-    if spec is None or picture.size == (spec.shape[2], spec.shape[1]):
-        return picture
-    height, width = spec.shape[1:]
-    scale = max(width / picture.width, height / picture.height)
-    resized = picture.resize(
-        (max(width, round(picture.width * scale)), max(height, round(picture.height * scale))), Image.Resampling.BILINEAR
-    )
-    left, top = (resized.width - width) // 2, (resized.height - height) // 2
-    return resized.crop((left, top, left + width, top + height))

@@ -12,7 +12,7 @@ import torch
 from tacit.core.batch import Batch
 from tacit.core.device import derived_seed
 from tacit.core.errors import InputError
-from tacit.data.images import Augmentation, augment
+from tacit.data.images import Augmentation, augmented
 from tacit.data.load import StreamedSet
 from tacit.data.modalities import Modality
 
@@ -109,7 +109,7 @@ class Stored:
         if self.augmentation == "none":
             return found
         self.generator.manual_seed(derived_seed(self.seed, "augmentation", epoch, place, first))
-        return Batch(augment(found.images, self.augmentation, self.generator), found.targets, index=found.index)
+        return augmented(found, self.augmentation, self.generator)
 
     def prepare(self) -> Iterator[None]:
         yield from ()
@@ -164,8 +164,8 @@ class Streamed:
         images, labels = next(self._batches)
         device = self.generator.device
         self.generator.manual_seed(derived_seed(self.seed, "augmentation", epoch, place, first))
-        shown = augment(images.to(device).float().div(255), self.augmentation, self.generator)
-        return Batch(shown, labels.to(device), index=self._rows(place).to(device))
+        shown = Batch(images.to(device).float().div(255), labels.to(device).long(), index=self._rows(place).to(device))
+        return augmented(shown, self.augmentation, self.generator)
 
     def _rows(self, place: int) -> torch.Tensor:
         return self._order[place * self.size : (place + 1) * self.size]

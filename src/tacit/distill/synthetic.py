@@ -11,7 +11,7 @@ import torch
 from tacit.core.batch import Batch
 from tacit.core.device import Clock
 from tacit.core.errors import InputError
-from tacit.data.images import Augmentation, augment
+from tacit.data.images import Augmentation, augmented
 from tacit.synthesize.loop import Synthesizer
 from tacit.synthesize.method import Method
 from tacit.synthesize.pool import Pool
@@ -119,10 +119,7 @@ class Synthetic:
         if not len(self.pool):
             raise RuntimeError("the pool is empty: go through `prepare()` before the first batch")
         index = torch.randint(len(self.pool), (self.size,), generator=self.generator, device=self.generator.device)
-        found = self.pool.batch(index)
-        if self.augmentation == "none":
-            return found
-        return Batch(augment(found.images, self.augmentation, self.generator), found.targets, index=found.index)
+        return augmented(self.pool.batch(index), self.augmentation, self.generator)
 
     def _live(self) -> Batch:
         if self._shown is None or self.drawn_fresh:

@@ -1,0 +1,118 @@
+"""Reading samples: pictures, class numbers and masks of any kind, fitted to what a model expects."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from tacit.core.errors import InputError
+from tacit.core.network import VOID, Spec
+
+__all__ = ["as_image", "as_mask", "read_sample"]
+
+Label = int | Tensor
+"""A class number, or a map of them, uint8 of shape (H, W)."""
+
+
+def read_sample(rows: Any, number: int, image: str | int, label: str | int, spec: Spec | None) -> tuple[Tensor, Label]:
+    """Return sample `number` of any set of rows: its image as uint8 (C, H, W), and its class number or mask.
+
+    Args:
+        rows: Anything with numbered rows.
+        number: Which one.
+        image: Where in a row the picture is.
+        label: Where its label is: what is a picture or an array there is a mask.
+        spec: What both are fitted to, where it is given.
+
+    Raises:
+        InputError: Where the sample can't be read; the message has its number.
+    """
+    try:
+        row = rows[number]
+    except InputError:
+        raise
+    except Exception as error:  # a data set may raise anything here, and all of it means: this sample can't be read
+        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
+        raise InputError(f"image {number} can't be read: {reason}") from error
+    picture, said = row[image], row[label]
+    if not (isinstance(said, Image.Image) or np.ndim(said) >= 2):
+        return as_image(picture, spec), _as_label(said)
+    if isinstance(picture, Image.Image) and isinstance(said, Image.Image) and picture.size != said.size:
+        sizes = " and ".join(f"{one.width}x{one.height}" for one in (picture, said))
+        raise InputError(f"image {number} and its mask are of different sizes, {sizes}: expected a class for every pixel")
+    try:
+        return as_image(picture, spec), as_mask(said, spec)
+    except InputError as error:
+        raise InputError(f"image {number}: {error}") from error
+
+
+def _as_label(label: Any) -> int:
+    try:
+        return int(label)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"expected class numbers as labels, got {label!r}") from error
+
+
+def as_image(image: Any, spec: Spec | None) -> Tensor:
+    """Return a picture (PIL, uint8 array or tensor, or floats in [0, 1]) as uint8 of shape (C, H, W), fitted to `spec` where given."""
+    if isinstance(image, Image.Image):
+        if image.mode.startswith("I"):  # 16-bit grey: Pillow's own conversion would saturate
+            image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+        mode = image.mode if spec is None else {1: "L", 3: "RGB", 4: "RGBA"}.get(spec.shape[0], image.mode)
+        picture = image.convert(mode if mode in ("L", "RGB", "RGBA") else "RGB")
+        pixels = torch.from_numpy(np.array(_fitted(picture, spec, Image.Resampling.BILINEAR)))
+        return pixels[None] if pixels.ndim == 2 else pixels.permute(2, 0, 1).contiguous()
+    pixels = torch.as_tensor(image)
+    pixels = pixels[None] if pixels.ndim == 2 else pixels
+    if pixels.is_floating_point():
+        if not (float(pixels.min()) >= -1e-3 and float(pixels.max()) <= 1 + 1e-3):
+            raise InputError(
+                f"float images must be in [0, 1], got {float(pixels.min()):.3g} to {float(pixels.max()):.3g}: "
+                "leave normalising to the model's Spec"
+            )
+        pixels = pixels.mul(255).round().to(torch.uint8)
+    if pixels.dtype != torch.uint8 or pixels.ndim != 3:
+        raise InputError(f"expected uint8 or float images of shape (C, H, W), got {pixels.dtype} of shape {list(pixels.shape)}")
+    return pixels
+
+
+def as_mask(mask: Any, spec: Spec | None) -> Tensor:
+    """Return a mask as uint8 of shape (H, W), fitted to `spec` as its picture is, without mixing classes; what is ignored becomes `VOID`.
+
+    Args:
+        mask: A picture whose pixels are class numbers (grey, or by a palette), or whole numbers of shape (H, W) or (1, H, W).
+        spec: What it is fitted to, and whose `ignore` is left out.
+
+    Raises:
+        InputError: Where pixels are colours or fractions, or too large for 8 bits.
+    """
+    values = np.asarray(mask)
+    if isinstance(mask, Image.Image) and values.ndim == 3:  # a grey picture may have been saved in colour
+        if not (values[..., :3] == values[..., :1]).all():
+            raise InputError("its mask is in colour: expected class numbers, as a grey picture or one with a palette (PNG)")
+        values = values[..., 0]
+    values = values[0] if values.ndim == 3 and len(values) == 1 else values
+    if values.ndim != 2 or not (np.issubdtype(values.dtype, np.integer) or values.dtype == bool):
+        raise InputError(f"expected masks of whole numbers, of shape (H, W), got {values.dtype} of shape {list(values.shape)}")
+    if values.size and (values.min() < 0 or values.max() > VOID):
+        raise InputError(f"expected mask values from 0 to {VOID}, got {values.min()} to {values.max()}")
+    whole = values.astype(np.uint8)
+    if isinstance(mask, Image.Image):
+        whole = np.array(_fitted(Image.fromarray(whole), spec, Image.Resampling.NEAREST))
+    if spec is not None and spec.ignore is not None:
+        whole[whole == spec.ignore] = VOID
+    return torch.from_numpy(whole)
+
+
+def _fitted(picture: Image.Image, spec: Spec | None, how: Image.Resampling) -> Image.Image:
+    if spec is None or picture.size == (spec.shape[2], spec.shape[1]):
+        return picture
+    height, width = spec.shape[1:]
+    scale = max(width / picture.width, height / picture.height)
+    resized = picture.resize((max(width, round(picture.width * scale)), max(height, round(picture.height * scale))), how)
+    left, top = (resized.width - width) // 2, (resized.height - height) // 2
+    return resized.crop((left, top, left + width, top + height))
