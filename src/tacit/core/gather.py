@@ -13,7 +13,7 @@ def gather(mine: Tensor) -> Tensor:
     """Return the rows of all processes, in the order of their ranks; `mine` where there is one process.
 
     Args:
-        mine: Of shape (N, ...), the same everywhere.
+        mine: Of shape (N, ...), the same everywhere; every process must ask.
     """
     if not (distributed.is_available() and distributed.is_initialized() and distributed.get_world_size() > 1):
         return mine

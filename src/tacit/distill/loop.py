@@ -111,6 +111,7 @@ class Learner:
         if teacher is not None:
             Probe(teacher, taps=self.needs.teacher_taps, bn=self.needs.bn)
         runtime.place(objective)
+        runtime.share(objective)  # heads and memories must start alike in all processes
         self.parameters = [*student.parameters(), *objective.parameters()]
         self.optimizer = training.build(self.parameters)
         self.done = 0

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from tacit.core.gather import gather
 from tacit.core.loss import Loss, Needs, View, positive_temperature
 from tacit.core.network import Network
 from tacit.core.norms import NoStatisticsError, norm_layers
@@ -43,7 +44,7 @@ class InstanceContrast(Loss):
         network: The teacher, whose batch-norm layers give the features.
         width: Length of an embedding.
         temperature: tau.
-        bank: Most kept images that are remembered, as features; the oldest go first.
+        bank: Most kept images that are remembered, as features; the oldest go first. Of several processes, those of all.
         negatives: Remembered images drawn for each step.
         flip: Whether parts are mirrored.
 
@@ -90,4 +91,4 @@ class InstanceContrast(Loss):
 
     def remember(self, view: View) -> None:
         kept = torch.stack([self._part(view), self.features(view.teacher)], dim=1).detach()
-        self.bank = torch.cat([self.get_buffer("bank"), kept])[-self.capacity :]
+        self.bank = torch.cat([self.get_buffer("bank"), gather(kept)])[-self.capacity :]

@@ -99,7 +99,8 @@ class CRD(PairedTaps):
         temperature: T.
         form: ``nce`` (the paper's) or ``infonce``.
         bank: ``memory``, one row an image, for sets that don't change; ``queue``, the last `rows` embeddings, for streams and for
-            pools that grow; ``batch``, none: the other images of the batch.
+            pools that grow; ``batch``, none: the other images of the batch. Of several processes, memory and queue take in what all of
+            them saw, and are the same in each; a batch is each one's own.
         rows: Of a queue.
         sampling: ``exact``: the positive is the image itself, negatives are of other classes where labels are known; ``relax``: the
             positive is any image of its class; ``free``: labels play no part.
@@ -233,7 +234,8 @@ class CRD(PairedTaps):
         if self.normaliser == "analytic":
             return 1 / (2 * self.width * self.temperature**2)
         kept = pair.get_buffer("log_mean")
-        seen = scores.logsumexp(dim=(0, 1)) - math.log(max(1, scores.numel()))
+        everywhere = gather((scores.logsumexp(dim=(0, 1)) - math.log(max(1, scores.numel())))[None])  # one value a process
+        seen = everywhere.logsumexp(dim=0) - math.log(len(everywhere))
         moved = torch.logaddexp(kept[side] + math.log(KEEP), seen + math.log(1 - KEEP)) if self.normaliser == "ema" else kept[side]
         kept[side] = torch.where(kept[side].isinf(), seen, moved)
         return kept[side].clone()

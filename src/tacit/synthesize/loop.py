@@ -53,6 +53,7 @@ class Synthesizer:
         except InputError as error:
             raise type(error)(f"{method.name}: {error}") from error
         runtime.place(self.objective)
+        runtime.share(self.objective)  # what learns in it is drawn by each process for itself
         self.gives_targets = method.targets(2, teacher, runtime.generator(0, "a look at the targets"), 0) is not None
         self._new_canvas()
         self.loss_optimizer = method.loss_optimizer(self.objective)

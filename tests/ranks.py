@@ -1,0 +1,118 @@
+"""What two processes learn together, to be held against what one learns of both their batches: run as ``python ranks.py OUT``.
+
+Lightning Fabric starts the second process. Each writes ``OUT/<rank>.pt``.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from tacit.core.batch import Batch
+from tacit.core.device import Runtime
+from tacit.core.loss import View
+from tacit.core.network import Network, Spec, Teacher
+from tacit.core.probe import Probe
+from tacit.distill import Learner, Training, build_objective
+from tacit.losses import InstanceContrast
+
+__all__ = ["OBJECTIVES", "learned", "remembered"]
+
+SPEC = Spec(shape=(1, 6, 6), classes=3)
+IMAGES, SIZE, STEPS = 24, 4, 7
+BANKS: dict[str, dict[str, Any]] = {
+    "memory": {"bank": "memory"},
+    "first": {"bank": "memory", "normaliser": "first"},
+    "ema": {"bank": "memory", "normaliser": "ema", "form": "nce"},
+    "queue": {"bank": "queue", "rows": 13},
+}
+OBJECTIVES: dict[str, list[dict[str, Any]]] = {
+    name: [{"loss": "crd", "width": 8, "negatives": IMAGES, "temperature": 0.5, **options}, {"loss": "ce"}]
+    for name, options in BANKS.items()
+}
+
+
+class Halves:
+    """Images in an order of their own for each step, of which each process is shown its part."""
+
+    most_steps: int | None = None
+    gives_targets = True
+    pieces = 0
+    population = IMAGES
+
+    def __init__(self, rank: int, ranks: int) -> None:
+        self.rank, self.ranks = rank, ranks
+        draw = torch.Generator().manual_seed(0)
+        self.images = torch.rand(IMAGES, *SPEC.shape, generator=draw)
+        self.labels = torch.arange(IMAGES) % SPEC.classes
+
+    def batch(self, step: int, rate: float = 1.0) -> Batch:
+        order = torch.randperm(IMAGES, generator=torch.Generator().manual_seed(step))
+        size = 2 * SIZE // self.ranks
+        picked = order[self.rank * size : (self.rank + 1) * size]
+        return Batch(self.images[picked], self.labels[picked], index=picked)
+
+    def prepare(self) -> Iterator[None]:
+        yield from ()
+
+    def save(self, folder: Path) -> None:
+        raise NotImplementedError
+
+    def state_dict(self) -> dict[str, Any]:
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any], folder: Path) -> None:
+        raise NotImplementedError
+
+
+def network(width: int) -> Network:
+    """Return a network that does the same to an image whoever is beside it."""
+    model = nn.Sequential(nn.Conv2d(1, width, 3), nn.GroupNorm(1, width), nn.ReLU(), nn.Flatten(), nn.Linear(16 * width, SPEC.classes))
+    return Network(model, SPEC)
+
+
+def learned(name: str, runtime: Runtime) -> dict[str, Tensor]:
+    """Return weights of the student, heads and memories after a few steps; the heads are drawn by each process for itself."""
+    rank, ranks = runtime.fabric.global_rank, runtime.fabric.world_size
+    torch.manual_seed(0)
+    teacher, student = Teacher.of(network(6)), network(4)
+    torch.manual_seed(1 + rank)
+    learner = Learner(
+        student,
+        Halves(rank, ranks),
+        build_objective(OBJECTIVES[name]),
+        Training(steps=STEPS, batch=SIZE, lr=0.1, weight_decay=0.0, schedule="constant"),
+        runtime=runtime,
+        generator=torch.Generator().manual_seed(rank),
+        teacher=teacher,
+    )
+    for _ in range(STEPS):
+        learner.step()
+    kept = {**{f"student.{key}": value for key, value in student.state_dict().items()}, **learner.objective.state_dict()}
+    return {key: value.detach().clone() for key, value in kept.items()}
+
+
+def remembered(runtime: Runtime) -> Tensor:
+    """Return the bank of CMI's contrast after two batches, which has the oldest image pushed out."""
+    rank, ranks = runtime.fabric.global_rank, runtime.fabric.world_size
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(1, 5, 3), nn.BatchNorm2d(5), nn.ReLU(), nn.Flatten(), nn.Linear(80, SPEC.classes))
+    teacher = Teacher(model, SPEC)
+    loss, draw = InstanceContrast(teacher, width=4, bank=4 * SIZE - 1), torch.Generator().manual_seed(rank)
+    with torch.no_grad(), Probe(teacher, taps=loss.needs.teacher_taps) as look:
+        for step in range(2):
+            images = Halves(rank, ranks).batch(step).images
+            loss.remember(View(images, teacher=look(images), look=look, generator=draw))
+    return loss.get_buffer("bank").clone()
+
+
+if __name__ == "__main__":
+    together = Runtime("cpu", "32-true", devices=2, strategy="ddp")
+    found: dict[str, Any] = {name: learned(name, together) for name in OBJECTIVES}
+    torch.save({**found, "contrast": remembered(together)}, Path(sys.argv[1]) / f"{together.fabric.global_rank}.pt")
+    together.fabric.barrier()
