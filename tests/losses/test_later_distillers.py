@@ -419,11 +419,16 @@ def test_the_paraphraser_is_learned_by_its_reconstruction_alone() -> None:
     assert loss.pairs == [("stages", "norm")]
     (factors,) = loss.adapters
     assert isinstance(factors, Factors)
+    opening = loss.opening()
+    assert opening is not None
+    opening.loss.fit(teacher, student)
+    assert opening.loss.needs.teacher_taps == ("stages",)
+    assert not opening.loss.needs.student_taps
     view, values = shown(loss, teacher, student, images), []
     assert factors.paraphraser(view.teacher.features["stages"]).shape == (4, 8, 4, 4)
     optimizer = torch.optim.Adam(loss.parameters(), lr=0.01)
     for _ in range(30):
-        value = loss.reconstruction(view)
+        value = opening.loss(view)
         optimizer.zero_grad()
         torch.autograd.backward(value)
         optimizer.step()

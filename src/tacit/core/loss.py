@@ -14,7 +14,7 @@ from tacit.core.errors import InputError
 from tacit.core.network import Network
 from tacit.core.probe import Signals
 
-__all__ = ["Loss", "Needs", "NonFiniteLossError", "Objective", "View", "Weight", "check_finite", "positive_temperature", "risen"]
+__all__ = ["Loss", "Needs", "NonFiniteLossError", "Objective", "Opening", "View", "Weight", "check_finite", "positive_temperature", "risen"]
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class View:
         index: Which stored samples these are, of shape (N,), for losses with a bank.
         look: Shows other images to the teacher, for losses with crops of their own.
         canvas: The images before augmentation, for priors on pixels.
-        step: Optimisation steps done in this round (synthesis) or in all (distillation).
+        step: Optimisation steps done in this round (synthesis) or in this phase (distillation).
         round: Rounds done.
         generator: Source of every random draw that a loss makes.
     """
@@ -94,6 +94,24 @@ class View:
         return self._student
 
 
+@dataclass(frozen=True)
+class Opening:
+    """What comes before the phase of learning in which a loss is named.
+
+    Args:
+        loss: What is minimised then, by itself: the loss that says so, which has done its part when the phase proper begins, or another one
+            on modules that the two share, from which they learn while the student stays as it is.
+        share: Of the steps of that phase, above 0 and below 1.
+    """
+
+    loss: Loss
+    share: float
+
+    def __post_init__(self) -> None:
+        if not 0 < self.share < 1:
+            raise InputError(f"opening: expected a share of the steps, 0 (none) or more and below 1, got {self.share}")
+
+
 class Loss(nn.Module):
     """A 0-d scalar of a view. Its own parameters, if any, are found by `parameters()`."""
 
@@ -105,6 +123,10 @@ class Loss(nn.Module):
 
     def fit(self, teacher: Network | None, student: Network | None) -> None:
         """Learn what depends on the networks, as names of layers; called once, before `needs` is read."""
+
+    def opening(self) -> Opening | None:
+        """Return what comes before the phase in which this loss is named; None: nothing. It is fitted after the loss itself."""
+        return None
 
     def attach(self, population: int | None) -> None:
         """Make room for a memory of so many images, which `View.index` tells apart; None: the set has no fixed number.
@@ -135,9 +157,10 @@ class Objective(Loss):
         super().__init__()
         self.weights: dict[str, Weight] = {name: weight for name, (weight, _) in terms.items()}
         self.losses = nn.ModuleDict({name: loss for name, (_, loss) in terms.items()})
-        self._add_needs()
+        self.add_needs()
 
-    def _add_needs(self) -> None:
+    def add_needs(self) -> None:
+        """Add up what the losses ask for, which may have changed where they were fitted by themselves."""
         self.needs = Needs(teacher=False)
         for loss in self._used():
             self.needs |= loss.needs
@@ -148,7 +171,7 @@ class Objective(Loss):
     def fit(self, teacher: Network | None, student: Network | None) -> None:
         for loss in self._used():
             loss.fit(teacher, student)
-        self._add_needs()
+        self.add_needs()
 
     def attach(self, population: int | None) -> None:
         for loss in self._used():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -13,10 +14,11 @@ from torch.optim import SGD, Adam, AdamW, Optimizer
 
 from tacit.core.device import Runtime
 from tacit.core.errors import InputError
-from tacit.core.loss import Objective, View
+from tacit.core.loss import Needs, Objective, View
 from tacit.core.network import Network, Teacher
 from tacit.core.probe import Probe, Signals
 from tacit.core.state import load_state
+from tacit.distill.phases import Phase, Timetable, all_losses
 from tacit.distill.sources import Source
 
 __all__ = ["Learner", "Training"]
@@ -27,7 +29,7 @@ class Training:
     """How a student is optimised; the same for every method, so that comparisons are fair."""
 
     steps: int = 2000
-    """Optimisation steps of the student."""
+    """Optimisation steps of the student, all phases together."""
     batch: int = 128
     """Images in one step; a live generator that shows the student what was just painted shows its own `batch` instead."""
     optimizer: Literal["sgd", "adam", "adamw"] = "sgd"
@@ -37,9 +39,10 @@ class Training:
     weight_decay: float = 1e-4
     """Weight decay."""
     schedule: Literal["cosine", "constant", "steps"] = "cosine"
-    """Learning rate after the warm-up: falls to zero along a cosine, stays, or is multiplied by `gamma` at each of the `milestones`."""
+    """Learning rate after the warm-up: falls to zero along a cosine, stays, or is multiplied by `gamma` at each of the `milestones`. Each
+    phase of an objective that has several goes through all of it."""
     milestones: tuple[float, ...] = ()
-    """For the schedule `steps`: shares of the training, above 0 and below 1, in rising order."""
+    """For the schedule `steps`: shares of the training, or of a phase, above 0 and below 1, in rising order."""
     gamma: float = 0.1
     """For the schedule `steps`: the factor at a milestone."""
     warmup: int = 0
@@ -67,7 +70,7 @@ class Training:
         return (Adam if self.optimizer == "adam" else AdamW)(parameters, lr=self.lr, weight_decay=self.weight_decay)
 
     def rate(self, step: int, progress: float) -> float:
-        """Return the learning rate at `step`, when the share `progress` of the work is done."""
+        """Return the learning rate at `step` of a phase, when the share `progress` of its work is done."""
         rise = min(1.0, (step + 1) / self.warmup) if self.warmup else 1.0
         if self.schedule == "cosine":
             return self.lr * rise * 0.5 * (1 + math.cos(math.pi * min(progress, 1.0)))
@@ -80,7 +83,7 @@ class Learner:
     Args:
         student: What learns.
         source: Where batches come from.
-        objective: What is minimised.
+        objective: What is minimised, or several phases: a new one begins with a fresh optimiser, at the start of its schedule.
         training: How.
         runtime: Device and precision.
         generator: Source of the objective's random draws.
@@ -91,37 +94,80 @@ class Learner:
         self,
         student: Network,
         source: Source,
-        objective: Objective,
+        objective: Objective | Sequence[Phase],
         training: Training,
         *,
         runtime: Runtime,
         generator: torch.Generator,
         teacher: Teacher | None = None,
     ) -> None:
-        self.student, self.source, self.objective, self.training = student, source, objective, training
+        self.student, self.source, self.training = student, source, training
         self.runtime, self.generator, self.teacher = runtime, generator, teacher
-        objective.fit(teacher, student)
-        objective.attach(getattr(source, "population", None))
-        self.needs = objective.needs
-        if self.needs.teacher and teacher is None:
-            raise InputError("this objective asks a teacher, and none was given; learning from labels alone is `ce=1`")
-        if self.needs.targets and not source.gives_targets:
-            raise InputError("the objective learns from labels (`ce`), and this source gives none: use `kd` or `l1`")
-        Probe(student, taps=self.needs.student_taps)
-        if teacher is not None:
-            Probe(teacher, taps=self.needs.teacher_taps, bn=self.needs.bn)
-        runtime.place(objective)
-        runtime.share(objective)  # heads and memories must start alike in all processes
-        self.parameters = [*student.parameters(), *objective.parameters()]
-        self.optimizer = training.build(self.parameters)
+        self.phases = (Phase.of(objective),) if isinstance(objective, Objective) else tuple(objective)
+        self.timetable, self.losses = Timetable(self.phases, training.steps), all_losses(self.phases)
+        self.losses.fit(teacher, student)
+        self.losses.attach(getattr(source, "population", None))
+        for phase in self.phases:
+            phase.objective.add_needs()
+            self._check(phase.objective.needs)
+        runtime.place(self.losses)
+        runtime.share(self.losses)  # heads and memories must start alike in all processes
+        self.begun: list[int] = []
+        self.parameters: list[torch.nn.Parameter] = []
+        self._enter(0)
         self.done = 0
         self.lr = training.lr
         self.parts: dict[str, Tensor] = {}
         self.loss = torch.zeros(())
 
+    def _check(self, needs: Needs) -> None:
+        if needs.teacher and self.teacher is None:
+            raise InputError("this objective asks a teacher, and none was given; learning from labels alone is `ce=1`")
+        if needs.targets and not self.source.gives_targets:
+            raise InputError("the objective learns from labels (`ce`), and this source gives none: use `kd` or `l1`")
+        Probe(self.student, taps=needs.student_taps)
+        if self.teacher is not None:
+            Probe(self.teacher, taps=needs.teacher_taps, bn=needs.bn)
+
+    @property
+    def phase(self) -> Phase:
+        """The phase of the last step, or of the first one to come."""
+        return self.phases[len(self.begun) - 1]
+
+    @property
+    def place(self) -> dict[str, str]:
+        """Which phase that is, for logs, as ``{"phase": "1/2 ab"}``; nothing where there is only one."""
+        return {"phase": f"{len(self.begun)}/{len(self.phases)} {self.phase.name}"} if len(self.phases) > 1 else {}
+
+    @property
+    def told(self) -> dict[str, Any]:
+        """What a result says beside its measures: the phases, where there are several, with the steps that each took."""
+        ends = [*self.begun[1:], self.done]
+        took = [
+            {"name": phase.name, "steps": end - begun, "student_learns": not phase.still}
+            for phase, begun, end in zip(self.phases, self.begun, ends, strict=False)
+        ]
+        return {"phases": took} if len(self.phases) > 1 else {}
+
+    def _enter(self, begun: int) -> None:
+        """Begin the next phase, after `begun` steps."""
+        for parameter in self.parameters:
+            parameter.grad = None
+        self.begun.append(begun)
+        self.objective, self.needs = self.phase.objective, self.phase.objective.needs
+        self.parameters = [*([] if self.phase.still else self.student.parameters()), *self.objective.parameters()]
+        self.optimizer = self.training.build(self.parameters)
+
+    def _proceed(self, progress: float | None) -> None:
+        """Go to the phase that the next step belongs to, and to its learning rate."""
+        while len(self.begun) <= self.timetable.number(self.done, progress):
+            self._enter(self.done)
+        share = self.timetable.progress(len(self.begun) - 1, self.done, progress)
+        self.lr = self.training.rate(self.done - self.begun[-1], share)
+
     def step(self, progress: float | None = None) -> None:
         """Take one step; `progress` is the share of the work done, where that is not the share of steps."""
-        self.lr = self.training.rate(self.done, self.done / self.training.steps if progress is None else progress)
+        self._proceed(progress)
         batch = self.source.batch(self.done, self.lr / self.training.lr if self.training.lr else 1.0)
         images = batch.images.to(self.runtime.device)
         self.student.train()
@@ -136,9 +182,11 @@ class Learner:
             elif self.needs.teacher:
                 with torch.no_grad():
                     taught = ask(images)
-            answered = look(images if batch.student_images is None else batch.student_images.to(self.runtime.device))
+            shown = images if batch.student_images is None else batch.student_images.to(self.runtime.device)
+            answered = None if self.phase.still else look(shown)
         targets = batch.targets.to(self.runtime.device) if batch.targets is not None else None
-        view = View(images, targets, teacher=taught, student=answered, index=batch.index, step=self.done, generator=self.generator)
+        step = self.done - self.begun[-1]
+        view = View(images, targets, teacher=taught, student=answered, index=batch.index, step=step, generator=self.generator)
         self.parts = self.objective.parts(view)
         self.runtime.guard(self.parts, f"student step {self.done}", self.done)
         self.loss = self.objective.total(self.parts, view)
@@ -159,7 +207,8 @@ class Learner:
         return {
             "done": self.done,
             "student": self.student.model.state_dict(),
-            "objective": self.objective.state_dict(),
+            "begun": self.begun,
+            "objective": self.losses.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "generator": self.generator.get_state(),
             "global_rng": torch.get_rng_state(),
@@ -170,8 +219,10 @@ class Learner:
     def load_state_dict(self, state: dict[str, Any], folder: Path) -> None:
         """Go on from where `state_dict` was taken, with the stored images of the run folder."""
         self.done = state["done"]
+        for begun in state["begun"][len(self.begun) :]:
+            self._enter(begun)
         self.student.model.load_state_dict(state["student"])
-        load_state(self.objective, state["objective"])
+        load_state(self.losses, state["objective"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.generator.set_state(state["generator"])
         torch.set_rng_state(state["global_rng"])

@@ -2,7 +2,7 @@
 
 "Knowledge Transfer via Distillation of Activation Boundaries Formed by Hidden Neurons", Heo et al., 2019,
 https://arxiv.org/abs/1811.03233, eq. 6: the squared hinge of the student's neuron (behind a 1x1 convolution and a batch norm) on the side
-of zero where the teacher's is. The paper learns by it alone first, for 30 epochs, and by labels alone afterwards.
+of zero where the teacher's is. The paper learns by it alone first, for 30 epochs of 270 (`opening`), and by labels alone afterwards.
 
 Summed over elements, mean over images, each stage at half the weight of the next. The weight of the first phase is 3/1000 in the
 published tables (``ab=0.003``). What differs: sides are known behind a ReLU too, so that a teacher's stage that can't be tapped before it
@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from tacit.core.errors import InputError
-from tacit.core.loss import View
+from tacit.core.loss import Opening, View
 from tacit.losses.before_relu import BeforeReLU
 from tacit.losses.pairs import in_fp32, same_size
 
@@ -46,13 +46,20 @@ class ActivationBoundary(BeforeReLU):
         teacher: Taps of the teacher, maps, shallow first; not given: the stages, before their ReLU where that can be tapped.
         student: Taps of the student, as many.
         margin: By which a neuron should be on its side.
+        opening: Share of the steps in which it teaches by itself, where it is named beside others, which then go on without it; 0: none,
+            it teaches beside them.
     """
 
-    def __init__(self, teacher: Sequence[str] | None = None, student: Sequence[str] | None = None, *, margin: float = 1.0) -> None:
+    def __init__(
+        self, teacher: Sequence[str] | None = None, student: Sequence[str] | None = None, *, margin: float = 1.0, opening: float = 0.1
+    ) -> None:
         super().__init__(teacher, student)
         if margin < 0:
             raise InputError(f"ab: margin: expected 0 or more, got {margin}")
-        self.margin = margin
+        self.margin, self.share = margin, opening
+
+    def opening(self) -> Opening | None:
+        return Opening(self, self.share) if self.share else None
 
     def forward(self, view: View) -> Tensor:
         with in_fp32(view.images):

@@ -2,8 +2,8 @@
 
 "Paraphrasing Complex Network: Network Compression via Factor Transfer", Kim et al., 2018, https://arxiv.org/abs/1802.04977, sec. 3: the
 paraphraser is an autoencoder of the teacher's last map that is learned first, without labels, by its reconstruction (eq. 1, here
-`FactorTransfer.reconstruction`; 30 epochs), and then stays; the translator is learned with the student. Without that phase the factors are
-those of a random paraphraser.
+`Reconstruction`; 30 epochs of 270), and then stays; the translator is learned with the student. Without that phase (`opening` of 0) the
+factors are those of a random paraphraser.
 
 Beside cross-entropy its weight in the published tables is 200 (``ce=1,ft=200``), for factors of which the mean square over channels is
 made of L2 norm 1; eq. 3 of the paper normalises all of a factor instead (`whole`). What differs: the paraphraser's last layer is bare, so
@@ -20,14 +20,15 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tacit.core.errors import InputError
-from tacit.core.loss import View
+from tacit.core.loss import Loss, Needs, Opening, View
 from tacit.core.match import Match
+from tacit.core.network import Network
 from tacit.core.state import evaluation_mode
 from tacit.losses.attention import attention_map
 from tacit.losses.before_relu import BridgeNorm
 from tacit.losses.pairs import AdaptedTaps, in_fp32, only_maps, same_size
 
-__all__ = ["FactorTransfer", "Factors", "factor_distance"]
+__all__ = ["FactorTransfer", "Factors", "Reconstruction", "factor_distance"]
 
 
 def factor_distance(student: Tensor, teacher: Tensor, *, whole: bool = False) -> Tensor:
@@ -74,17 +75,27 @@ class FactorTransfer(AdaptedTaps):
         student: Taps of the student, as many.
         rate: k, the factor's channels by the teacher's.
         whole: See `factor_distance`.
+        opening: Share of the steps in which the paraphraser learns, and the student does not; 0: none.
     """
 
     level = "last"
 
     def __init__(
-        self, teacher: Sequence[str] | None = None, student: Sequence[str] | None = None, *, rate: float = 0.5, whole: bool = False
+        self,
+        teacher: Sequence[str] | None = None,
+        student: Sequence[str] | None = None,
+        *,
+        rate: float = 0.5,
+        whole: bool = False,
+        opening: float = 0.1,
     ) -> None:
         super().__init__(teacher, student)
         if not rate > 0:
             raise InputError(f"ft: rate: expected a positive number, got {rate}")
-        self.rate, self.whole = rate, whole
+        self.rate, self.whole, self.share = rate, whole, opening
+
+    def opening(self) -> Opening | None:
+        return Opening(Reconstruction(self), self.share) if self.share else None
 
     def build(self, matched: Sequence[Match]) -> None:
         only_maps("ft", matched)
@@ -93,12 +104,6 @@ class FactorTransfer(AdaptedTaps):
     def adapter(self, matched: Match) -> nn.Module:
         theirs = matched.teacher.channels
         return Factors(matched.student.channels, theirs, max(1, round(self.rate * theirs)))
-
-    def reconstruction(self, view: View) -> Tensor:
-        """Return how far the paraphrasers are from giving the teacher's features back: mean square, summed over layers, of shape ()."""
-        with in_fp32(view.images):
-            found = [F.mse_loss(between.back(between.paraphraser(theirs)), theirs) for between, _, theirs in self._factors(view)]
-        return torch.stack(found).sum()
 
     def _factors(self, view: View) -> list[tuple[Factors, Tensor, Tensor]]:
         return [(between, ours, theirs) for between, ours, theirs in self.adapted(view) if isinstance(between, Factors)]
@@ -110,4 +115,28 @@ class FactorTransfer(AdaptedTaps):
                 with torch.no_grad(), evaluation_mode(between.paraphraser):
                     taught = between.paraphraser(theirs)
                 losses.append(factor_distance(*same_size(between.translator(ours), taught), whole=self.whole))
+        return torch.stack(losses).sum()
+
+
+class Reconstruction(Loss):
+    """How far the paraphrasers are from giving the teacher's features back: mean square, summed over layers. No student is asked.
+
+    Args:
+        of: Whose paraphrasers; `fit` goes by what it was fitted to.
+    """
+
+    def __init__(self, of: FactorTransfer) -> None:
+        super().__init__()
+        self.of = of
+
+    def fit(self, teacher: Network | None, student: Network | None) -> None:
+        self.needs = Needs(teacher_taps=self.of.needs.teacher_taps)
+
+    def forward(self, view: View) -> Tensor:
+        losses = []
+        with in_fp32(view.images):
+            for between, (tap, _) in zip(self.of.adapters, self.of.pairs, strict=True):
+                theirs = view.teacher.features[tap].float()
+                assert isinstance(between, Factors)
+                losses.append(F.mse_loss(between.back(between.paraphraser(theirs)), theirs))
         return torch.stack(losses).sum()

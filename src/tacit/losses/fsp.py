@@ -2,9 +2,9 @@
 
 "A Gift from Knowledge Distillation: Fast Optimization, Network Minimization and Transfer Learning", Yim et al., 2017,
 https://openaccess.thecvf.com/content_cvpr_2017/html/Yim_A_Gift_From_CVPR_2017_paper.html, eq. 1 and 2: the inner products, over all places,
-of the channels of a layer with those of the next one. The paper learns by it alone first, and by labels alone afterwards (the weight
-of that first phase in the published tables is 50). What differs: a mean over the elements of each matrix in place of a sum; of two maps the
-larger is averaged down; layers are the stages, without the stem.
+of the channels of a layer with those of the next one. The paper learns by it alone first (`opening`; 30 epochs of 270, at the weight 50, in
+the published tables), and by labels alone afterwards. What differs: a mean over the elements of each matrix in place of a sum; of two maps
+the larger is averaged down; layers are the stages, without the stem.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from tacit.core.errors import InputError
-from tacit.core.loss import View
+from tacit.core.loss import Opening, View
 from tacit.core.match import Match
 from tacit.losses.pairs import PairedTaps, in_fp32, only_maps, same_size
 
@@ -41,7 +41,16 @@ class FSP(PairedTaps):
     Args:
         teacher: Taps of the teacher, maps, two at least, shallow first; not given: the last feature map of each resolution.
         student: Taps of the student, as many, each of as many channels as the teacher's.
+        opening: Share of the steps in which it teaches by itself, where it is named beside others, which then go on without it; 0: none,
+            it teaches beside them.
     """
+
+    def __init__(self, teacher: Sequence[str] | None = None, student: Sequence[str] | None = None, *, opening: float = 0.1) -> None:
+        super().__init__(teacher, student)
+        self.share = opening
+
+    def opening(self) -> Opening | None:
+        return Opening(self, self.share) if self.share else None
 
     def build(self, matched: Sequence[Match]) -> None:
         only_maps("fsp", matched)

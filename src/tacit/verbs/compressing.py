@@ -13,7 +13,7 @@ from tacit.core.network import Network, Spec, Teacher
 from tacit.core.norms import norm_layers, norms_of
 from tacit.core.run import Run
 from tacit.data.load import Data
-from tacit.distill import Learner, Stored, build_objective
+from tacit.distill import Learner, Stored, build_phases
 from tacit.distill.advice import Advice, pool_faults
 from tacit.distill.objectives import Terms
 from tacit.distill.selection import Selection
@@ -152,9 +152,9 @@ class CompressVerb(LearningVerb):
         stored = Stored(samples.learned, size=self.training.batch, seed=self.seed, device=runtime.device, augmentation=self.augmentation)
         source: Source = Mixed(stored, self.mixup, seed=self.seed) if self.mixup else stored
         generator = runtime.generator(self.seed, "objective")
-        objective = build_objective(self.objective)
+        objective = build_phases(self.objective)
         learner = Learner(student, source, objective, self.training, runtime=runtime, generator=generator, teacher=teacher)
         selection = Selection(student, select=self.select, ema=self.ema, patience=0)
         measure = evaluate if held is not None else None
         self.learn(learner, run, clock, state, title=title, evaluate=measure, selection=selection)
-        return self.hand_over(selection, run, measure)
+        return {**learner.told, **self.hand_over(selection, run, measure)}

@@ -12,7 +12,7 @@ from tacit.core.models import model_hash
 from tacit.core.network import Network, Teacher, count_parameters
 from tacit.core.run import Run
 from tacit.data.load import Data
-from tacit.distill import Learner, Source, Stored, Synthetic, build_objective
+from tacit.distill import Learner, Source, Stored, Synthetic, build_phases
 from tacit.distill.advice import pool_faults
 from tacit.distill.health import StudentMonitor
 from tacit.distill.objectives import Terms
@@ -41,7 +41,9 @@ class Distill(LearningVerb):
     method: Method | None = None
     """How samples are made; not given: what `tacit inspect` recommends."""
     objective: Terms = "kd=1"
-    """What the student minimises: `kd=1,ce=0.1`, or a list of {loss, weight, ...}."""
+    """What the student minimises: `kd=1,ce=0.1`, or a list of {loss, weight, ...}. In phases: `ab=0.003 @0.25; kd=1,ce=1`, with the share
+    of the steps behind the `@` (not given: what is left), or a list of {phase, share}. `ab` or `fsp` beside others teaches first,
+    alone, unless `@1` stands behind the objective; `ft` begins with a phase in which the student stays as it is."""
     max_images: int | None = None
     """Budget of synthesized images. When it is used up, a pool goes on teaching; with a live generator training ends, and the learning
     rate falls with the images."""
@@ -69,7 +71,7 @@ class Distill(LearningVerb):
         teacher = Teacher.of(find_model(self.teacher, seed=self.seed))
         student = find_model(self.student, teacher.spec, seed=self.seed)
         check_pair(teacher.spec, student.spec)
-        objective = build_objective(self.objective)
+        objective = build_phases(self.objective)
         runtime = self.open_runtime(teacher, student)
         source = self._source(teacher, student, runtime, clock, run)
         real = self.source == "data"
@@ -92,7 +94,7 @@ class Distill(LearningVerb):
             metrics = self._measure(teacher, student, held, runtime)
             if monitor is not None:
                 metrics |= _on_samples(monitor, run.folder)
-            metrics |= {"steps": learner.done, **self.hand_over(selection, run, measure)}
+            metrics |= {"steps": learner.done, **learner.told, **self.hand_over(selection, run, measure)}
         result = self.result(runtime, clock, metrics, images=getattr(source, "images_made", 0), selection=selection.name)
         run.finish(result)
         return Outcome(folder=run.folder, result=result, rows=_rows(result, run.folder), network=student)
@@ -186,6 +188,12 @@ def _as_pool(source: Synthetic, teacher: Teacher, runtime: Runtime) -> Pool:
     return pool
 
 
+def _learned(metrics: dict[str, Any]) -> list[tuple[str, str]]:
+    """Return rows on the phases, where there were several."""
+    took = [f"{phase['name']} {phase['steps']:,}" for phase in metrics.get("phases", ())]
+    return [("steps by phase", ", ".join(took))] if took else []
+
+
 def _rows(result: dict[str, Any], folder: Path) -> list[tuple[str, str]]:
     metrics, seconds = result["metrics"], result["seconds"]
 
@@ -200,6 +208,7 @@ def _rows(result: dict[str, Any], folder: Path) -> list[tuple[str, str]]:
         ("agreement", share("agreement")),
         ("parameters", f"{metrics['params_teacher']:,} -> {metrics['params_student']:,} ({ratio:.1f} times fewer)"),
         ("images synthesized", f"{result['images_synthesized']:,}"),
+        *_learned(metrics),
         ("seconds", f"{seconds['synthesis']:.1f} synthesis, {seconds['training']:.1f} training"),
         ("model", str(folder / "model")),
     ]

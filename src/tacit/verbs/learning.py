@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -113,6 +114,9 @@ class LearningVerb(LaunchVerb):
             if monitor is not None:
                 monitor.load_state_dict(state["health"])
         source, runtime = learner.source, learner.runtime
+        if runtime.main and len(learner.phases) > 1:
+            lengths = (f"{phase.name} ({learner.timetable.length(number):,})" for number, phase in enumerate(learner.phases))
+            print(f"tacit: {title} in {len(learner.phases)} phases, by steps: {', then '.join(lengths)}", file=sys.stderr)
         steps, saved = self.training.steps, time.monotonic()
         begun: float | None = state["begun"] if state is not None else None  # share of the seconds that had gone by before the first step
         stride = max(1, steps // self.evaluations) if evaluate is not None and self.evaluations else 0
@@ -136,7 +140,8 @@ class LearningVerb(LaunchVerb):
         def check(watching: StudentMonitor, done: float) -> None:
             with clock("evaluation"), torch.random.fork_rng():
                 watching.observe(done)
-                chosen = selection.judge(learner.done, lambda: runtime.agreed(watching.agreement())) if selection.judges else {}
+                judging = selection.judges and not learner.phase.still
+                chosen = selection.judge(learner.done, lambda: runtime.agreed(watching.agreement())) if judging else {}
             run.log(learner.done, {"seconds": clock.budgeted, **watching.logged, **chosen}, kind="health")
 
         with Progress(f"{title}: first samples", source.pieces, "rounds") as progress:
@@ -150,6 +155,7 @@ class LearningVerb(LaunchVerb):
             checkpoint(due=True)
         with Progress(title, steps, "steps") as progress:
             notes: dict[str, float | str] = {}
+            parts: dict[str, float] = {}
             while True:
                 done = share(begun)
                 if monitor is not None and learner.done and monitor.due(done):
@@ -159,20 +165,20 @@ class LearningVerb(LaunchVerb):
                     break
                 with clock("training"):
                     learner.step(done)
-                    selection.step()
+                    if not learner.phase.still:
+                        selection.step()
                     if learner.done % self.log_every == 0 or learner.done == steps:
                         parts = {name: float(part.detach()) for name, part in learner.parts.items()}
-                        logged = {"seconds": clock.budgeted, "loss": float(learner.loss.detach()), "lr": learner.lr}
+                        logged = {"seconds": clock.budgeted, "loss": float(learner.loss.detach()), "lr": learner.lr, **learner.place}
                         run.log(learner.done, {**logged, **{f"loss/{name}": part for name, part in parts.items()}}, kind="train")
-                        notes |= parts
                 if evaluate is not None and stride and learner.done % stride == 0:
                     with clock("evaluation"), torch.random.fork_rng():
                         measured = {"student_accuracy": evaluate(), **self._averaged(selection, evaluate)}
                     run.log(learner.done, {"seconds": clock.budgeted, **measured}, kind="evaluation")
                     notes |= measured
-                progress.update(learner.done, notes)
+                progress.update(learner.done, {**learner.place, **notes, **parts})
                 checkpoint(due=False)
-            progress.update(learner.done, notes, final=True)
+            progress.update(learner.done, {**learner.place, **notes, **parts}, final=True)
         if learner.done == 0:
             raise InputError(
                 f"max_seconds: {self.max_seconds:g} s went by before the student's first step; give more, or a smaller `warmup`"
