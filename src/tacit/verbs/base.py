@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, ParamSpec
 
@@ -19,7 +19,7 @@ from tacit.core.errors import InputError
 from tacit.core.models import ModelRef, model_hash
 from tacit.core.network import Ensemble, Network, Spec, count_parameters, work_per_image
 from tacit.core.run import METRICS, Run, free_folder, versions
-from tacit.data import Data, ImageSet, StreamedSet
+from tacit.data import Data, ImageSet, StreamedSet, Views
 from tacit.synthesize import Method
 
 __all__ = [
@@ -29,11 +29,13 @@ __all__ = [
     "Outcome",
     "RunVerb",
     "Verb",
+    "any_classes",
     "as_function",
     "check_pair",
     "data_option",
     "find_model",
     "model_option",
+    "view_option",
 ]
 
 ModelLike = Network | ModelRef | str | Path | Sequence[Network | ModelRef | str | Path]
@@ -54,6 +56,16 @@ def data_option() -> Any:
     return field(default=None, metadata={"cli": str | None})
 
 
+def view_option() -> Any:
+    """Declare a field that the command line fills with the name of a view, or of two."""
+    return field(default=None, metadata={"cli": str | None})
+
+
+def any_classes(spec: Spec) -> Spec:
+    """Return what is expected of images alone, whatever their labels."""
+    return replace(spec, classes=1_000_000, names=())
+
+
 def find_model(model: ModelLike, default: Spec | None = None, *, seed: int | None = None) -> Network:
     """Return the network that `model` names, checked; a network itself is checked and returned."""
     if isinstance(model, Network):
@@ -67,12 +79,14 @@ def find_model(model: ModelLike, default: Spec | None = None, *, seed: int | Non
     return model.load(default, seed=seed)
 
 
-def check_pair(teacher: Spec, student: Spec) -> None:
-    """Raise `InputError` where a student does not take what its teacher takes, or say what it says."""
+def check_pair(teacher: Spec, student: Spec, views: Views | None = None) -> None:
+    """Raise `InputError` where a student does not take what its teacher takes, or its own view of that, or say what its teacher says."""
+    wanted = teacher if views is None else views.student_spec(teacher)
     for key in ("shape", "classes", "task"):
-        theirs, ours = getattr(teacher, key), getattr(student, key)
+        theirs, ours = getattr(wanted, key), getattr(student, key)
         if theirs != ours:
-            raise InputError(f"the student's {key} must be the teacher's: expected {theirs}, got {ours}")
+            whose = f"that of its view ({views.student.name})" if views is not None and key == "shape" else "the teacher's"
+            raise InputError(f"the student's {key} must be {whose}: expected {theirs}, got {ours}")
 
 
 @dataclass(frozen=True, kw_only=True)

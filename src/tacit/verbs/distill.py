@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -9,17 +10,19 @@ from typing import Any, ClassVar
 from tacit.core.device import Clock, Runtime
 from tacit.core.errors import InputError
 from tacit.core.models import model_hash
-from tacit.core.network import Network, Teacher, count_parameters
+from tacit.core.network import Network, Spec, Teacher, count_parameters
 from tacit.core.run import Run
-from tacit.data.load import Data
+from tacit.data import Data, Modality, Views, find_views, seen
+from tacit.data.modalities import ViewsLike
 from tacit.distill import Learner, Source, Stored, Synthetic, build_phases
 from tacit.distill.advice import pool_faults
 from tacit.distill.health import StudentMonitor
 from tacit.distill.objectives import Terms
 from tacit.distill.selection import Selection
+from tacit.distill.sources import Unlabelled, Viewed
 from tacit.evaluate import agreement, predict
 from tacit.synthesize import Method, Pool, Synthesizer
-from tacit.verbs.base import ModelLike, Outcome, as_function, check_pair, find_model, model_option
+from tacit.verbs.base import ModelLike, Outcome, any_classes, as_function, check_pair, find_model, model_option, view_option
 from tacit.verbs.choose import choose_method, method_named, naming_what_remains
 from tacit.verbs.learning import OTHERS, LearningVerb
 from tacit.verbs.pictures import pool_metrics, save_samples
@@ -56,6 +59,11 @@ class Distill(LearningVerb):
     """Checks in a row without a better agreement on held-out synthetic images after which training ends; 0: it goes on to the last step."""
     eval_split: str | None = "test"
     """With `source: data`, the split on which the student is measured; null: none."""
+    views: ViewsLike | None = view_option()
+    """With `source: data`, what teacher and student see of each image: luminance-chrominance, grey-edges, full-low4, full-small2,
+    rgb-depth, any other two of these, or package.module:name; not given: both see the image."""
+    unlabelled: bool = False
+    """With `source: data`, learn as if the images had no labels: no loss is shown any, and they need not be the teacher's classes."""
 
     name: ClassVar[str] = "distill"
 
@@ -64,18 +72,26 @@ class Distill(LearningVerb):
         Selection.check(ema=self.ema, patience=self.patience, checks=self.checks, select=self.select)
         if self.keep_images is not None and self.keep_images < 1:
             raise InputError(f"keep_images: expected at least 1, got {self.keep_images}")
+        if self.source != "data" and (self.views is not None or self.unlabelled):
+            given = "views" if self.views is not None else "unlabelled"
+            raise InputError(
+                f"{given}: it belongs to `source: data`, got {self.source or 'no source'}: images made from a teacher are what that "
+                "teacher sees, without labels, and no other view of them is known"
+            )
 
     def run(self) -> Outcome:
         """Distil; return the run folder and the student with the weights that `select` names."""
         run, clock = self.plan_run(), Clock()
         teacher = Teacher.of(find_model(self.teacher, seed=self.seed))
-        student = find_model(self.student, teacher.spec, seed=self.seed)
-        check_pair(teacher.spec, student.spec)
+        views = find_views(self.views) if self.views is not None else None
+        stored, looks = (views.teacher.stored(teacher.spec), (views.teacher, views.student)) if views else (teacher.spec, (None, None))
+        student = find_model(self.student, views.student_spec(teacher.spec) if views else teacher.spec, seed=self.seed)
+        check_pair(teacher.spec, student.spec, views)
         objective = build_phases(self.objective)
         runtime = self.open_runtime(teacher, student)
-        source = self._source(teacher, student, runtime, clock, run)
         real = self.source == "data"
-        held = self.held_out(self.eval_split if real else self.split or "test", "eval_split" if real else "split", teacher.spec, runtime)
+        source = self._real(stored, views, runtime) if real else self._source(teacher, student, runtime, clock, run)
+        held = self.held_out(self.eval_split if real else self.split or "test", "eval_split" if real else "split", stored, runtime)
         learner = Learner(
             student, source, objective, self.training, runtime=runtime, generator=runtime.generator(self.seed, "objective"), teacher=teacher
         )
@@ -85,19 +101,28 @@ class Distill(LearningVerb):
 
         def evaluate() -> float:
             assert held is not None
-            return predict(student, held.batches(512), runtime).accuracy
+            return predict(student, seen(held.batches(512), looks[1]), runtime).accuracy
 
         title = f"distill {source.method.name}" if isinstance(source, Synthetic) else "distill"
         measure = evaluate if held is not None else None
         self.learn(learner, run, clock, state, title=title, evaluate=measure, selection=selection, monitor=monitor)
         with clock("evaluation"):
-            metrics = self._measure(teacher, student, held, runtime)
+            metrics = self._measure(teacher, student, held, looks, runtime)
             if monitor is not None:
                 metrics |= _on_samples(monitor, run.folder)
             metrics |= {"steps": learner.done, **learner.told, **self.hand_over(selection, run, measure)}
         result = self.result(runtime, clock, metrics, images=getattr(source, "images_made", 0), selection=selection.name)
         run.finish(result)
         return Outcome(folder=run.folder, result=result, rows=_rows(result, run.folder), network=student)
+
+    def _real(self, stored: Spec, views: Views | None, runtime: Runtime) -> Source:
+        """Return the source of real images: `stored` is what is expected of them."""
+        if self.method is not None:
+            raise InputError("source: 'data' and a method were both given; choose one")
+        self._check_without_method()
+        source: Source = self.real_source(any_classes(stored) if self.unlabelled else stored, runtime)
+        source = Viewed(source, views.teacher, views.student) if views is not None else source
+        return Unlabelled(source) if self.unlabelled else source
 
     def _source(self, teacher: Teacher, student: Network, runtime: Runtime, clock: Clock, run: Run) -> Source:
         method, named = self.method, method_named(self.source) if self.source else None
@@ -106,8 +131,6 @@ class Distill(LearningVerb):
             if method is not None:
                 raise InputError(f"source: {self.source!r} and a method were both given; choose one")
             self._check_without_method()
-            if self.source == "data":
-                return self.real_source(teacher.spec, runtime)
             part = (runtime.fabric.global_rank, runtime.fabric.world_size)
             _, pool = stored_pool(self.source, teacher, runtime)
             return Stored(pool, seed=self.seed, device=runtime.device, part=part, **options)
@@ -147,7 +170,9 @@ class Distill(LearningVerb):
             if given:
                 raise InputError(f"{name}: no image is made from the source {self.source!r}; leave it out, or give a method")
 
-    def _measure(self, teacher: Teacher, student: Network, held: Data | None, runtime: Runtime) -> dict[str, Any]:
+    def _measure(
+        self, teacher: Teacher, student: Network, held: Data | None, looks: Sequence[Modality | None], runtime: Runtime
+    ) -> dict[str, Any]:
         metrics: dict[str, Any] = {
             "params_teacher": count_parameters(teacher),
             "params_student": count_parameters(student),
@@ -155,7 +180,8 @@ class Distill(LearningVerb):
             "size_teacher_bytes": sum(v.numel() * v.element_size() for v in teacher.model.state_dict().values()),
         }
         if held is not None:
-            theirs, ours = (predict(network, held.batches(512), runtime) for network in (teacher, student))
+            pairs = zip((teacher, student), looks, strict=True)
+            theirs, ours = (predict(network, seen(held.batches(512), look), runtime) for network, look in pairs)
             metrics |= {
                 "teacher_accuracy": theirs.accuracy,
                 "student_accuracy": ours.accuracy,

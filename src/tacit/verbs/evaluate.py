@@ -3,24 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
 from tacit.core.device import Clock, Runtime
 from tacit.core.errors import InputError
 from tacit.core.network import Network, Spec, count_parameters
-from tacit.data import Data, load_data
+from tacit.data import Data, Modality, Views, find_modality, find_views, load_data, seen
+from tacit.data.modalities import ModalityLike, ViewsLike
 from tacit.evaluate import Probed, linear_probe, predict
 from tacit.synthesize import Pool
-from tacit.verbs.base import DataLike, ModelLike, Outcome, RunVerb, as_function, check_pair, data_option, find_model, model_option
+from tacit.verbs.base import (
+    DataLike,
+    ModelLike,
+    Outcome,
+    RunVerb,
+    any_classes,
+    as_function,
+    check_pair,
+    data_option,
+    find_model,
+    model_option,
+    view_option,
+)
 from tacit.verbs.pool_measures import measure_pool, pool_rows
 from tacit.verbs.pools import find_pool, load_pool
 
 __all__ = ["Evaluate", "evaluate"]
-
-MOST_CLASSES = 1_000_000
-"""Of a set that a network is probed on: the network's own classes play no part."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,7 +45,11 @@ class Evaluate(RunVerb):
     student: ModelLike | None = model_option()
     """The student."""
     data: DataLike | None = data_option()
-    """digits, a Hugging Face id, a folder, or package.module:callable."""
+    """digits, solids, a Hugging Face id, a folder, or package.module:callable."""
+    view: ModalityLike | None = view_option()
+    """What the networks see of `data` and `probe`, as in `tacit train`; not given: the images as they are."""
+    views: ViewsLike | None = view_option()
+    """The same, for each of teacher and student its own, as in `tacit distill`: luminance-chrominance."""
     split: str = "test"
     """Split of `data`."""
     pool: Path | None = None
@@ -69,24 +83,28 @@ class Evaluate(RunVerb):
         self._check_options()
         run = self.plan_run() if self.out is not None else None
         teacher = find_model(self.teacher) if self.teacher is not None else None
-        student = find_model(self.student, teacher.spec if teacher else None) if self.student is not None else None
+        views = self._views()
+        beside = (views.student_spec(teacher.spec) if views else teacher.spec) if teacher else None
+        student = find_model(self.student, beside) if self.student is not None else None
         spec = (teacher or student or _unreachable()).spec
         if teacher is not None and student is not None:
-            check_pair(teacher.spec, student.spec)
+            check_pair(teacher.spec, student.spec, views)
+        looks = {"teacher": views.teacher, "student": views.student} if views else {}
+        stored = looks["teacher" if teacher else "student"].stored(spec) if looks else spec
         judge = self._find_judge(spec)
         runtime, clock = self.open_runtime(teacher, student, judge), Clock()
         pool = self._find_pool(teacher, runtime) if teacher is not None else None
-        held = load_data(self.data, self.split, spec).to(runtime.device) if self.data is not None else None
+        held = load_data(self.data, self.split, stored).to(runtime.device) if self.data is not None else None
         networks = {role: network for role, network in (("teacher", teacher), ("student", student)) if network is not None}
         metrics: dict[str, Any] = {"class_names": [spec.class_name(label) for label in range(spec.classes)]}
         metrics |= {f"params_{role}": count_parameters(network) for role, network in networks.items()}
         rows: list[tuple[str, str]] = []
         with clock("evaluation"):
             if held is not None:
-                metrics |= _on_data(networks, held, runtime)
+                metrics |= _on_data(networks, held, looks, runtime)
                 rows += _data_rows(metrics, networks)
             if self.probe is not None:
-                metrics["probe"] = {role: asdict(found) for role, found in self._probe(networks, spec, runtime).items()}
+                metrics["probe"] = {role: asdict(found) for role, found in self._probe(networks, stored, looks, runtime).items()}
                 rows += [(f"{role} probe", _probe_row(found)) for role, found in metrics["probe"].items()]
             if pool is not None and teacher is not None:
                 roles = {"teacher": teacher} if judge is None else {"teacher": teacher, "judge": judge}
@@ -104,20 +122,30 @@ class Evaluate(RunVerb):
             raise InputError("give a `teacher`, a `student`, or both")
         if self.pool is not None and self.teacher is None:
             raise InputError("teacher: a pool is measured by the features of the network that it was made from; give a `teacher`")
+        if self.view is not None and self.views is not None:
+            raise InputError("view: each network's own view is given by `views`; leave out one of them")
+        if self.pool is not None and (self.view is not None or self.views is not None):
+            raise InputError("view: the images of a pool are what its teacher sees already; leave out the views, or the pool")
         if self.judge is not None and self.pool is None:
             raise InputError("judge: it measures a pool; give a run or pool folder, as `--pool runs/synthesize`")
         if self.data is None and self.probe is None and (self.pool is None or self.student is not None):
             raise InputError("data: say which images to measure on, as `--data digits`")
 
-    def _probe(self, networks: Mapping[str, Network], spec: Spec, runtime: Runtime) -> dict[str, Probed]:
+    def _views(self) -> Views | None:
+        if self.view is None:
+            return find_views(self.views) if self.views is not None else None
+        view = find_modality(self.view)
+        return Views(teacher=view, student=view)
+
+    def _probe(self, networks: Mapping[str, Network], stored: Spec, looks: Mapping[str, Modality], runtime: Runtime) -> dict[str, Probed]:
         """Return what a linear classifier reads from each network."""
         assert self.probe is not None
-        any_classes = replace(spec, classes=MOST_CLASSES, names=())
-        train, held = (load_data(self.probe, split, any_classes) for split in ("train", self.split))
-        return {
-            role: linear_probe(network, train.batches(512), held.batches(512), runtime, tap=self.tap, each=self.labels, seed=self.seed)
-            for role, network in networks.items()
-        }
+        sets = [load_data(self.probe, split, any_classes(stored)) for split in ("train", self.split)]
+        found = {}
+        for role, network in networks.items():
+            train, held = (seen(each.batches(512), looks.get(role)) for each in sets)
+            found[role] = linear_probe(network, train, held, runtime, tap=self.tap, each=self.labels, seed=self.seed)
+        return found
 
     def _find_judge(self, spec: Spec) -> Network | None:
         judge = find_model(self.judge, spec) if self.judge is not None else None
@@ -139,9 +167,9 @@ class Evaluate(RunVerb):
         return pool
 
 
-def _on_data(networks: Mapping[str, Network], held: Data, runtime: Runtime) -> dict[str, Any]:
+def _on_data(networks: Mapping[str, Network], held: Data, looks: Mapping[str, Modality], runtime: Runtime) -> dict[str, Any]:
     """Return accuracies by role, and, of a teacher and a student, their agreement."""
-    answers = {role: predict(network, held.batches(512), runtime) for role, network in networks.items()}
+    answers = {role: predict(network, seen(held.batches(512), looks.get(role)), runtime) for role, network in networks.items()}
     metrics: dict[str, Any] = {"evaluation_images": len(held)}
     for role, said in answers.items():
         metrics |= {f"{role}_accuracy": said.accuracy, "class_accuracy": said.class_accuracy}

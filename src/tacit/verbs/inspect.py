@@ -17,8 +17,10 @@ from tacit.core.models import model_hash
 from tacit.core.network import Network, Spec, Teacher, count_parameters, work_per_image
 from tacit.core.norms import Norms, norms_of
 from tacit.core.probe import Probe
+from tacit.data import find_views
+from tacit.data.modalities import ViewsLike
 from tacit.synthesize import METHODS
-from tacit.verbs.base import ModelLike, Outcome, Verb, as_function, check_pair, find_model, model_option
+from tacit.verbs.base import ModelLike, Outcome, Verb, as_function, check_pair, find_model, model_option, view_option
 from tacit.verbs.choose import choose_method, obstacle
 
 __all__ = ["Inspect", "answers_apart", "implied_input_mean", "inspect", "matched", "reach", "taps"]
@@ -35,6 +37,8 @@ class Inspect(Verb):
     """The model to look at; several make an ensemble."""
     student: ModelLike | None = model_option()
     """A student for it: its shape and classes are checked against the teacher's, and the layers shown that stand beside each other."""
+    views: ViewsLike | None = view_option()
+    """What teacher and student see of an image, where that differs, as in `tacit distill`: luminance-chrominance."""
     seed: int = 0
     """Of the noise."""
     device: str = "auto"
@@ -52,9 +56,11 @@ class Inspect(Verb):
         """Return what was found; nothing is written."""
         network = find_model(self.teacher, seed=self.seed)
         runtime = Runtime(self.device, "32-true", work=work_per_image(network))
-        student = find_model(self.student, network.spec, seed=self.seed) if self.student is not None else None
+        views = find_views(self.views) if self.views is not None else None
+        beside = views.student_spec(network.spec) if views is not None else network.spec
+        student = find_model(self.student, beside, seed=self.seed) if self.student is not None else None
         if student is not None:
-            check_pair(network.spec, student.spec)
+            check_pair(network.spec, student.spec, views)
         teacher = Teacher.of(network)
         runtime.place(teacher)
         norms = Counter(type(m).__name__ for m in teacher.modules() if isinstance(m, NORMS))

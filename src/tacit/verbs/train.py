@@ -8,10 +8,13 @@ from typing import Any, ClassVar
 from tacit.core.device import Clock
 from tacit.core.errors import InputError
 from tacit.core.network import count_parameters
-from tacit.distill import Learner, build_objective
+from tacit.data import find_modality, seen
+from tacit.data.modalities import ModalityLike
+from tacit.distill import Learner, Source, build_objective
 from tacit.distill.selection import Selection
+from tacit.distill.sources import Viewed
 from tacit.evaluate import predict
-from tacit.verbs.base import ModelLike, Outcome, as_function, find_model, model_option
+from tacit.verbs.base import ModelLike, Outcome, as_function, find_model, model_option, view_option
 from tacit.verbs.learning import OTHERS, LearningVerb
 
 __all__ = ["Train", "train"]
@@ -25,6 +28,9 @@ class Train(LearningVerb):
     """The network; a live one is trained in place."""
     eval_split: str | None = "test"
     """Split of `data` on which the network is measured; null: none. Data without splits are learned from, never measured on."""
+    view: ModalityLike | None = view_option()
+    """What the network sees of the images: luminance, chrominance, grey, edges, low4, small2, rgb, depth, or package.module:name; not
+    given: the images as they are."""
 
     name: ClassVar[str] = "train"
 
@@ -38,8 +44,11 @@ class Train(LearningVerb):
         run = self.plan_run()
         network = find_model(self.model, seed=self.seed)
         runtime = self.open_runtime(network)
-        source = self.real_source(network.spec, runtime)
-        held = self.held_out(self.eval_split, "eval_split", network.spec, runtime)
+        view = find_modality(self.view) if self.view is not None else None
+        stored = view.stored(network.spec) if view is not None else network.spec
+        source: Source = self.real_source(stored, runtime)
+        source = Viewed(source, view) if view is not None else source
+        held = self.held_out(self.eval_split, "eval_split", stored, runtime)
         clock = Clock()
         learner = Learner(network, source, build_objective("ce"), self.training, runtime=runtime, generator=runtime.generator(self.seed))
         selection = Selection(network, select=self.select, ema=self.ema)
@@ -47,12 +56,12 @@ class Train(LearningVerb):
 
         def evaluate() -> float:
             assert held is not None
-            return predict(network, held.batches(512), runtime).accuracy
+            return predict(network, seen(held.batches(512), view), runtime).accuracy
 
         measure = evaluate if held is not None else None
         self.learn(learner, run, clock, state, title="train", evaluate=measure, selection=selection)
         with clock("evaluation"):
-            answers = predict(network, held.batches(512), runtime) if held is not None else None
+            answers = predict(network, seen(held.batches(512), view), runtime) if held is not None else None
             metrics: dict[str, Any] = {
                 "student_accuracy": answers.accuracy if answers else None,
                 "params_student": count_parameters(network),
