@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 import tacit
+from tacit.federate import ALGORITHMS
 from tacit.synthesize import METHODS
 
 ROOT = Path(tacit.__file__).parent
@@ -27,8 +28,9 @@ KNOWS = {
     "distill": {"core", "losses", "data", "synthesize", "distill"},
     "quantize": {"core", "losses", "synthesize", "distill", "quantize"},
     "prune": {"core", "losses", "synthesize", "distill", "prune"},
-    "verbs": {"core", "losses", "data", "evaluate", "report", "zoo", "synthesize", "distill", "quantize", "prune", "verbs"},
-    "command": {"core", "synthesize", "verbs"},
+    "federate": {"core", "losses", "data", "evaluate", "synthesize", "distill", "federate"},
+    "verbs": {"core", "losses", "data", "evaluate", "report", "zoo", "synthesize", "distill", "quantize", "prune", "federate", "verbs"},
+    "command": {"core", "synthesize", "federate", "verbs"},
     "cli": {"core", "verbs", "command"},
     "__init__": set(),
 }
@@ -144,6 +146,33 @@ def test_every_verb_that_shares_its_name_with_a_folder_is_both(name: str) -> Non
     folder = importlib.import_module(f"tacit.{name}")
     assert callable(folder)
     assert getattr(tacit, name) is folder
+
+
+ROUNDS = ["federate/server.py", "federate/client.py", "federate/engines.py", "federate/plan.py", "federate/central.py"]
+
+
+@pytest.mark.parametrize("name", ROUNDS)
+def test_no_loop_of_a_federation_knows_the_name_of_an_algorithm(name: str) -> None:
+    text = (ROOT / name).read_text(encoding="utf-8")
+    modules = {kind.__module__.rpartition(".")[2] for kind in ALGORITHMS}
+    assert not {word for word in {kind.__name__ for kind in ALGORITHMS} | modules | {"ALGORITHMS"} if re.search(rf"\b{word}\b", text)}
+
+
+@pytest.mark.parametrize("kind", ALGORITHMS, ids=lambda kind: kind.__name__)
+def test_every_federated_algorithm_is_one_file_with_its_citation_on_top(kind: type) -> None:
+    text = Path(sys.modules[kind.__module__].__file__ or "").read_text(encoding="utf-8")
+    assert len(text.splitlines()) <= 250
+    assert re.search(r"https://(arxiv\.org/abs/|proceedings\.)", text.split('"""')[1])
+
+
+@pytest.mark.parametrize("path", FILES, ids=module_name)
+def test_flower_is_imported_by_its_adapter_alone_and_there_lazily(path: Path) -> None:
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    flower = {name for name in imported(tree) if name.split(".")[0] in ("flwr", "ray")}
+    if path.relative_to(ROOT).as_posix().startswith("federate/flower"):
+        top = {name for node in tree.body if isinstance(node, ast.Import | ast.ImportFrom) for name in imported(ast.Module([node], []))}
+        flower = {name for name in top if name.split(".")[0] in ("flwr", "ray")}
+    assert not flower
 
 
 def test_the_package_says_that_it_is_typed() -> None:

@@ -1,0 +1,78 @@
+"""Engines: who carries letters to clients and answers back. The server's loop never asks which."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+from torch import Tensor
+
+from tacit.core.errors import InputError
+from tacit.federate.client import Client
+from tacit.federate.messages import Download, Lost, Upload
+
+__all__ = ["Engine", "InProcess"]
+
+
+class Engine(Protocol):
+    """Carries letters to clients and answers back. It keeps each client's state between rounds, and its own deadline.
+
+    An engine may answer for fewer clients than were asked, and late ones are left out; it never raises for what one client did.
+    """
+
+    @property
+    def clients(self) -> Sequence[int]:
+        """Numbers of the clients that can be asked now, in rising order."""
+
+    def train(self, letters: Mapping[int, Download]) -> Mapping[int, Upload | Lost]:
+        """Have clients learn; return what came back, by client."""
+
+    def measure(self, letters: Mapping[int, Download]) -> Mapping[int, Upload | Lost]:
+        """Have clients test a model; return what came back, by client. Nothing that they keep changes."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what the next round depends on and is kept here; empty where clients keep it themselves."""
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from where `state_dict` was taken."""
+
+
+class InProcess:
+    """All clients in this process, one after the other: no sockets, no copies but of weights.
+
+    Args:
+        clients: With numbers of their own.
+    """
+
+    def __init__(self, clients: Sequence[Client]) -> None:
+        self._clients = {client.site.number: client for client in sorted(clients, key=lambda client: client.site.number)}
+        self._states: dict[int, dict[str, Tensor]] = {}
+
+    @property
+    def clients(self) -> Sequence[int]:
+        """Numbers of all clients."""
+        return list(self._clients)
+
+    def train(self, letters: Mapping[int, Download]) -> Mapping[int, Upload | Lost]:
+        """Have clients learn, in the order of their numbers. What the user must mend is raised, all else is an answer that got lost."""
+        replies: dict[int, Upload | Lost] = {}
+        for number, letter in sorted(letters.items()):
+            try:
+                replies[number], self._states[number] = self._clients[number].train(letter, self._states.get(number, {}))
+            except InputError:
+                raise
+            except Exception as error:  # as with clients elsewhere: one that breaks does not stop the others
+                replies[number] = Lost(f"{type(error).__name__}: {error}")
+        return replies
+
+    def measure(self, letters: Mapping[int, Download]) -> Mapping[int, Upload | Lost]:
+        """Have clients test a model."""
+        return {number: self._clients[number].measure(letter, self._states.get(number, {})) for number, letter in sorted(letters.items())}
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what clients keep."""
+        return {"states": self._states}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Give clients back what they kept."""
+        self._states = {number: dict(kept) for number, kept in state["states"].items()}

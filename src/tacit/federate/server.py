@@ -1,0 +1,215 @@
+"""Server: the only round loop. It knows no algorithm and no engine by name."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from statistics import fmean
+from typing import Any
+
+import torch
+
+from tacit.core.device import derived_seed
+from tacit.core.errors import InputError
+from tacit.data.images import ImageSet
+from tacit.evaluate import predict
+from tacit.federate.algorithms.base import Algorithm
+from tacit.federate.central import Central
+from tacit.federate.checks import FederationError, Rules, sift
+from tacit.federate.engines import Engine
+from tacit.federate.messages import Download, Upload
+
+__all__ = ["Round", "Rounds", "Server"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rounds:
+    """How many rounds there are, who takes part, and when the model is tested."""
+
+    rounds: int = 40
+    """Rounds in all."""
+    active: int | None = None
+    """Clients that take part in a round, drawn anew each time; None: all."""
+    every: int = 1
+    """Rounds between two tests; the last round is always tested. 0: only that one."""
+
+    def __post_init__(self) -> None:
+        if self.rounds < 1 or (self.active is not None and self.active < 1) or self.every < 0:
+            raise InputError(f"rounds and active: expected at least 1, got {self.rounds} and {self.active}; evaluate_every: 0 or more")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Round:
+    """What one round brought.
+
+    Args:
+        number: Rounds done, this one included.
+        replies: Sound answers.
+        dropped: Why the others were not used, by client.
+        learned: Whether the server learned from them.
+        numbers: Of the algorithm, for the log.
+        loss: Mean loss of the clients.
+        bytes_down: Sent to clients for training.
+        bytes_up: Sound answers' bytes.
+        accuracy: On the global test set: of the global model, or the mean of the clients' own; None where not tested.
+        own: Each client's accuracy on its own test images.
+        seconds: Wall seconds of training, on both sides.
+    """
+
+    number: int
+    replies: int
+    dropped: Mapping[int, str]
+    learned: bool
+    numbers: Mapping[str, float]
+    loss: float | None
+    bytes_down: int
+    bytes_up: int
+    seconds: float
+    accuracy: float | None = None
+    own: Mapping[int, float] = field(default_factory=dict)
+
+    @property
+    def mean_own(self) -> float | None:
+        """Mean of the clients' accuracies on their own images."""
+        return fmean(self.own.values()) if self.own else None
+
+
+class Server:
+    """Runs the rounds of one algorithm over one engine.
+
+    Args:
+        central: What the server holds.
+        algorithm: What is done.
+        engine: Who carries the letters.
+        rounds: How often, and with whom.
+        rules: When a round counts.
+        test: The global test set; None: there is none.
+    """
+
+    def __init__(
+        self, central: Central, algorithm: Algorithm, engine: Engine, *, rounds: Rounds, rules: Rules, test: ImageSet | None = None
+    ) -> None:
+        self.central, self.algorithm, self.engine, self.rules = central, algorithm, engine, rules
+        most = algorithm.rounds
+        self.rounds = rounds if most is None else replace(rounds, rounds=min(rounds.rounds, most))
+        self.test = test
+        self.failures = 0
+        """Rounds in a row in which too much failed."""
+        self.learned = 0
+        """Rounds from which something was learned."""
+        algorithm.check(central)
+        algorithm.begin(central)
+
+    def run(self, note: Callable[[Round], None]) -> None:
+        """Do the rounds that are left; `note` is told of each when all of it is done.
+
+        Raises:
+            FederationError: Where too much failed for too long, or nothing was learned in any round.
+        """
+        while self.central.round < self.rounds.rounds:
+            note(self.round())
+        if not self.learned:
+            raise FederationError("in no round came enough sound answers, so that nothing was learned")
+
+    def round(self) -> Round:
+        """Do one round."""
+        central, algorithm = self.central, self.algorithm
+        started = time.perf_counter()
+        with central.clock("training"):
+            letters = self._letters(self.sample())
+            replies, dropped = sift(
+                self.engine.train(letters), {client: algorithm.expected(central, central.kinds[client]) for client in letters}
+            )
+            numbers, why = self._learn(replies)
+            if why is not None:
+                dropped |= dict.fromkeys(replies, why)
+        central.round += 1
+        done = Round(
+            number=central.round,
+            replies=len(replies),
+            dropped=dropped,
+            learned=why is None,
+            numbers=numbers,
+            loss=fmean(reply.metrics["loss"] for reply in replies.values() if "loss" in reply.metrics) if replies else None,
+            bytes_down=sum(letter.bytes for letter in letters.values()),
+            bytes_up=sum(reply.bytes for reply in replies.values()),
+            seconds=time.perf_counter() - started,
+        )
+        self._count_failures(done, len(letters))
+        every = self.rounds.every
+        if central.round == self.rounds.rounds or (every and central.round % every == 0):
+            with central.clock("evaluation"):
+                accuracy, own = self.measure()
+            done = replace(done, accuracy=accuracy, own=own)
+        return done
+
+    def sample(self) -> list[int]:
+        """Return who takes part in this round, in rising order; the draw depends on (seed, round) and who is there."""
+        there = sorted(self.engine.clients)
+        wanted = len(there) if self.rounds.active is None else self.rounds.active
+        if not there:
+            return []
+        draw = torch.Generator().manual_seed(derived_seed(self.central.seed, "sampling", self.central.round))
+        return sorted(there[place] for place in torch.randperm(len(there), generator=draw)[:wanted].tolist())
+
+    def measure(self) -> tuple[float | None, dict[int, float]]:
+        """Return accuracy on the global test set, and of each client on its own images."""
+        central = self.central
+        judged = self.algorithm.judged(central)
+        accuracy: float | None = None
+        if judged is not None and self.test is not None:
+            accuracy = predict(judged, self.test.batches(1024), central.runtime).accuracy
+        letters = {
+            client: replace(letter, generator=None, tensors={}, config={"public": judged is None})
+            for client, letter in self._letters(sorted(self.engine.clients)).items()
+        }
+        told = {client: reply.metrics for client, reply in sorted(self.engine.measure(letters).items()) if isinstance(reply, Upload)}
+        public = [numbers["public"] for numbers in told.values() if "public" in numbers]
+        if judged is None and public:
+            accuracy = fmean(public)
+        return accuracy, {client: numbers["accuracy"] for client, numbers in told.items() if "accuracy" in numbers}
+
+    def _letters(self, clients: Sequence[int]) -> dict[int, Download]:
+        kinds = sorted({self.central.kinds[client] for client in clients})
+        letters = {kind: self.algorithm.letter(self.central, kind) for kind in kinds}
+        return {client: letters[self.central.kinds[client]] for client in clients}
+
+    def _learn(self, replies: Mapping[int, Upload]) -> tuple[dict[str, float], str | None]:
+        """Let the algorithm do its part; return its numbers, and why nothing was learned, if so."""
+        if len(replies) < self.rules.replies:
+            return {}, f"{len(replies)} sound answers, at least {self.rules.replies} were asked for"
+        torch.manual_seed(derived_seed(self.central.seed, "server", self.central.round))
+        try:
+            numbers = self.algorithm.learn(self.central, replies)
+        except FederationError as error:
+            return {}, str(error)
+        if self.algorithm.keeps:
+            self.central.latest |= {client: dict(reply.weights) for client, reply in replies.items()}
+        self.learned += 1
+        return numbers, None
+
+    def _count_failures(self, done: Round, asked: int) -> None:
+        failed = 1.0 if not (asked and done.learned) else len(done.dropped) / asked
+        self.failures = self.failures + 1 if failed > self.rules.failures else 0
+        if self.failures >= self.rules.patience:
+            reasons = "; ".join(f"client {client}: {why}" for client, why in list(done.dropped.items())[:3]) or "there are no clients"
+            raise FederationError(
+                f"in {self.failures} rounds in a row more than {self.rules.failures:.0%} of the answers failed ({reasons}); too high a "
+                "learning rate is a common cause"
+            )
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return all that the next round depends on."""
+        return {
+            "central": self.central.state_dict(),
+            "engine": self.engine.state_dict(),
+            "failures": self.failures,
+            "learned": self.learned,
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from where `state_dict` was taken."""
+        self.central.load_state_dict(state["central"])
+        self.engine.load_state_dict(state["engine"])
+        self.failures, self.learned = state["failures"], state["learned"]
