@@ -64,6 +64,7 @@ OTHER: dict[str, Any] = {
     "steps": 2,
     "temperature": 3.0,
     "tv": 0.1,
+    "views": "shift",
     "warmup": 3,
     "width": 6,
 }

@@ -18,7 +18,7 @@ from tacit.core.probe import Probe
 from tacit.distill import Synthetic
 from tacit.losses import InstanceContrast
 from tacit.losses.bn_alignment import bn_distance
-from tacit.synthesize import CMI, NAYER, ZSKD, AdaptiveDeepInversion, DeepInversion, FastDFKD, Gaussian, Method, Synthesizer
+from tacit.synthesize import BNS, CMI, NAYER, ZSKD, AdaptiveDeepInversion, DeepInversion, FastDFKD, Gaussian, Method, Synthesizer
 from tacit.synthesize.deep_inversion import roll
 
 
@@ -172,6 +172,18 @@ def test_deep_inversion_gives_the_wanted_classes(teacher: Teacher, runtime: Runt
     assert batch.logits is not None
     assert (batch.logits.argmax(dim=1) == batch.targets).float().mean() > 0.9
     assert sorted(set(batch.targets.tolist())) == list(range(10))
+
+
+def test_bns_can_be_painted_as_fine_tuning_will_show_it() -> None:
+    ramp = torch.linspace(0.5, 1.0, 3 * 16 * 16).view(1, 3, 16, 16).repeat(64, 1, 1, 1)
+    shown = BNS(copies=2, views="shift").augment(ramp, torch.Generator().manual_seed(0))
+    assert shown.shape == (128, 3, 16, 16)
+    assert {round(float(value), 4) for value in shown[:, 0, 8, 8]} <= {round(float(value), 4) for value in ramp[0, 0, 6:11, 6:11].flatten()}
+    assert (shown == 0).any(), "zeros come in from outside"
+    flipped = BNS(copies=1, views="shift-flip").augment(ramp, torch.Generator().manual_seed(0))
+    rising = (flipped[:, 0, 8, 4:12].diff() > 0).all(dim=1)
+    assert 16 < int(rising.sum()) < 48, "about half are mirrored"
+    assert torch.equal(BNS(copies=0, views="shift").augment(ramp, torch.Generator()), ramp)
 
 
 def test_gaussian_has_the_moments_of_the_spec(teacher: Teacher, runtime: Runtime) -> None:

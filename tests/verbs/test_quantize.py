@@ -13,7 +13,7 @@ from torch import Tensor
 import tacit
 from tacit.cli import main
 from tacit.core.errors import InputError
-from tacit.core.network import Network, Spec
+from tacit.core.network import Network, Spec, Teacher
 from tacit.distill import Training
 from tacit.quantize import Scheme, Simulated
 from tacit.synthesize import BNS, CMI, DAFL, Gaussian, Inception, Method, Pool
@@ -51,6 +51,22 @@ def test_eight_bits_are_an_onnx_file_as_good_as_the_network(teacher_folder: Path
     labels = [label for label, _ in outcome.rows]
     assert labels[:4] == ["scheme", "images", "accuracy, float", "accuracy, quantized"]
     assert labels[-1] == "file"
+
+
+@pytest.mark.parametrize(
+    ("given", "copies", "views"),
+    [
+        ({}, 0, "crops"),
+        ({"scheme": Scheme(weights=4, activations=4)}, 1, "shift"),
+        ({"scheme": Scheme(weights=4, activations=4), "augmentation": "shift-flip"}, 1, "shift-flip"),
+        ({"scheme": Scheme(weights=4, activations=4), "augmentation": "none"}, 0, "crops"),
+        ({"scheme": Scheme(weights=4, activations=4), "finetune": False}, 0, "crops"),
+    ],
+)
+def test_images_are_painted_as_fine_tuning_will_show_them(given: dict[str, Any], copies: int, views: str) -> None:
+    method = Quantize(model="digits", **given).chosen_method(Teacher(BNNet(), Spec(shape=(1, 8, 8), classes=5)))
+    assert isinstance(method, BNS)
+    assert (method.copies, method.views) == (copies, views)
 
 
 def test_fewer_bits_are_fine_tuned_and_kept_as_a_model_folder(teacher_folder: Path, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ in [0, 1] here, where 0.025 is about the same. They round the images to 8 bits a
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal, get_args
 
 import torch
 from torch import Tensor
@@ -17,11 +17,13 @@ from torch import Tensor
 from tacit.core.loss import Loss, Objective, Weight
 from tacit.core.network import Teacher
 from tacit.losses import Smoothness, TargetLogit
-from tacit.losses.views import cutout, resized_crop
+from tacit.losses.views import cutout, resized_crop, shifted
 from tacit.synthesize.canvas import Canvas, RoundedPixels
 from tacit.synthesize.method import IterativeMethod
 
-__all__ = ["Inception"]
+__all__ = ["Inception", "Views"]
+
+Views = Literal["crops", "shift", "shift-flip"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,11 +43,15 @@ class Inception(IterativeMethod):
     """Deviation of the blur that smoothness compares with, in pixels."""
     copies: int = 4
     """Augmented copies of each image that a step shows the teacher; 0: the images as they are."""
+    views: Views = "crops"
+    """How copies are changed: crops (the authors': mirrored, cropped and resized, with holes), or as the student will see them: shift,
+    shift-flip."""
     rounding: int = 20
     """Steps between two roundings of the images to 8 bits."""
 
     takes_turns: ClassVar[bool] = True
     minimum: ClassVar[dict[str, float]] = {**IterativeMethod.minimum, "copies": 0, "rounding": 1, "sigma": 1e-3}
+    choices: ClassVar[dict[str, tuple[str, ...]]] = {**IterativeMethod.choices, "views": get_args(Views)}
 
     def canvas(self, teacher: Teacher, generator: torch.Generator) -> Canvas:
         return RoundedPixels(teacher.spec, every=self.rounding)
@@ -62,6 +68,8 @@ class Inception(IterativeMethod):
         if not self.copies:
             return images
         shown = images.repeat(self.copies, 1, 1, 1)
+        if self.views != "crops":
+            return shifted(shown, generator, flip=self.views == "shift-flip")
         draws = torch.rand(3, len(shown), 1, 1, 1, generator=generator, device=shown.device)
         shown = torch.where(draws[0] < 0.2, shown.flip(-1), shown)
         shown = torch.where(draws[1] < 0.5, resized_crop(shown, generator, area=(1 / 9, 1.0), ratio=1.0), shown)

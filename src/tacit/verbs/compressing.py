@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, ClassVar
 
 from tacit.core.device import Clock, Runtime
@@ -38,13 +38,17 @@ class CompressVerb(LearningVerb):
     source: str | None = None
     """Where the images come from, to calibrate and to fine-tune: a method's name, a run or pool folder, or `data`; not given: `method`."""
     method: Method | None = None
-    """How images are made; not given: BNS of 100 steps where the network has batch norm, else Inception of 60."""
+    """How images are made; not given: BNS of 100 steps where the network has batch norm, moved as fine-tuning will move them, else
+    Inception of 60."""
     images: int = 512
     """How many images there are to learn from."""
     acceptance: int = 256
     """How many more images, which played no part, measure the agreement with the network as it was."""
     objective: Terms = "kd=1"
     """What fine-tuning minimises."""
+    cache_teacher: bool | None = None
+    """Whether the teacher is asked only once of an image that comes again unchanged (augmentation none); what is learned is the same. Not
+    given: where each image comes twice or more, and 1 GiB holds the answers."""
     mixup: float = 0.0
     """Images are mixed in fine-tuning, with shares from Beta(mixup, mixup); 0: none are."""
     freeze_bn: bool | None = None
@@ -67,7 +71,15 @@ class CompressVerb(LearningVerb):
 
     def chosen_method(self, teacher: Teacher) -> Method:
         """Return how images are made where `source` names nothing else."""
-        return self.method or (BNS(steps=100, lr=0.1, copies=0) if norm_layers(teacher) else Inception(steps=60))
+        if self.method or not norm_layers(teacher):
+            return self.method or Inception(steps=60)
+        painted = BNS(steps=100, lr=0.1, copies=0)  # images that match only unmoved would mislead a network that sees them moved
+        return replace(painted, copies=1, views=self.augmentation) if self.trains and self.augmentation != "none" else painted
+
+    @property
+    def trains(self) -> bool:
+        """Whether the smaller network is trained."""
+        raise NotImplementedError
 
     def advise(self, teacher: Teacher, runtime: Runtime) -> Advice:
         """Say where images can't be made as they would be, for want of batch norm; return who says such things."""
@@ -153,7 +165,8 @@ class CompressVerb(LearningVerb):
         source: Source = Mixed(stored, self.mixup, seed=self.seed) if self.mixup else stored
         generator = runtime.generator(self.seed, "objective")
         objective = build_phases(self.objective)
-        learner = Learner(student, source, objective, self.training, runtime=runtime, generator=generator, teacher=teacher)
+        asking: dict[str, Any] = {"teacher": teacher, "cache_teacher": self.cache_teacher}
+        learner = Learner(student, source, objective, self.training, runtime=runtime, generator=generator, **asking)
         selection = Selection(student, select=self.select, ema=self.ema, patience=0)
         measure = evaluate if held is not None else None
         self.learn(learner, run, clock, state, title=title, evaluate=measure, selection=selection)

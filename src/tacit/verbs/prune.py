@@ -38,6 +38,10 @@ class Prune(CompressVerb):
 
     name: ClassVar[str] = "prune"
 
+    @property
+    def trains(self) -> bool:
+        return self.recover
+
     def run(self) -> Outcome:
         """Prune and recover; return the run folder with the network."""
         run, clock = self.plan_run(), Clock()

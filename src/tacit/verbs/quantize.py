@@ -68,6 +68,10 @@ class Quantize(CompressVerb):
         """Whether an engine runs these bits as they are."""
         return self.scheme.weights == self.scheme.activations == self.scheme.last == 8
 
+    @property
+    def trains(self) -> bool:
+        return self.finetune if self.finetune is not None else not self.deployable
+
     def freezes(self, samples: Samples) -> bool:
         """Return whether batch norm keeps its statistics in fine-tuning: with 3 bits or more, unless told otherwise, always.
 
@@ -82,8 +86,7 @@ class Quantize(CompressVerb):
         run, clock = self.plan_run(), Clock()
         network = find_model(self.model, seed=self.seed)
         teacher = Teacher.of(network)
-        tuned = self.finetune if self.finetune is not None else not self.deployable
-        method = self.chosen_method(teacher)
+        tuned, method = self.trains, self.chosen_method(teacher)
         run.config = replace(self, method=method if self.source is None else self.method).config()
         runtime = self.open_runtime(teacher)
         advice, engine = self.advise(teacher, runtime), find_engine(self.engine)
