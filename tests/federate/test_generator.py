@@ -7,7 +7,7 @@ import torch
 
 from tacit.core.network import count_parameters
 from tacit.federate.generator import LatentGenerator
-from tacit.zoo.fednet import FedNet, fednet, fednet_celeba
+from tacit.zoo import FedNet, fednet, fednet_celeba
 
 
 @pytest.mark.parametrize(

@@ -13,8 +13,7 @@ from tacit.core.errors import InputError
 from tacit.core.network import Network, Spec
 from tacit.core.probe import Probe
 from tacit.federate import Split
-from tacit.zoo import lenet5, resnet
-from tacit.zoo.fednet import fednet
+from tacit.zoo import fednet, lenet5, resnet
 from toy import BNNet, DictNet, GroupNet
 
 SPEC = Spec(shape=(1, 8, 8), classes=10, mean=(0.5,), std=(0.3,))

@@ -1,6 +1,7 @@
 """Small reference networks; no architecture of yours needs to be here."""
 
 from tacit.zoo.alexnet import AlexNet, alexnet, alexnet_half
+from tacit.zoo.fednet import FedNet, fednet, fednet_celeba
 from tacit.zoo.lenet import LeNet5, lenet5, lenet5_half
 from tacit.zoo.mobilenet import MobileNetV2, mobilenetv2, mobilenetv2_half
 from tacit.zoo.resnet import (
@@ -25,6 +26,7 @@ from tacit.zoo.wrn import WideResNet, wrn, wrn16_1, wrn16_2, wrn40_1, wrn40_2
 __all__ = [
     "VGG",
     "AlexNet",
+    "FedNet",
     "LeNet5",
     "MobileNetV2",
     "ResNet",
@@ -33,6 +35,8 @@ __all__ = [
     "WideResNet",
     "alexnet",
     "alexnet_half",
+    "fednet",
+    "fednet_celeba",
     "lenet5",
     "lenet5_half",
     "mobilenetv2",
