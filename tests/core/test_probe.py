@@ -118,7 +118,10 @@ class Recurrent(nn.Module):
 
 def test_a_tap_of_a_module_that_returns_a_tuple_is_refused_and_leaves_no_hook() -> None:
     network = Network(Recurrent(), GREY)
-    with pytest.raises(InputError, match="tap 'cell': this module returns a tuple"), Probe(network, taps=("cell",)) as look:
+    with (
+        pytest.raises(InputError, match="tap 'cell': this module returns a tuple of 2: say which part, as cell:0 or cell:1"),
+        Probe(network, taps=("cell",)) as look,
+    ):
         look(torch.rand(2, 1, 6, 6))
     assert hooks(network) == 0
 
@@ -157,16 +160,42 @@ def test_an_unknown_tap_of_an_input_offers_the_name_without_its_ending(tap: str,
         Probe(Network(BNNet(), GREY), taps=(tap,))
 
 
+class Pieces(nn.Module):
+    """Is given a list."""
+
+    def forward(self, parts: list[Tensor]) -> Tensor:
+        return torch.cat(parts)
+
+
 class ByName(nn.Module):
-    """Calls its layer by keyword."""
+    """Calls its norm by keyword, and another layer with a list."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.layer = nn.Flatten()
+        self.norm, self.layer = nn.BatchNorm2d(1), Pieces()
 
     def forward(self, x: Tensor) -> Tensor:
-        flat: Tensor = self.layer(input=x)
-        return flat
+        flat: Tensor = self.layer([self.norm(input=x)])
+        return flat.flatten(1)
+
+
+def test_parts_of_a_tuple_can_be_tapped_and_what_is_given_by_keyword_is_read() -> None:
+    network, images = Network(Recurrent(), GREY), torch.rand(2, 1, 6, 6)
+    with Probe(network, taps=("cell:0", "cell:1.0")) as look:
+        features = look(images).features
+    assert (features["cell:0"].shape, features["cell:1.0"].shape) == ((2, 6, 5), (1, 2, 5))
+    with (
+        pytest.raises(InputError, match="tap 'cell:2': this module returns a tuple of 2: say which"),
+        Probe(network, taps=("cell:2",)) as look,
+    ):
+        look(images)
+    named = Network(ByName().eval(), Spec(shape=(1, 6, 6), classes=36))
+    with Probe(named, taps=("norm:in",), bn=True) as look:
+        said = look(images)
+    assert torch.equal(said.features["norm:in"], images)
+    torch.testing.assert_close(said.bn[0].mean, images.mean()[None])
+    assert not hooks(network)
+    assert not hooks(named)
 
 
 def test_a_tap_of_an_input_that_is_no_tensor_is_refused_and_leaves_no_hook() -> None:

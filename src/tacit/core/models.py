@@ -6,7 +6,7 @@ import importlib
 import inspect
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -40,15 +40,15 @@ class ModelRef:
     classes: int | None = None
     """Number of classes."""
     mean: tuple[float, ...] | None = None
-    """Per-channel mean subtracted from images in [0, 1]; not given: zeros."""
+    """Per-channel mean subtracted from images in [0, 1]; not given: what the model's own `pretrained_cfg` says (timm), else zeros."""
     std: tuple[float, ...] | None = None
-    """Per-channel standard deviation by which images in [0, 1] are divided; not given: ones."""
+    """Per-channel standard deviation by which images in [0, 1] are divided; not given: likewise, else ones."""
     names: tuple[str, ...] | None = None
     """Names of the classes."""
     task: Task | None = None
     """classification or segmentation."""
     output: str | None = None
-    """Which output holds the logits: a dict's key, a tuple's index, an object's attribute."""
+    """Which output holds the logits: a dict's key, a tuple's index, an object's attribute; dots lead inside."""
     upsample: Upsample | None = None
     """For segmentation: how logits coarser than the image become as large: nearest, bilinear or bicubic."""
     ignore: int | None = None
@@ -77,20 +77,37 @@ class ModelRef:
         inherited = {} if default is None else {key: value for key, value in asdict(default).items() if key not in OWN}
         if "shape" in given or "classes" in given:
             inherited = {key: value for key, value in inherited.items() if key not in ("mean", "std", "names")}
-        known = {**inherited, **given}
-        missing = [name for name in ("shape", "classes") if name not in known]
-        if missing:
-            raise InputError(f"{path}: say what the model expects: {' and '.join(missing)} (as `--teacher.shape '[3, 32, 32]'`)")
-        spec = Spec(**known)
         if not _is_plain(self.kwargs):
             raise InputError(f"kwargs of {path}: expected plain values (numbers, words, lists), got {dict(self.kwargs)}")
         if seed is not None:
             torch.manual_seed(seed)
         model = _build(path, self.kwargs)
-        network = Network(model, spec, origin=Origin(factory=path, kwargs=self.kwargs))
+        known = {**_own_words(model, {**inherited, **given}.get("shape")), **inherited, **given}
+        missing = [name for name in ("shape", "classes") if name not in known]
+        if missing:
+            raise InputError(f"{path}: say what the model expects: {' and '.join(missing)} (as `--teacher.shape '[3, 32, 32]'`)")
+        network = Network(model, Spec(**known), origin=Origin(factory=path, kwargs=self.kwargs))
         if self.weights is not None:
             _load_weights(network.model, read_tensors(self.weights), str(self.weights))
         return network
+
+
+def _own_words(model: nn.Module, shape: Sequence[int] | None) -> dict[str, Any]:
+    """Return what a model in the manner of timm says of itself: shape, mean and std in its `pretrained_cfg`, classes in `num_classes`.
+
+    Args:
+        model: Any.
+        shape: Of an image, where it is known otherwise; mean and std are left out where they are of other channels.
+    """
+    held = getattr(model, "pretrained_cfg", None) or getattr(model, "default_cfg", None) or {}
+    said: Mapping[str, Any] = held if isinstance(held, Mapping) else getattr(held, "__dict__", {})
+    names = {"input_size": "shape", "mean": "mean", "std": "std"}
+    found: dict[str, Any] = {ours: said[theirs] for theirs, ours in names.items() if isinstance(said.get(theirs), list | tuple)}
+    classes = getattr(model, "num_classes", None)
+    if isinstance(classes, int) and classes > 1 and found:
+        found["classes"] = classes
+    channels = next(iter(shape or found.get("shape") or (0,)))
+    return {key: value for key, value in found.items() if key not in ("mean", "std") or len(value) == channels}
 
 
 def _build(path: str, kwargs: Mapping[str, Any]) -> nn.Module:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrize import ParametrizationList
 
 from tacit.core.errors import InputError
+from tacit.core.parts import find_part, first_tensor, only_tensor, outline
 from tacit.core.state import evaluation_mode
 
 __all__ = ["VOID", "Ensemble", "Network", "Origin", "Spec", "Teacher", "count_parameters", "dry_run", "members", "work_per_image"]
@@ -41,7 +42,7 @@ class Spec:
     task: Task = "classification"
     """One label an image, or one label a pixel."""
     output: str | None = None
-    """Which output holds the logits, for a model that returns a dict (key), a tuple (index) or an object (attribute)."""
+    """Which output holds the logits, for a model that returns a dict (key), a tuple (index) or an object (attribute); dots lead inside."""
     upsample: Upsample | None = None
     """For segmentation: how logits coarser than the image are brought to its size; not given: they must have it."""
     ignore: int | None = None
@@ -99,9 +100,9 @@ def work_per_image(network: Network) -> int:
     """Return the multiply-adds that convolutions and linear layers do for one image: how large a model is at work."""
     done = 0
 
-    def count(_: str, module: nn.Module, __: tuple[Any, ...], output: object) -> None:
+    def count(_: str, module: nn.Module, __: Tensor | None, output: Tensor | None) -> None:
         nonlocal done
-        if isinstance(module, nn.Conv2d | nn.Linear) and isinstance(output, Tensor):
+        if isinstance(module, nn.Conv2d | nn.Linear) and output is not None:
             done += output.numel() * module.weight[0].numel()
 
     dry_run(network, count)
@@ -109,19 +110,20 @@ def work_per_image(network: Network) -> int:
 
 
 @torch.no_grad()
-def dry_run(network: Network, note: Callable[[str, nn.Module, tuple[Any, ...], object], None]) -> None:
+def dry_run(network: Network, note: Callable[[str, nn.Module, Tensor | None, Tensor | None], None]) -> None:
     """Show `network` one grey image, in evaluation mode, and call `note` as each part of its module returns.
 
     Args:
         network: Left as it was.
-        note: Is given the dotted name of a part ("" for the whole), the part, what it was given, and what it made.
+        note: Is given the dotted name of a part ("" for the whole), the part, the tensor that it was given first, and the only one that it
+            made, alone or in a tuple or a dict; None where that is no tensor, or there are several.
     """
 
-    def hook(name: str) -> Callable[[nn.Module, tuple[Any, ...], object], None]:
-        return lambda module, given, made: note(name, module, given, made)
+    def hook(name: str) -> Callable[[nn.Module, tuple[Any, ...], dict[str, Any], object], None]:
+        return lambda module, args, kwargs, made: note(name, module, first_tensor(args, kwargs), only_tensor(made))
 
     shown = ((name, module) for name, module in network.model.named_modules() if not isinstance(module, ParametrizationList))
-    handles = [module.register_forward_hook(hook(name)) for name, module in shown]
+    handles = [module.register_forward_hook(hook(name), with_kwargs=True) for name, module in shown]
     try:
         with evaluation_mode(network):
             network(torch.full((1, *network.spec.shape), 0.5, device=network.mean.device))
@@ -178,16 +180,10 @@ class Network(nn.Module):
         if key is None:
             if isinstance(output, Tensor):
                 return output
-            raise InputError(f"{name} returns {_outline(output)}: say which part holds the logits with the option `output`")
-        part: object = None
-        if isinstance(output, Mapping) and key in output:
-            part = output[key]
-        elif isinstance(output, Sequence) and key.lstrip("-").isdigit() and -len(output) <= int(key) < len(output):
-            part = output[int(key)]
-        elif not isinstance(output, Tensor):
-            part = getattr(output, key, None)
+            raise InputError(f"{name} returns {outline(output)}: say which part holds the logits with the option `output`")
+        part = find_part(output, key)
         if not isinstance(part, Tensor):
-            raise InputError(f"output: {name} returns {_outline(output)}, which has no tensor called {key!r}")
+            raise InputError(f"output: {name} returns {outline(output)}, which has no tensor called {key!r}")
         return part
 
     @torch.no_grad()
@@ -219,14 +215,6 @@ class Network(nn.Module):
         if not bool(torch.isfinite(logits).all()):
             raise InputError(f"{type(self.model).__name__} answers ordinary images with NaN or infinite logits")
         return self
-
-
-def _outline(output: object) -> str:
-    if isinstance(output, Mapping):
-        return f"a dict with the keys {[str(key) for key in output]}"
-    if isinstance(output, Sequence) and not isinstance(output, str):
-        return f"a {type(output).__name__} of {len(output)}"
-    return f"a {type(output).__name__}"
 
 
 class Teacher(Network):

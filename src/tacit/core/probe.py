@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -15,11 +15,12 @@ from torch.utils.hooks import RemovableHandle
 from tacit.core.errors import InputError, nearest
 from tacit.core.moments import batch_moments
 from tacit.core.norms import NoStatisticsError, norm_layers
+from tacit.core.parts import find_part, first_tensor, only_tensor, outline, tensor_parts
 
 __all__ = ["INPUT", "BNStat", "Probe", "Signals"]
 
 INPUT = ":in"
-"""Behind the name of a tap: what goes into the module."""
+"""Behind the name of a tap: what goes into the module. Anything else behind a colon is a part of what the module returns."""
 
 
 @dataclass(frozen=True)
@@ -48,8 +49,9 @@ class Probe:
     Args:
         model: Any module; a `Network` for images in [0, 1].
         taps: Dotted names of the modules whose outputs are wanted, as ``stages.1``; with ``:in`` behind, what goes into the module is meant
-            (its first argument; of a module that works in place, a copy). A `Network`'s own module starts with ``model.``, which may be
-            left out.
+            (its first argument, or the first tensor by keyword; of a module that works in place, a copy). Of a module that returns several
+            tensors, the part is named as ``encoder:hidden_states.2`` or ``cell:0``: keys, indices and attributes. A `Network`'s own module
+            starts with ``model.``, which may be left out.
         bn: Whether to measure the input of every batch-norm layer that carries running statistics.
 
     Raises:
@@ -62,7 +64,7 @@ class Probe:
         modules = dict(model.named_modules())
         self._tapped: dict[str, nn.Module] = {}
         for tap in taps:
-            name = tap.removesuffix(INPUT)
+            name = tap.partition(":")[0]
             found = modules.get(name, modules.get(f"model.{name}"))
             if found is None or not name:
                 raise InputError(f"no module is called {name!r}{nearest(name, [key.removeprefix('model.') for key in modules if key])}")
@@ -77,11 +79,11 @@ class Probe:
     def __enter__(self) -> Self:
         for tap, module in self._tapped.items():
             if tap.endswith(INPUT):
-                self._handles.append(module.register_forward_pre_hook(self._tap_input(tap)))
+                self._handles.append(module.register_forward_pre_hook(self._tap_input(tap), with_kwargs=True))
             else:
                 self._handles.append(module.register_forward_hook(self._tap(tap)))
         for name, norm in self._norms.items():
-            self._handles.append(norm.register_forward_pre_hook(self._stat(name)))
+            self._handles.append(norm.register_forward_pre_hook(self._stat(name), with_kwargs=True))
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
@@ -123,27 +125,35 @@ class Probe:
             stats.append(replace(one, mean=mean, var=shares @ (variances + (means - mean).square())))
         return Signals(logits, dict(zip(taps, features, strict=True)), tuple(stats))
 
-    def _tap(self, name: str) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], None]:
-        def hook(_: nn.Module, __: tuple[Tensor, ...], output: Tensor) -> None:
-            if not isinstance(output, Tensor):
-                raise InputError(f"tap {name!r}: this module returns a {type(output).__name__}; tap one that returns a tensor")
-            self._features[name] = output
+    def _tap(self, tap: str) -> Callable[[nn.Module, tuple[Any, ...], object], None]:
+        name, _, part = tap.partition(":")
+
+        def hook(_: nn.Module, __: tuple[Any, ...], output: object) -> None:
+            found = find_part(output, part) if part else only_tensor(output)
+            if not isinstance(found, Tensor):
+                known = [f"{name}:{path}" for path in tensor_parts(output) if path]
+                hint = f": say which part, as {' or '.join(known[:4])}" if known else "; tap one that returns a tensor"
+                raise InputError(f"tap {tap!r}: this module returns {outline(output)}{hint}")
+            self._features[tap] = found
 
         return hook
 
-    def _tap_input(self, tap: str) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
-        def hook(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-            if not (inputs and isinstance(inputs[0], Tensor)):
+    def _tap_input(self, tap: str) -> Callable[[nn.Module, tuple[Any, ...], dict[str, Any]], None]:
+        def hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+            given = first_tensor(args, kwargs)
+            if given is None:
                 raise InputError(f"tap {tap!r}: this module's first argument is no tensor; tap one that takes a tensor")
-            self._features[tap] = inputs[0].clone() if getattr(module, "inplace", False) else inputs[0]  # else it would be overwritten
+            self._features[tap] = given.clone() if getattr(module, "inplace", False) else given  # else it would be overwritten
 
         return hook
 
-    def _stat(self, name: str) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
-        def hook(norm: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+    def _stat(self, name: str) -> Callable[[nn.Module, tuple[Any, ...], dict[str, Any]], None]:
+        def hook(norm: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
             if norm.training and not self.model.training:
                 raise InputError(f"{name} normalises by the batch, since the model's own forward pass puts it into training mode")
-            mean, var = batch_moments(inputs[0])
+            given = first_tensor(args, kwargs)
+            assert given is not None
+            mean, var = batch_moments(given)
             self._bn.append(BNStat(name, mean, var, norm.get_buffer("running_mean"), norm.get_buffer("running_var")))
 
         return hook

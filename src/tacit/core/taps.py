@@ -15,8 +15,8 @@ __all__ = ["classifier_name", "classifier_rows", "stage_names"]
 
 
 def _watch(network: Network, note: Callable[[str, nn.Module, Tensor], None]) -> None:
-    """Call `note` with name, module and output of each part of `network` that returns a tensor in a dry run, as it does."""
-    dry_run(network, lambda name, module, _, output: note(name, module, output) if name and isinstance(output, Tensor) else None)
+    """Call `note` with name, module and output of each part of `network` that returns one tensor in a dry run, as it does."""
+    dry_run(network, lambda name, module, _, output: note(name, module, output) if name and output is not None else None)
 
 
 def _classifier(network: Network) -> tuple[str, nn.Module]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 from torch import Tensor, nn
 
@@ -37,10 +36,10 @@ def _calls(network: Network) -> dict[str, _Call]:
     """Return the last call of each module in a dry run, by name, in order."""
     calls: dict[str, _Call] = {}
 
-    def note(name: str, module: nn.Module, given: tuple[Any, ...], made: object) -> None:
-        if name and isinstance(made, Tensor) and given and isinstance(given[0], Tensor):
+    def note(name: str, module: nn.Module, given: Tensor | None, made: Tensor | None) -> None:
+        if name and made is not None and given is not None:
             calls.pop(name, None)
-            calls[name] = _Call(name, module, given[0], made)
+            calls[name] = _Call(name, module, given, made)
 
     dry_run(network, note)
     return calls
@@ -53,6 +52,8 @@ def before_relu(network: Network, found: Sequence[Layer]) -> list[Layer]:
     activations = [call for call in calls.values() if isinstance(call.module, ACTIVATIONS)]
 
     def before(name: str) -> str:
+        if name not in calls:
+            return name
         feature = calls[name].made
         made = next((call.name for call in activations if call.made is feature), None)
         if made is not None:

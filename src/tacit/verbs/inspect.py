@@ -16,6 +16,7 @@ from tacit.core.match import Match, match, pooled
 from tacit.core.models import model_hash
 from tacit.core.network import Network, Spec, Teacher, count_parameters, work_per_image
 from tacit.core.norms import Norms, norms_of
+from tacit.core.parts import tensor_parts
 from tacit.core.probe import Probe
 from tacit.data import find_views
 from tacit.data.modalities import ViewsLike
@@ -180,15 +181,18 @@ def reach(teacher: Teacher, runtime: Runtime, *, steps: int, seed: int, each: in
 
 @torch.no_grad()
 def taps(network: Network) -> dict[str, list[int]]:
-    """Return the modules whose output is one tensor, by dotted name, with the shape for one image; at most two levels deep."""
+    """Return what can be tapped, by dotted name, with the shape for one image; at most two levels deep.
+
+    Of a module that returns several tensors, each has its place behind a colon, as ``encoder:hidden_states.2``.
+    """
     names = [n for n, _ in network.model.named_modules() if n and n.count(".") <= 1]
     shapes: dict[str, list[int]] = {}
     handles = []
     for name in names:
 
         def hook(_: nn.Module, __: Any, output: object, name: str = name) -> None:
-            if isinstance(output, Tensor):
-                shapes[name] = list(output.shape[1:])
+            found = tensor_parts(output)
+            shapes.update({f"{name}:{path}" if len(found) > 1 else name: list(part.shape[1:]) for path, part in found.items()})
 
         handles.append(network.model.get_submodule(name).register_forward_hook(hook))
     try:
