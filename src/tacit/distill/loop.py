@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,6 +19,7 @@ from tacit.core.loss import Needs, Objective, View
 from tacit.core.network import Network, Teacher
 from tacit.core.probe import Probe, Signals
 from tacit.core.state import load_state
+from tacit.distill.answers import Answers
 from tacit.distill.phases import Phase, Timetable, all_losses
 from tacit.distill.sources import Source
 
@@ -88,6 +90,7 @@ class Learner:
         runtime: Device and precision.
         generator: Source of the objective's random draws.
         teacher: Who is asked, where the objective wants a teacher and the batch does not bring its answer.
+        cache_teacher: Whether it is asked once of an image that comes again unchanged; None: where that pays (`Answers`).
     """
 
     def __init__(
@@ -100,11 +103,13 @@ class Learner:
         runtime: Runtime,
         generator: torch.Generator,
         teacher: Teacher | None = None,
+        cache_teacher: bool | None = None,
     ) -> None:
         self.student, self.source, self.training = student, source, training
         self.runtime, self.generator, self.teacher = runtime, generator, teacher
         self.phases = (Phase.of(objective),) if isinstance(objective, Objective) else tuple(objective)
         self.timetable, self.losses = Timetable(self.phases, training.steps), all_losses(self.phases)
+        self.answers = Answers(teacher, source, runtime, wanted=cache_teacher)
         self.losses.fit(teacher, student)
         self.losses.attach(getattr(source, "population", None))
         for phase in self.phases:
@@ -128,6 +133,7 @@ class Learner:
         Probe(self.student, taps=needs.student_taps)
         if self.teacher is not None:
             Probe(self.teacher, taps=needs.teacher_taps, bn=needs.bn)
+        self.answers.check(needs)
 
     @property
     def phase(self) -> Phase:
@@ -141,13 +147,14 @@ class Learner:
 
     @property
     def told(self) -> dict[str, Any]:
-        """What a result says beside its measures: the phases, where there are several, with the steps that each took."""
+        """What a result says beside its measures: the steps that each of several phases took; how often answers were recalled, if ever."""
         ends = [*self.begun[1:], self.done]
         took = [
             {"name": phase.name, "steps": end - begun, "student_learns": not phase.still}
             for phase, begun, end in zip(self.phases, self.begun, ends, strict=False)
         ]
-        return {"phases": took} if len(self.phases) > 1 else {}
+        recalled = {"teacher_answers": self.answers.state_dict()} if self.answers.recalled else {}
+        return {**({"phases": took} if len(self.phases) > 1 else {}), **recalled}
 
     def _enter(self, begun: int) -> None:
         """Begin the next phase, after `begun` steps."""
@@ -157,6 +164,7 @@ class Learner:
         self.objective, self.needs = self.phase.objective, self.phase.objective.needs
         self.parameters = [*([] if self.phase.still else self.student.parameters()), *self.objective.parameters()]
         self.optimizer = self.training.build(self.parameters)
+        self.answers.begin(self.needs, (self.training.steps - begun) * self.training.batch)
 
     def _proceed(self, progress: float | None) -> None:
         """Go to the phase that the next step belongs to, and to its learning rate."""
@@ -181,7 +189,7 @@ class Learner:
                 taught = Signals(batch.logits.to(self.runtime.device))
             elif self.needs.teacher:
                 with torch.no_grad():
-                    taught = ask(images)
+                    taught = self.answers(batch.index, partial(ask, images))
             shown = images if batch.student_images is None else batch.student_images.to(self.runtime.device)
             answered = None if self.phase.still else look(shown)
         targets = batch.targets.to(self.runtime.device) if batch.targets is not None else None
@@ -208,6 +216,7 @@ class Learner:
             "done": self.done,
             "student": self.student.model.state_dict(),
             "begun": self.begun,
+            "answers": self.answers.state_dict(),
             "objective": self.losses.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "generator": self.generator.get_state(),
@@ -229,3 +238,4 @@ class Learner:
         if state["cuda_rng"] is not None:
             torch.cuda.set_rng_state(state["cuda_rng"], self.runtime.device)
         self.source.load_state_dict(state["source"], folder)
+        self.answers.load_state_dict(state["answers"])

@@ -23,6 +23,7 @@ class Source(Protocol):
     """Gives the batch of a student step, and can be put back to where it was.
 
     One whose set does not change says in an attribute `population` how many images there are; `Batch.index` numbers them from 0.
+    One whose images, by that number, are the same whenever they come says so in an attribute `fixed`.
     """
 
     most_steps: int | None = None
@@ -92,6 +93,7 @@ class Stored:
     ) -> None:
         self.samples, self.size, self.augmentation = samples, min(size, max(1, _filled(samples) // part[1])), augmentation
         self.seed, self.part, self.generator = seed, part, torch.Generator(device)
+        self.fixed = augmentation == "none"
         self._epoch = -1
         self._order = torch.empty(0, dtype=torch.long)
         self.population = len(samples)
@@ -142,6 +144,7 @@ class Streamed:
     ) -> None:
         self.samples, self.size, self.augmentation = samples, min(size, max(1, _filled(samples) // part[1])), augmentation
         self.seed, self.part, self.generator, self.workers = seed, part, torch.Generator(device), workers
+        self.fixed = augmentation == "none"
         self._epoch = -1
         self._order = torch.empty(0, dtype=torch.long)
         self.population = len(samples)
@@ -187,6 +190,7 @@ class _Around:
         self.inner, self.most_steps, self.pieces = inner, inner.most_steps, inner.pieces
         self.gives_targets = inner.gives_targets
         self.population: int | None = getattr(inner, "population", None)
+        self.fixed: bool = getattr(inner, "fixed", False)
 
     def prepare(self) -> Iterator[None]:
         yield from self.inner.prepare()
@@ -218,7 +222,7 @@ class Mixed(_Around):
             raise InputError(f"mixup: expected a positive number, got {alpha}")
         super().__init__(inner)
         self.alpha, self.seed = alpha, seed
-        self.gives_targets, self.population = False, None
+        self.gives_targets, self.population, self.fixed = False, None, False
 
     def batch(self, step: int, rate: float = 1.0) -> Batch:
         images = self.inner.batch(step, rate).images

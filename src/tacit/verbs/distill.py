@@ -47,6 +47,9 @@ class Distill(LearningVerb):
     """What the student minimises: `kd=1,ce=0.1`, or a list of {loss, weight, ...}. In phases: `ab=0.003 @0.25; kd=1,ce=1`, with the share
     of the steps behind the `@` (not given: what is left), or a list of {phase, share}. `ab` or `fsp` beside others teaches first,
     alone, unless `@1` stands behind the objective; `ft` begins with a phase in which the student stays as it is."""
+    cache_teacher: bool | None = None
+    """Whether the teacher is asked only once of an image that comes again unchanged (augmentation none); what is learned is the same. Not
+    given: where each image comes twice or more, and 1 GiB holds the answers."""
     max_images: int | None = None
     """Budget of synthesized images. When it is used up, a pool goes on teaching; with a live generator training ends, and the learning
     rate falls with the images."""
@@ -92,9 +95,9 @@ class Distill(LearningVerb):
         real = self.source == "data"
         source = self._real(stored, views, runtime) if real else self._source(teacher, student, runtime, clock, run)
         held = self.held_out(self.eval_split if real else self.split or "test", "eval_split" if real else "split", stored, runtime)
-        learner = Learner(
-            student, source, objective, self.training, runtime=runtime, generator=runtime.generator(self.seed, "objective"), teacher=teacher
-        )
+        asking: dict[str, Any] = {"teacher": teacher, "cache_teacher": self.cache_teacher}
+        generator = runtime.generator(self.seed, "objective")
+        learner = Learner(student, source, objective, self.training, runtime=runtime, generator=generator, **asking)
         selection = Selection(student, select=self.select, ema=self.ema, patience=self.patience)
         monitor = StudentMonitor(source, student, checks=self.checks, seed=self.seed) if isinstance(source, Synthetic) else None
         state = self.open_run(run, runtime)
@@ -215,9 +218,13 @@ def _as_pool(source: Synthetic, teacher: Teacher, runtime: Runtime) -> Pool:
 
 
 def _learned(metrics: dict[str, Any]) -> list[tuple[str, str]]:
-    """Return rows on the phases, where there were several."""
-    took = [f"{phase['name']} {phase['steps']:,}" for phase in metrics.get("phases", ())]
-    return [("steps by phase", ", ".join(took))] if took else []
+    """Return rows on the phases, where there were several, and on answers that were recalled."""
+    took = ", ".join(f"{phase['name']} {phase['steps']:,}" for phase in metrics.get("phases", ()))
+    rows = [("steps by phase", took)] if took else []
+    if given := metrics.get("teacher_answers"):
+        asked, recalled = given["asked"], given["recalled"]
+        rows.append(("teacher's answers", f"{recalled:,} of {asked + recalled:,} from memory"))
+    return rows
 
 
 def _rows(result: dict[str, Any], folder: Path) -> list[tuple[str, str]]:
