@@ -3,7 +3,7 @@
 from tacit.data.images import Augmentation, ImageSet, augment
 from tacit.data.load import Data, StreamedSet, digits, has_splits, load_data
 from tacit.data.modalities import Modality, Views, find_modality, find_views, seen
-from tacit.data.rendered import solids
+from tacit.data.rendered import solids, street, textures
 
 __all__ = [
     "Augmentation",
@@ -20,4 +20,6 @@ __all__ = [
     "load_data",
     "seen",
     "solids",
+    "street",
+    "textures",
 ]

@@ -1,4 +1,4 @@
-"""Loading data: embedded digits, rendered solids, Hugging Face sets and folders, or any torch `Dataset` by import path."""
+"""Loading data: embedded digits, rendered sets, Hugging Face sets and folders, or any torch `Dataset` by import path."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tacit.core.network import Spec
 from tacit.data.folders import has_masks, mask_folder
 from tacit.data.images import ImageSet, check_labels
 from tacit.data.read import Label, read_sample
-from tacit.data.rendered import solids
+from tacit.data.rendered import RENDERED
 
 if TYPE_CHECKING:
     from datasets import Dataset as HubDataset
@@ -111,10 +111,10 @@ def load_data(data: str | Data | Dataset[Any], split: str, spec: Spec | None = N
     """Load labelled images.
 
     Args:
-        data: ``digits``; ``solids``, in the model's size; a Hugging Face id, with an ``@`` before the configuration where the set has
-            several (``ufldl-stanford/svhn@cropped_digits``); a local folder of images (one sub-folder a class) or of parquet files;
-            ``package.module:callable`` that gives a torch `Dataset` of (image, label), and is passed ``split`` where it takes that;
-            or such a set itself.
+        data: ``digits``; ``solids``, ``street`` or ``textures``, rendered in the model's size; a Hugging Face id, with an ``@`` before the
+            configuration where the set has several (``ufldl-stanford/svhn@cropped_digits``); a local folder of images (one sub-folder
+            a class), of images and masks (``images/`` and ``masks/``), or of parquet files; ``package.module:callable`` that gives a
+            torch `Dataset` of (image, label or mask), and is passed ``split`` where it takes that; or such a set itself.
         split: ``train``, ``test``, ... as the set names them.
         spec: What the model expects: pictures of another size are resized (shorter side) and cut in the middle, and take its channels.
 
@@ -145,8 +145,8 @@ def has_splits(data: str | Data | Dataset[Any]) -> bool:
 def _by_name(data: str, split: str, spec: Spec | None) -> Data:
     if data == "digits":
         return digits(split)
-    if data == "solids":
-        return solids(split) if spec is None else solids(split, size=spec.shape[1:])
+    if data in RENDERED:
+        return RENDERED[data](split) if spec is None else RENDERED[data](split, size=spec.shape[1:])
     if ":" in data and not Path(data).exists():
         made = import_object(data)
         if callable(made):
