@@ -30,7 +30,7 @@ from tacit.data import load_data
 from tacit.quantize.similarity import bn_divergence, set_divergence
 from tacit.synthesize import Pool
 
-__all__ = ["add_arguments", "jobs", "main", "measure", "paint", "pool_jobs"]
+__all__ = ["add_arguments", "jobs", "known_pool", "main", "measure", "paint", "pool_jobs", "pool_place", "pool_settings"]
 
 CIFAR10 = DATASETS["cifar10"]
 NEVER = 1e9
@@ -66,18 +66,29 @@ def pool_jobs(*, home: Path = HOME, small: bool = False) -> list[runner.Job]:
     return [
         runner.Job(
             title=f"pool {name} of {network}",
-            file=(home / "pools" / network / slug(name) / "made.json").resolve(),
+            file=(pool_place(home, network, name) / "made.json").resolve(),
             work="benchmarks.compression:paint",
             arguments={**site, "network": network, "pool": name},
-            settings=_pool_settings(plan, network, small),
+            settings=pool_settings(name, network, small),
         )
         for network in NETWORKS
-        for name, plan in POOLS.items()
+        for name in POOLS
     ]
 
 
-def _pool_settings(plan: PoolPlan, network: str, small: bool) -> dict[str, Any]:
-    plan = smoke.small_pool(plan) if small else plan
+def pool_place(home: Path, network: str, name: str) -> Path:
+    """Return where the pool called `name` of a network is, or is to be."""
+    return home / "pools" / network / slug(name)
+
+
+def known_pool(place: Path) -> dict[str, Any]:
+    """Return what was kept of how a pool was painted."""
+    return {key: value for key, value in read_json(place / "made.json").items() if key != "settings"}
+
+
+def pool_settings(name: str, network: str, small: bool) -> dict[str, Any]:
+    """Return all that decides what is painted, as plain values."""
+    plan: PoolPlan = smoke.small_pool(POOLS[name]) if small else POOLS[name]
     return {"teacher": NETWORKS[network], "method": plan.method.config(), "images": plan.images, "seed": plan.seed}
 
 
@@ -96,7 +107,7 @@ def paint(arguments: Mapping[str, Any], folder: Path) -> dict[str, Any]:
         checkpoint_seconds=NEVER,
         out=folder / "run",
     )
-    place = Path(arguments["home"]) / "pools" / network / slug(name)
+    place = pool_place(Path(arguments["home"]), network, name)
     shutil.rmtree(place, ignore_errors=True)
     place.parent.mkdir(parents=True, exist_ok=True)
     shutil.copytree(folder / "run" / "pool", place)
@@ -111,7 +122,7 @@ def paint(arguments: Mapping[str, Any], folder: Path) -> dict[str, Any]:
         "precision": outcome.result["precision"],
         "class_counts": pool.class_counts,
         "divergence": bn_divergence(loaded, images, Runtime("cpu", "32-true")),
-        "settings": _pool_settings(POOLS[name], network, arguments["smoke"]),
+        "settings": pool_settings(name, network, arguments["smoke"]),
     }
 
 
@@ -152,7 +163,7 @@ def jobs(
 
 def _settings(suite: CompressionSuite, row: CompressionRow, network: str, small: bool) -> dict[str, Any]:
     options = {key: _plain(value) for key, value in row.options(small).items()}
-    pools = {name: _pool_settings(POOLS[name], network, small) for name in row.pools}
+    pools = {name: pool_settings(name, network, small) for name in row.pools}
     return {"suite": suite.name, "teacher": NETWORKS[network], "pools": pools, "options": options}
 
 
@@ -166,9 +177,9 @@ def measure(arguments: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     row = next(row for row in suite.on(arguments["network"]) if row.label == arguments["row"])
     network, small = arguments["network"], bool(arguments["smoke"])
     teacher = Path(arguments["teachers"]) / NETWORKS[network]
-    pools = {name: Path(arguments["home"]) / "pools" / network / slug(name) for name in row.pools}
+    pools = {name: pool_place(Path(arguments["home"]), network, name) for name in row.pools}
     kept = {"suite": suite.name, "network": network, "row": row.label}
-    known = {name: {k: v for k, v in read_json(place / "made.json").items() if k != "settings"} for name, place in pools.items()}
+    known = {name: known_pool(place) for name, place in pools.items()}
     data = Path(arguments["data"]) / CIFAR10.folder
     if suite.verb == "similarity":
         found = _similarities(teacher, pools, data, arguments["seed"], small)

@@ -34,11 +34,11 @@ def kept(home: Path, suite: str, network: str, name: str) -> dict[str, Any]:
 
 def test_runs_say_from_which_pool_they_learned(smoked: Path) -> None:
     run = kept(smoked, "low-bit", "resnet20", "W4A4-BNS")
-    made = json.loads((smoked / "pools/resnet20/BNS/made.json").read_text())
-    assert run["pools"]["BNS"]["sha256"] == made["sha256"]
+    made = json.loads((smoked / "pools/resnet20/BNS-moved/made.json").read_text())
+    assert run["pools"]["BNS, moved"]["sha256"] == made["sha256"]
     assert run["metrics"]["method"] == "BNS"
-    assert run["settings"]["pools"]["BNS"]["method"]["class_path"].endswith("BNS")
-    assert len(Pool.load(smoked / "pools/resnet20/BNS")) == made["images"]
+    assert run["settings"]["pools"]["BNS, moved"]["method"]["class_path"].endswith("BNS")
+    assert len(Pool.load(smoked / "pools/resnet20/BNS-moved")) == made["images"]
     real = kept(smoked, "low-bit", "resnet20", "W2A4-real")
     assert (real["pools"], real["metrics"]["method"]) == ({}, "data")
     assert real["teacher"] == run["teacher"]
