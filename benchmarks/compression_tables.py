@@ -47,8 +47,8 @@ which are learned from: {_recipes()}. `real`: images of the training set, withou
 
 def _recipes() -> str:
     return (
-        "BNS and BNS+I by 200 steps on 256 images at once, moved and mirrored where networks are fine-tuned on them; I by 20 steps, cropped "
-        "and with holes; G is noise"
+        "BNS and BNS+I by 200 steps on 256 images at once, moved and mirrored where networks are fine-tuned on them; I by 20 steps, "
+        "cropped and with holes; G is noise"
     )
 
 
