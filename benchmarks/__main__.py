@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks import claims, compression, data_free, demo, results, speed, teachers
+from benchmarks import claims, compression, data_free, demo, representation, results, speed, teachers
 from benchmarks.places import HOME
 from tacit.core.errors import InputError
 
@@ -42,6 +42,9 @@ def parser() -> argparse.ArgumentParser:
     one = suites.add_parser("compression", help=compression.__doc__, description=compression.__doc__)
     compression.add_arguments(one)
     one.set_defaults(action=compression.main)
+    one = suites.add_parser("representation", help=representation.__doc__, description=representation.__doc__)
+    representation.add_arguments(one)
+    one.set_defaults(action=representation.main)
     one = suites.add_parser("teachers", help=teachers.__doc__, description=teachers.__doc__)
     teachers.add_arguments(one)
     one.set_defaults(action=teachers.main)

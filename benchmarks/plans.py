@@ -15,12 +15,17 @@ from tacit.distill import Training
 from tacit.distill.objectives import Terms
 from tacit.synthesize import Method
 
-__all__ = ["Dataset", "Pair", "Published", "Row", "Suite", "TeacherPlan", "reference", "slug"]
+__all__ = ["Dataset", "Pair", "Published", "Row", "Suite", "TeacherPlan", "part_of_train", "reference", "slug"]
 
 
 def slug(text: str) -> str:
     """Return `text` as part of a file's name."""
     return re.sub(r"[^A-Za-z0-9.]+", "-", text).strip("-")
+
+
+def part_of_train(images: int | None) -> str:
+    """Return the split that is the first `images` of the training set, or all of it."""
+    return "train" if images is None else f"train[:{images}]"
 
 
 def reference(factory: str, kwargs: Mapping[str, Any], spec: Spec) -> ModelRef:
@@ -61,6 +66,14 @@ class TeacherPlan:
     max_seconds: float | None = None
     start: str = ""
     """Name of the teacher whose weights it starts from; "": none, it is trained from scratch."""
+    seed: int = 0
+    images: int | None = None
+    """So many images of the training set are learned from, its first; None: all."""
+
+    @property
+    def split(self) -> str:
+        """The split that is learned from."""
+        return part_of_train(self.images)
 
     @property
     def model(self) -> ModelRef:

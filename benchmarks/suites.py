@@ -7,7 +7,7 @@ from benchmarks.plans import Dataset, Pair, Suite, TeacherPlan
 from tacit.core.network import Spec
 from tacit.distill import Training
 
-__all__ = ["DATASETS", "SUITES", "TEACHERS"]
+__all__ = ["DATASETS", "PART_IMAGES", "PART_TRAINING", "SUITES", "TEACHERS"]
 
 MNIST = Dataset(
     folder="mnist",
@@ -30,6 +30,10 @@ CIFAR10 = Dataset(
     test="CIFAR-10 test (10,000, exact)",
 )
 DATASETS = {dataset.folder: dataset for dataset in (MNIST, CIFAR10)}
+
+PART_IMAGES = 10_000
+PART_TRAINING = Training(steps=1500, batch=64, lr=0.05, weight_decay=5e-4)
+"""What a run of a few minutes on one thread can do: the first images of CIFAR-10, about ten times."""
 
 _DIGITS = Training(steps=2800, lr=0.1, warmup=200, weight_decay=5e-4)
 TEACHERS = {
@@ -74,6 +78,40 @@ TEACHERS = {
         augmentation="shift-flip",
         aim=85.0,
         precision="32-true",  # depthwise convolutions take longer in bf16 on a CPU
+    ),
+    "cifar10-resnet20-part": TeacherPlan(  # for students as large as itself: what they can do without a teacher
+        factory="tacit.zoo:resnet",
+        kwargs={"depth": 20},
+        dataset=CIFAR10,
+        training=PART_TRAINING,
+        augmentation="shift-flip",
+        images=PART_IMAGES,
+        aim=55.0,
+        precision="bf16-mixed",
+        seed=100,
+    ),
+    **{
+        f"cifar10-resnet14-{number}": TeacherPlan(  # an ensemble
+            factory="tacit.zoo:resnet",
+            kwargs={"depth": 14},
+            dataset=CIFAR10,
+            training=Training(steps=1600, batch=128, lr=0.2, warmup=100, weight_decay=5e-4),
+            augmentation="shift-flip",
+            aim=72.0,
+            precision="bf16-mixed",
+            seed=number,
+        )
+        for number in range(4)
+    },
+    "cifar10-resnet32x4": TeacherPlan(
+        factory="tacit.zoo:resnet32x4",
+        kwargs={},
+        dataset=CIFAR10,
+        training=Training(steps=9_800, batch=512, lr=0.4, warmup=490, weight_decay=5e-4),
+        augmentation="shift-flip",
+        aim=93.5,
+        device="cuda",
+        max_seconds=440,
     ),
     "cifar10-wrn40-2": TeacherPlan(
         factory="tacit.zoo:wrn40_2",

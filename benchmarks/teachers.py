@@ -68,11 +68,13 @@ def make(plan: TeacherPlan, place: Path, data: Path) -> bool:
         outcome = tacit.train(
             model=before if before is not None else plan.model,
             data=str(data / plan.dataset.folder),
+            split=plan.split,
             training=plan.training,
             augmentation=plan.augmentation,
             max_seconds=plan.max_seconds,
             device=plan.device,
             precision=plan.precision,
+            seed=plan.seed,
             out=Path(folder) / "run",
         )
         assert outcome.folder is not None

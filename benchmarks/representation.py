@@ -1,0 +1,183 @@
+"""Suites of representation distillation: CRD beside every other distiller, of one teacher or several, and what else students know."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import tacit
+from benchmarks import cost, runner, smoke
+from benchmarks.compression import known_pool, pool_jobs, pool_place, pool_settings
+from benchmarks.compression_plans import NETWORKS
+from benchmarks.places import HOME, checked_data, found, with_teachers
+from benchmarks.plans import part_of_train, reference, slug
+from benchmarks.representation_plans import SUITES, RepresentationPair, RepresentationRow, RepresentationSuite
+from benchmarks.suites import DATASETS
+from tacit.core.errors import InputError, nearest
+from tacit.core.models import model_hash
+from tacit.core.network import Network
+
+__all__ = ["add_arguments", "jobs", "main", "measure", "settings"]
+
+NEVER = 1e9
+"""Seconds between checkpoints: a run that is killed starts anew."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    parser.add_argument("--suite", choices=sorted({*SUITES, cost.NAME}), required=True, help="what is measured")
+    parser.add_argument("--rows", nargs="+", metavar="ROW", help="rows, by label; not given: all")
+    runner.add_arguments(parser)
+
+
+def main(options: argparse.Namespace, home: Path) -> int:
+    """Paint the pool where one is missing, run what is missing under `home`; return the number of runs that failed or can't be started."""
+    if options.suite == cost.NAME:
+        return cost.main(options, home)
+    suite = SUITES[options.suite]
+    made = jobs(suite, home=home, data=options.data, seeds=options.seeds, small=options.smoke, rows=options.rows)
+    if options.list:
+        return runner.show(made)
+    if options.smoke:
+        smoke.prepare(suite.dataset, sorted({name for pair in suite.pairs for name in pair.teachers}), home)
+        smoke.prepare(DATASETS["mnist"], [], home)
+    else:
+        checked_data(options.data, suite.dataset)
+        if suite.probes:
+            checked_data(options.data, DATASETS["mnist"])
+        runner.check_device(suite.name, suite.device)
+    side_by_side = runner.side_by_side(options, suite.device)
+    ready = with_teachers(made)
+    wanted = suite.pool and any(runner.state(job) == "to do" for job in ready)
+    painted = [job for job in pool_jobs(home=home, small=options.smoke) if wanted and _is_for(job, suite)]
+    failed = runner.run(painted, side_by_side=side_by_side, say=lambda kept: f"{kept['images']} images") if painted else 0
+    return failed + len(made) - len(ready) + runner.run(ready, side_by_side=side_by_side, say=_say)
+
+
+def _is_for(job: runner.Job, suite: RepresentationSuite) -> bool:
+    return (job.arguments["pool"], job.arguments["network"]) == (suite.pool, _network(suite))
+
+
+def _network(suite: RepresentationSuite) -> str:
+    """Return the name that the pools of the suite's teacher have."""
+    return next(name for name, teacher in NETWORKS.items() if teacher == suite.pairs[0].teachers[0])
+
+
+def jobs(
+    suite: RepresentationSuite,
+    *,
+    home: Path = HOME,
+    data: Path | None = None,
+    seeds: Sequence[int] | None = None,
+    small: bool = False,
+    rows: Sequence[str] | None = None,
+) -> list[runner.Job]:
+    """Return every run of a suite: the first seed of everything, then the second.
+
+    Args:
+        suite: What is measured.
+        home: Where ``results/`` and ``pools/`` are, and for a smoke run all else.
+        data: The folder of all data.
+        seeds: Not given: the suite's.
+        small: Whether it is a smoke run.
+        rows: Labels; not given: all. `InputError` where there is no such row.
+    """
+    labels = [row.label for row in suite.rows]
+    for name in rows or ():
+        if name not in labels:
+            raise InputError(f"--rows: suite {suite.name} has no row called {name!r}{nearest(name, labels, most=20)}")
+    run = suite.shrunk() if small else suite
+    place = home / "results" / "representation" / (suite.folder or suite.name)
+    return [
+        runner.Job(
+            title=f"{suite.name}/{pair.name} {row.label}, seed {seed}",
+            file=(place / pair.name / f"{slug(row.label)}-seed{seed}.json").resolve(),
+            work="benchmarks.representation:measure",
+            arguments={
+                **found(home, data, small=small),
+                "suite": suite.name,
+                "pair": pair.name,
+                "row": row.label,
+                "seed": seed,
+                "taught_by": run.teachers_of(pair, row, seed),
+            },
+            settings=settings(run, pair, row, small=small),
+            threads=1 if suite.device == "cpu" else None,
+        )
+        for seed in (run.seeds if seeds is None else seeds)
+        for pair in run.pairs
+        for row in run.on(pair)
+        if (not row.setting_of or seed == run.seeds[0]) and (rows is None or row.label in rows)
+    ]
+
+
+def settings(suite: RepresentationSuite, pair: RepresentationPair, row: RepresentationRow, *, small: bool = False) -> dict[str, Any]:
+    """Return all that decides a run but its seed, as plain values."""
+    trained = row.objective is not None
+    return {
+        "teachers": {"of": list(pair.teachers), "count": row.teachers},
+        "student": {"factory": pair.student, "kwargs": dict(pair.kwargs)},
+        "network": row.network,
+        "objective": row.objective,
+        "training": asdict(suite.training_of(pair, row)) if trained else None,
+        "images": suite.images,
+        "pool": pool_settings(suite.pool, _network(suite), small) if suite.pool else None,
+        "augmentation": suite.augmentation,
+        "precision": suite.precision,
+        "probes": dict(suite.probes_of(pair, row)),
+    }
+
+
+def measure(arguments: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    """Do one run; return what is kept of it."""
+    small, seed = bool(arguments["smoke"]), int(arguments["seed"])
+    suite = SUITES[arguments["suite"]].shrunk() if arguments["smoke"] else SUITES[arguments["suite"]]
+    pair = next(pair for pair in suite.pairs if pair.name == arguments["pair"])
+    row = next(row for row in suite.on(pair) if row.label == arguments["row"])
+    data = Path(arguments["data"])
+    teachers = [Path(arguments["teachers"]) / name for name in arguments["taught_by"]]
+    pool = pool_place(Path(arguments["home"]), _network(suite), suite.pool) if suite.pool else None
+    student = reference(pair.student, pair.kwargs, suite.dataset.spec)
+    shared: dict[str, Any] = {"device": suite.device, "precision": suite.precision, "seed": seed}
+    if row.objective is None:
+        network: Network = tacit.load(teachers[0]) if row.network == "teacher" else student.load(seed=seed)
+        result = tacit.evaluate(student=network, data=str(data / suite.dataset.folder), **shared).result
+    else:
+        outcome = tacit.distill(
+            teacher=[str(place) for place in teachers],
+            student=student,
+            source="data" if pool is None else str(pool),
+            data=str(data / suite.dataset.folder),
+            split="test" if pool is not None else part_of_train(suite.images),
+            objective=row.objective,
+            training=suite.training_of(pair, row),
+            augmentation=suite.augmentation,
+            evaluations=0,
+            checkpoint_seconds=NEVER,
+            out=folder / "run",
+            **shared,
+        )
+        assert outcome.network is not None
+        network, result = outcome.network, outcome.result
+    probes = {
+        name: tacit.evaluate(student=network, probe=str(data / "mnist"), labels=each, **shared).metrics["probe"]["student"]
+        for name, each in suite.probes_of(pair, row).items()
+    }
+    return {
+        "suite": suite.folder or suite.name,
+        "pair": pair.name,
+        "row": row.label,
+        **result,
+        "probes": probes,
+        "pool": known_pool(pool) if pool is not None else None,
+        "teachers": [{"name": place.name, "sha256": model_hash(tacit.load(place))} for place in teachers],
+        "settings": settings(suite, pair, row, small=small),
+    }
+
+
+def _say(outcome: Mapping[str, Any]) -> str:
+    probes = "".join(f", {name}: {100 * found['accuracy']:.2f} %" for name, found in outcome["probes"].items())
+    return f"{100 * outcome['metrics']['student_accuracy']:.2f} %{probes}"

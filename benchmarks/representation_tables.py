@@ -1,0 +1,256 @@
+"""The sections of RESULTS.md on representation distillation, made from the JSON files."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from statistics import mean
+from typing import Any
+
+from benchmarks import cost
+from benchmarks.parts import Record, Runs, accuracies, accuracy, kept, missing, over, spread, table, verdict
+from benchmarks.representation_plans import SUITES, RepresentationPair, RepresentationSuite
+from benchmarks.suites import TEACHERS
+
+__all__ = ["errors", "paired", "representation", "runs_of"]
+
+NEAR = 0.5
+"""Points within which a row is near the best."""
+CRD_ROWS = ("CRD", "CRD+KD")
+
+
+def runs_of(suite: RepresentationSuite, pair: RepresentationPair, home: Path) -> Runs:
+    """Return what is kept of each row of a pair that has runs, by label and seed."""
+    labels = [row.label for row in suite.on(pair)]
+    found = kept(home / "results" / "representation" / (suite.folder or suite.name) / pair.name, labels)
+    known = labels if suite.folder else found  # a suite that shares another's runs shows its own rows alone
+    return {label: found[label] for label in known if found[label]}
+
+
+def paired(runs: Runs, one: str, other: str, read: Callable[[Record], float | None] = accuracy) -> list[float]:
+    """Return by how much row `one` is above row `other`, in each seed that both have."""
+    both = [(runs[one][seed], runs[other][seed]) for seed in runs.get(one, {}) if seed in runs.get(other, {})]
+    known = [(read(ours), read(theirs)) for ours, theirs in both]
+    return [ours - theirs for ours, theirs in known if ours is not None and theirs is not None]
+
+
+def representation(home: Path) -> str:
+    """Return the section on all suites; figures are looked for in ``home/figures``."""
+    tell: Mapping[str, Callable[[RepresentationSuite, RepresentationPair, Runs], str]] = {
+        "cpu": _compared,
+        "transfer": _transfer,
+        "ensemble": _ensemble,
+        "data-free": _compared,
+        "gpu": _compared,
+    }
+    text = "\n## Representation distillation\n\nAccuracy in %, last step; ± over seeds; differences are of runs of the same seed.\n"
+    for suite in SUITES.values():
+        text += f"\n### {suite.name}: {suite.title}\n\n`python -m benchmarks representation --suite {suite.name}`. {_recipe(suite)}\n"
+        for pair in suite.pairs:
+            runs = runs_of(suite, pair, home)
+            absent = missing(runs, {row.label: suite.seeds_of(row) for row in suite.on(pair)})
+            title = f"\n#### {pair.title}\n" if len(suite.pairs) > 1 else ""
+            text += title + (f"\n{tell[suite.name](suite, pair, runs)}" if runs else "") + (f"\nNot run yet: {absent}.\n" if absent else "")
+        figure = home / "figures" / f"representation-{suite.name}.png"
+        text += f"\n![{suite.title}](figures/{figure.name})\n" if figure.is_file() else ""
+    return text + _cost(home)
+
+
+def _recipe(suite: RepresentationSuite) -> str:
+    """Return in words what all rows of a suite have in common."""
+    training = suite.training
+    shown = f"the first {suite.images:,} images of {suite.dataset.train}" if suite.images else f"all of {suite.dataset.train}"
+    if suite.pool:
+        shown = f"images that were made of the teacher, once for all rows and seeds (`{suite.pool}`)"
+    rate = f"falling at {', '.join(f'{share:.1%}' for share in training.milestones)}" if training.milestones else training.schedule
+    return (
+        f"Each student learns from {shown}: {training.steps:,} steps of {training.batch}, {training.optimizer}, learning rate "
+        f"{training.lr:g}, {rate}, weight decay {training.weight_decay:g}, augmentation {suite.augmentation}; "
+        f"{'one thread of a CPU' if suite.device == 'cpu' else 'one GPU'}, {suite.precision}. Measured on {suite.dataset.test}."
+    )
+
+
+def _teachers(runs: Runs) -> str:
+    """Return who taught, what they learned from, and how good they are."""
+    found = {
+        (", ".join(f"`{one['name']}` ({_learned_from(one['name'])})" for one in run["teachers"]), run["metrics"]["teacher_accuracy"])
+        for by_seed in runs.values()
+        for run in by_seed.values()
+        if run["metrics"].get("teacher_accuracy") is not None
+    }
+    return "; ".join(f"{names}: {100 * right:.2f} %" for names, right in sorted(found))
+
+
+def _learned_from(teacher: str) -> str:
+    plan = TEACHERS[teacher]
+    return f"learned from the first {plan.images:,} images" if plan.images else "learned from all training images"
+
+
+def _objective(terms: Any) -> str:
+    if isinstance(terms, str):
+        return f"`{terms}`"
+    words = []
+    for term in terms:
+        more = [f"{key} {value}" for key, value in term.items() if key not in ("loss", "weight")]
+        words.append(f"{term['loss']}={term.get('weight', 1.0):g}" + (f" ({', '.join(more)})" if more else ""))
+    return f"`{', '.join(words)}`"
+
+
+def _compared(suite: RepresentationSuite, pair: RepresentationPair, runs: Runs) -> str:
+    """Return a table of all rows of a pair, the best first; other settings that were tried; and what was to be shown."""
+    others = {row.label: row.setting_of for row in suite.on(pair) if row.setting_of}
+    trained = {label: by_seed for label, by_seed in runs.items() if next(iter(by_seed.values()))["settings"]["objective"] is not None}
+    rows = sorted((label for label in trained if label not in others), key=lambda label: -mean(accuracies(trained[label])))
+    seeds = sorted({*suite.seeds, *(seed for by_seed in trained.values() for seed in by_seed)})
+    beside = [label for label in ("student alone", "KD") if label in trained]
+    head = ["", "objective", *(f"seed {seed}" for seed in seeds), "mean ± sd", *(f"over {label}" for label in beside)]
+    lines = [
+        [
+            f"`{label}`",
+            _objective(next(iter(trained[label].values()))["settings"]["objective"]),
+            *(f"{accuracy(trained[label][seed]):.2f}" if seed in trained[label] else "-" for seed in seeds),
+            spread(accuracies(trained[label])),
+            *(spread(paired(trained, label, other), "+.2f") if label != other else "-" for other in beside),
+            over(trained[label], lambda run: 100 * run["metrics"]["agreement"], ".2f"),
+            over(trained[label], lambda run: run["seconds"]["training"], ".0f"),
+        ]
+        for label in rows
+    ]
+    text = f"{_teachers(trained)}.\n\n{table([*head, 'agreement with the teacher', 'seconds'], lines)}"
+    return text + _tried(trained, others) + verdict(_shown(pair, trained, rows))
+
+
+def _tried(runs: Runs, others: Mapping[str, str]) -> str:
+    """Return other settings beside the rows that they are settings of, on the seeds that both have."""
+    done = [label for label in others if label in runs and others[label] in runs]
+    if not done:
+        return ""
+    lines = [
+        [
+            f"`{label}`",
+            _objective(next(iter(runs[label].values()))["settings"]["objective"]),
+            f"{next(iter(runs[label].values()))['settings']['training']['lr']:g}",
+            spread(accuracies(runs[label])),
+            spread(paired(runs, label, others[label]), "+.2f"),
+        ]
+        for label in done
+    ]
+    return "\nOther settings that were tried, on the first seed; no row was replaced by a better one:\n\n" + table(
+        ["", "objective", "learning rate", "accuracy", "over the row itself"], lines
+    )
+
+
+def _shown(pair: RepresentationPair, runs: Runs, rows: Sequence[str]) -> list[tuple[str, bool]]:
+    """Return what was to be shown of CRD by these rows, and whether it is."""
+    checks = [_above(label, "KD", above) for label in CRD_ROWS if (above := paired(runs, label, "KD"))]
+    known = {label: mean(accuracies(runs[label])) for label in rows}
+    ours = [label for label in CRD_ROWS if label in known]
+    if ours and len(known) > 4:
+        best, own = max(known, key=known.__getitem__), max(ours, key=known.__getitem__)
+        words = f"{own} is number {rows.index(own) + 1} of {len(rows)}, {known[best] - known[own]:.2f} points below the best ({best})"
+        checks.append((f"{words}, at most {NEAR:g}", known[best] - known[own] <= NEAR))
+    runs_of_both = runs.get("CRD+KD", {}).values()
+    if any(run["metrics"]["params_student"] == run["metrics"]["params_teacher"] for run in runs_of_both):
+        over_it = [accuracy(run) - 100 * run["metrics"]["teacher_accuracy"] for run in runs_of_both]
+        checks.append(_above("CRD+KD", "a teacher as large as its student", over_it))
+    return checks
+
+
+def _above(one: str, other: str, differences: Sequence[float]) -> tuple[str, bool]:
+    """Return that one is above another in every seed, and whether it is."""
+    count = sum(difference > 0 for difference in differences)
+    words = f"{one} is {spread(differences, '+.2f')} points over {other}; it is above in {count} of {len(differences)} seeds"
+    return words, count == len(differences)
+
+
+def _probed(name: str) -> Callable[[Record], float | None]:
+    def read(run: Record) -> float | None:
+        return 100 * float(run["probes"][name]["accuracy"]) if name in run.get("probes", {}) else None
+
+    return read
+
+
+def _transfer(suite: RepresentationSuite, pair: RepresentationPair, runs: Runs) -> str:
+    head = ["features of", *(f"{name}" for name in suite.probes), "CIFAR-10"]
+    ranked = sorted(runs, key=lambda label: -mean([_probed(next(iter(suite.probes)))(run) or 0.0 for run in runs[label].values()]))
+    lines = [
+        [f"`{label}`", *(over(runs[label], _probed(name), ".2f") for name in suite.probes), over(runs[label], accuracy, ".2f")]
+        for label in ranked
+    ]
+    checks = [
+        _above(f"{name}: what CRD's features tell", f"what those of {other} tell", above)
+        for name in suite.probes
+        for other in ("student alone", "KD")
+        if (above := paired(runs, "CRD", other, _probed(name)))
+    ]
+    said = "These are the students of suite `cpu`, frozen. A linear classifier reads MNIST, as RGB of 32x32, from what their own reads:"
+    return f"{said} `tacit evaluate --probe`, on the 10,000 test images.\n\n{table(head, lines)}{verdict(checks)}"
+
+
+def errors(runs: Runs) -> dict[str, dict[int, list[float]]]:
+    """Return the errors of students in %, by objective and number of teachers; ``teachers together``: those of the ensembles."""
+    found: dict[str, dict[int, list[float]]] = {}
+    for label, by_seed in runs.items():
+        name, _, count = label.partition(", ")
+        if not count.isdigit():
+            continue
+        found.setdefault(name, {})[int(count)] = [100 - value for value in accuracies(by_seed)]
+        theirs = [100 - 100 * run["metrics"]["teacher_accuracy"] for run in by_seed.values()]
+        if len(theirs) > len(found.setdefault("teachers together", {}).get(int(count), [])):
+            found["teachers together"][int(count)] = theirs
+    return found
+
+
+def _ensemble(suite: RepresentationSuite, pair: RepresentationPair, runs: Runs) -> str:
+    found = errors(runs)
+    counts = sorted({count for each in found.values() for count in each})
+    lines = [[f"`{name}`", *(spread(each.get(count, [])) for count in counts)] for name, each in found.items()]
+    if "student alone" in runs:
+        alone = spread([100 - value for value in accuracies(runs["student alone"])])
+        lines.insert(0, ["`student alone`, no teacher", alone, *["-"] * (len(counts) - 1)])
+    checks = []
+    for name, each in found.items():
+        if {1, most := max(counts)} <= set(each) and most > 1 and name != "teachers together":
+            one, all_ = mean(each[1]), mean(each[most])
+            checks.append((f"{name}: {all_:.2f} % with {most} teachers, less than {one:.2f} % with one", all_ < one))
+    others = {row.label: row.setting_of for row in suite.rows if row.setting_of}
+    said = "Error in % against the number of teachers, which were trained apart and take turns over the seeds; CRD is summed over them."
+    return f"{said}\n\n{table(['', *map(str, counts)], lines)}{_tried(runs, others)}{verdict(checks)}"
+
+
+def _cost(home: Path) -> str:
+    text = f"""
+### cost: what CRD adds to a step
+
+`python -m benchmarks representation --suite cost`. ResNet-20 -> ResNet-8, {cost.BATCH} images a step, one thread; learners take a step in
+turn, {cost.ROUNDS} times, and a ratio is the median over turns; memory is the most that the loss and its backward pass hold at once, beside
+the banks.
+"""
+    runs = {row: by_seed for row, by_seed in kept(home / "results" / "representation" / cost.NAME, cost.ROWS).items() if by_seed}
+    absent = missing(runs, dict.fromkeys(cost.ROWS, (0, 1, 2)))
+    if runs:
+        names = [name for name in cost.TERMS if name != "KD"]
+        head = ["precision", "KD, ms", *(f"{name}, times KD" for name in names), *(f"{name}, MB" for name in names)]
+        lines = [
+            [
+                row,
+                over(by_seed, lambda run: run["median_ms"]["KD"], ".1f"),
+                *(over(by_seed, _of("over_kd", name), ".3f") for name in names),
+                *(over(by_seed, _of("memory_bytes", name, 1e-6), ".1f") for name in names),
+            ]
+            for row, by_seed in runs.items()
+        ]
+        checks = []
+        for row, by_seed in runs.items():
+            ratio, bytes_ = (mean(float(run[key][name]) for run in by_seed.values()) for key, name in _ASKED)
+            checks.append((f"{row}: a step with 4,096 negatives takes {ratio:.2f} times one of KD, at most 1.3", ratio <= 1.3))
+            checks.append((f"{row}: with 16,384 the loss holds {bytes_ / 1e6:.1f} MB, less than 50", bytes_ < 50e6))
+        text += f"\n{table(head, lines)}{verdict(checks)}"
+    return text + (f"\nNot run yet: {absent}.\n" if absent else "")
+
+
+_ASKED = (("over_kd", "CRD, 4096"), ("memory_bytes", "CRD, 16384"))
+
+
+def _of(key: str, name: str, unit: float = 1.0) -> Callable[[Record], float | None]:
+    return lambda run: unit * float(run[key][name])
