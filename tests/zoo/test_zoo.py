@@ -19,8 +19,10 @@ from tacit.core.probe import Probe
 
 FIXED = {"fednet", "fednet_celeba"}
 """Made for images of one size, which is told when they are made; see test_fednet.py."""
+DENSE = {"deeplab", "lite_segmenter"}
+"""Name a class for every pixel; see test_deeplab.py."""
 FACTORIES: dict[str, Callable[..., nn.Module]] = {
-    name: getattr(zoo, name) for name in zoo.__all__ if inspect.isfunction(getattr(zoo, name)) and name not in FIXED
+    name: getattr(zoo, name) for name in zoo.__all__ if inspect.isfunction(getattr(zoo, name)) and name not in FIXED | DENSE
 }
 GREY = {"fednet", "lenet5", "lenet5_half"}
 LARGE = {

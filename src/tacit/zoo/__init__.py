@@ -1,6 +1,7 @@
 """Small reference networks; no architecture of yours needs to be here."""
 
 from tacit.zoo.alexnet import AlexNet, alexnet, alexnet_half
+from tacit.zoo.deeplab import DeepLab, LiteSegmenter, deeplab, lite_segmenter
 from tacit.zoo.fednet import FedNet, fednet, fednet_celeba
 from tacit.zoo.lenet import LeNet5, lenet5, lenet5_half
 from tacit.zoo.mobilenet import MobileNetV2, mobilenetv2, mobilenetv2_half
@@ -26,8 +27,10 @@ from tacit.zoo.wrn import WideResNet, wrn, wrn16_1, wrn16_2, wrn40_1, wrn40_2
 __all__ = [
     "VGG",
     "AlexNet",
+    "DeepLab",
     "FedNet",
     "LeNet5",
+    "LiteSegmenter",
     "MobileNetV2",
     "ResNet",
     "ShuffleNetV1",
@@ -35,10 +38,12 @@ __all__ = [
     "WideResNet",
     "alexnet",
     "alexnet_half",
+    "deeplab",
     "fednet",
     "fednet_celeba",
     "lenet5",
     "lenet5_half",
+    "lite_segmenter",
     "mobilenetv2",
     "mobilenetv2_half",
     "resnet",
