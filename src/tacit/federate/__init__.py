@@ -1,6 +1,18 @@
 """Federated training: many parties, one model, and no data that leave their place."""
 
-from tacit.federate.algorithms import ALGORITHMS, Algorithm, FedAvg, FedGen
+from tacit.federate.algorithms import (
+    ALGORITHMS,
+    DENSE,
+    Algorithm,
+    FedAvg,
+    FedDF,
+    FedDistill,
+    FedDistillPlus,
+    FedEnsemble,
+    FedFTG,
+    FedGen,
+    FedProx,
+)
 from tacit.federate.checks import FederationError, Rules
 from tacit.federate.client import Client, Kind, Site
 from tacit.federate.engines import Engine, InProcess
@@ -15,6 +27,7 @@ from tacit.federate.work import Local, Work
 
 __all__ = [
     "ALGORITHMS",
+    "DENSE",
     "IID",
     "PARTITIONS",
     "Algorithm",
@@ -24,7 +37,13 @@ __all__ = [
     "Download",
     "Engine",
     "FedAvg",
+    "FedDF",
+    "FedDistill",
+    "FedDistillPlus",
+    "FedEnsemble",
+    "FedFTG",
     "FedGen",
+    "FedProx",
     "FederationError",
     "InProcess",
     "Kind",

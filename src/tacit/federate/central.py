@@ -12,6 +12,7 @@ from torch.optim import Optimizer
 
 from tacit.core.device import Clock, Runtime, derived_seed
 from tacit.core.network import Network
+from tacit.data.images import ImageSet
 from tacit.federate.aggregate import average
 from tacit.federate.checks import FederationError, not_finite
 from tacit.federate.head import Split
@@ -65,6 +66,10 @@ class Central:
         """What an algorithm remembers, as mean logits."""
         self.latest: dict[int, dict[str, Tensor]] = {}
         """The last weights of each client, for algorithms that keep them."""
+        self.examples: dict[int, float] = {}
+        """Numbers of images of those clients."""
+        self.proxy: ImageSet | None = None
+        """Images that were given to the server, to teach on."""
         self.clock = Clock()
 
     @property
@@ -125,6 +130,7 @@ class Central:
             "ready": self.ready,
             "tensors": self.tensors,
             "latest": self.latest,
+            "examples": self.examples,
             "global_rng": torch.get_rng_state(),
         }
 
@@ -138,5 +144,5 @@ class Central:
         if self.optimizer is not None:
             self.optimizer.load_state_dict(state["optimizer"])
         self.tensors = {name: value.to(self.runtime.device) for name, value in state["tensors"].items()}
-        self.latest = dict(state["latest"])
+        self.latest, self.examples = dict(state["latest"]), dict(state["examples"])
         torch.set_rng_state(state["global_rng"])

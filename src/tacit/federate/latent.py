@@ -51,7 +51,7 @@ def latent_diversity(noise: Tensor, features: Tensor) -> Tensor:
         features: Of shape (N, ...).
     """
     flat = features.flatten(1)
-    apart = (flat[:, None] - flat[None]).abs().mean(dim=2)
+    apart = torch.cdist(flat, flat, p=1) / flat.shape[1]
     drawn = (noise[:, None] - noise[None]).square().mean(dim=2)
     return torch.exp(-(drawn * apart).mean())
 
@@ -66,7 +66,7 @@ def student_loss(said: Tensor, labels: Tensor, weights: Tensor, student: Tensor)
         student: What the global head says, of shape (N, classes).
     """
     together = (weights[:, labels].unsqueeze(2) * said).sum(dim=0)
-    return F.kl_div(F.log_softmax(student, dim=1), F.softmax(together, dim=1), reduction="mean")
+    return F.kl_div(F.log_softmax(student, dim=1), F.softmax(together, dim=1), reduction="sum") / student.numel()
 
 
 def agreement_loss(logits: Tensor, wanted: Tensor) -> Tensor:

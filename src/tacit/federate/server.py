@@ -12,6 +12,7 @@ import torch
 
 from tacit.core.device import derived_seed
 from tacit.core.errors import InputError
+from tacit.core.network import Network
 from tacit.data.images import ImageSet
 from tacit.evaluate import predict
 from tacit.federate.algorithms.base import Algorithm
@@ -54,6 +55,7 @@ class Round:
         bytes_up: Sound answers' bytes.
         accuracy: On the global test set: of the global model, or the mean of the clients' own; None where not tested.
         own: Each client's accuracy on its own test images.
+        beside: Accuracy on the global test set of other networks that the algorithm finds worth a look.
         seconds: Wall seconds of training, on both sides.
     """
 
@@ -68,6 +70,7 @@ class Round:
     seconds: float
     accuracy: float | None = None
     own: Mapping[int, float] = field(default_factory=dict)
+    beside: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def mean_own(self) -> float | None:
@@ -140,8 +143,8 @@ class Server:
         every = self.rounds.every
         if central.round == self.rounds.rounds or (every and central.round % every == 0):
             with central.clock("evaluation"):
-                accuracy, own = self.measure()
-            done = replace(done, accuracy=accuracy, own=own)
+                accuracy, own, beside = self.measure()
+            done = replace(done, accuracy=accuracy, own=own, beside=beside)
         return done
 
     def sample(self) -> list[int]:
@@ -153,13 +156,14 @@ class Server:
         draw = torch.Generator().manual_seed(derived_seed(self.central.seed, "sampling", self.central.round))
         return sorted(there[place] for place in torch.randperm(len(there), generator=draw)[:wanted].tolist())
 
-    def measure(self) -> tuple[float | None, dict[int, float]]:
-        """Return accuracy on the global test set, and of each client on its own images."""
+    def measure(self) -> tuple[float | None, dict[int, float], dict[str, float]]:
+        """Return accuracy on the global test set, of each client on its own images, and of what stands beside."""
         central = self.central
+        if not self.learned:
+            return None, {}, {}
         judged = self.algorithm.judged(central)
-        accuracy: float | None = None
-        if judged is not None and self.test is not None:
-            accuracy = predict(judged, self.test.batches(1024), central.runtime).accuracy
+        accuracy = self._accuracy(judged) if judged is not None else None
+        beside = {name: self._accuracy(network) for name, network in self.algorithm.beside(central).items()}
         letters = {
             client: replace(letter, generator=None, tensors={}, config={"public": judged is None})
             for client, letter in self._letters(sorted(self.engine.clients)).items()
@@ -168,7 +172,12 @@ class Server:
         public = [numbers["public"] for numbers in told.values() if "public" in numbers]
         if judged is None and public:
             accuracy = fmean(public)
-        return accuracy, {client: numbers["accuracy"] for client, numbers in told.items() if "accuracy" in numbers}
+        own = {client: numbers["accuracy"] for client, numbers in told.items() if "accuracy" in numbers}
+        return accuracy, own, {name: value for name, value in beside.items() if value is not None}
+
+    def _accuracy(self, network: Network) -> float | None:
+        """Return accuracy on the global test set; None where there is none."""
+        return predict(network, self.test.batches(1024), self.central.runtime).accuracy if self.test is not None else None
 
     def _letters(self, clients: Sequence[int]) -> dict[int, Download]:
         kinds = sorted({self.central.kinds[client] for client in clients})
@@ -186,6 +195,7 @@ class Server:
             return {}, str(error)
         if self.algorithm.keeps:
             self.central.latest |= {client: dict(reply.weights) for client, reply in replies.items()}
+            self.central.examples |= {client: float(reply.examples) for client, reply in replies.items()}
         self.learned += 1
         return numbers, None
 

@@ -150,6 +150,10 @@ class Algorithm:
         """Do the server's part of a round; return numbers for the log. `replies` are sound, at least one, in the order of their clients."""
         return {}
 
+    def beside(self, central: Central) -> dict[str, Network]:
+        """Return networks that are worth a look beside the one that is judged, by name."""
+        return {}
+
     def judged(self, central: Central) -> Network | None:
         """Return the network that stands for the federation; None where there is none, so that the clients' own are looked at."""
         return central.network if all(sharing.whole for sharing in central.sharing) else None

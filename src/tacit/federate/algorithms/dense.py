@@ -1,0 +1,64 @@
+"""DENSE: one round, and then a student learns from the ensemble of the clients' models, on images made of these.
+
+"DENSE: Data-Free One-Shot Federated Learning", Zhang et al., 2022, https://arxiv.org/abs/2112.12371, eqs. 2-6: a generator with class
+prior, BN alignment and an adversarial term against the student (its images are kept), then distillation. Clients may have any
+architecture; the student has the first. Any method of tacit can take the generator's place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+from tacit.core.errors import InputError
+from tacit.core.network import Ensemble, Network
+from tacit.distill import Training
+from tacit.federate.aggregate import average
+from tacit.federate.algorithms.base import Algorithm
+from tacit.federate.central import Central
+from tacit.federate.messages import Upload
+from tacit.federate.teaching import ensemble_of, pool_of, teach
+from tacit.synthesize import Method
+
+__all__ = ["DENSE"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class DENSE(Algorithm):
+    """One round: clients train for long, the server distils their ensemble without data."""
+
+    method: Method | None = None
+    """How images are made of the ensemble; not given: a generator as in the paper, whose images are kept."""
+    training: Training = field(default_factory=lambda: Training(steps=1000, batch=128, lr=0.05, weight_decay=5e-4))
+    """How the student learns from the ensemble."""
+    temperature: float = 4.0
+    """Divides logits."""
+
+    mixes: ClassVar[bool] = True
+    keeps: ClassVar[bool] = True
+    rounds: ClassVar[int | None] = 1
+    local_steps: ClassVar[int] = 400
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.temperature > 0:
+            raise InputError(f"{self.name}.temperature: expected more than 0, got {self.temperature}")
+
+    def learn(self, central: Central, replies: Mapping[int, Upload]) -> dict[str, float]:
+        """Teach the student, which starts from its first weights, not from a mean."""
+        teacher = ensemble_of([central.model_of(client, reply.weights) for client, reply in replies.items()])
+        method = self.method or pool_of(teacher)
+        return teach(
+            central, central.network, teacher, self.training, method=method, images=None, temperature=self.temperature, role="teach"
+        )
+
+    def beside(self, central: Central) -> dict[str, Network]:
+        """The ensemble, and, where there is one architecture, the mean weighted by numbers of images."""
+        models = {client: central.model_of(client, weights) for client, weights in sorted(central.latest.items())}
+        found = {"ensemble": Ensemble.of(list(models.values())).eval()}
+        if len(central.networks) == 1:
+            weights = [central.examples[client] for client in models]
+            mean = average([central.latest[client] for client in models], weights)
+            found["mean"] = central.model_of(next(iter(models)), mean)
+        return found

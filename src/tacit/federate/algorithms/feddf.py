@@ -1,0 +1,83 @@
+"""FedDF: after averaging, the server teaches the mean what the clients' models say together.
+
+"Ensemble Distillation for Robust Model Fusion in Federated Learning", Lin et al., 2020, https://arxiv.org/abs/2006.07242, algorithms 1 and
+3: the KL divergence from the softmax of the mean logits, on unlabelled images; clients of several architectures are averaged each with
+their like, and each mean is taught by all. The authors take images of another set; made of the clients' models themselves they need no set.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar
+
+from tacit.core.errors import InputError
+from tacit.core.network import Network
+from tacit.data.images import ImageSet
+from tacit.data.load import load_data
+from tacit.distill import Training
+from tacit.federate.algorithms.base import Averaging
+from tacit.federate.central import Central
+from tacit.federate.messages import Upload
+from tacit.federate.teaching import ensemble_of, pixels_of, teach
+from tacit.synthesize import Method
+
+__all__ = ["FedDF"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class FedDF(Averaging):
+    """FedAvg, and then distillation at the server, from the clients' ensemble into the mean."""
+
+    proxy: str | None = None
+    """Images to teach on, labels not looked at: digits, a Hugging Face id, a folder, or package.module:callable; not given: they are made
+    of the clients' models by `method`."""
+    proxy_split: str = "train"
+    """Split of `proxy`."""
+    method: Method | None = None
+    """How images are made; not given: 256 of them by DeepInversion, 60 steps."""
+    steps: int = 100
+    """Steps of the server in a round."""
+    batch: int = 128
+    """Images in a step."""
+    server_lr: float = 1e-3
+    """Learning rate of Adam at the first step; it falls to zero along a cosine."""
+    temperature: float = 1.0
+    """Divides logits."""
+
+    mixes: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.share != "all" or self.bn != "aggregate":
+            raise InputError(f"{self.name} asks the clients' models, so that whole ones must be sent: leave out `share` and `bn`")
+        if self.proxy is not None and self.method is not None:
+            raise InputError(f"{self.name}: `proxy` and `method` were both given; choose one")
+        self.training()
+
+    def training(self) -> Training:
+        """Return how the server optimises."""
+        return Training(steps=self.steps, batch=self.batch, lr=self.server_lr, optimizer="adam", weight_decay=0.0)
+
+    def begin(self, central: Central) -> None:
+        super().begin(central)
+        if self.proxy is not None:
+            found = load_data(self.proxy, self.proxy_split, central.network.spec)
+            if not isinstance(found, ImageSet):
+                raise InputError(f"{self.name}.proxy: {self.proxy} is too large to be kept in memory; give a part of it")
+            central.proxy = found.to(central.runtime.device)
+
+    def learn(self, central: Central, replies: Mapping[int, Upload]) -> dict[str, float]:
+        """Average, and teach each architecture's mean."""
+        numbers = super().learn(central, replies)
+        teacher = ensemble_of([central.model_of(client, reply.weights) for client, reply in replies.items()])
+        method = None if central.proxy is not None else self.method or pixels_of(teacher)
+        images, training = central.proxy, self.training()
+        for kind, network in enumerate(central.networks):
+            role = f"teach {kind}"
+            numbers |= teach(central, network, teacher, training, method=method, images=images, temperature=self.temperature, role=role)
+        return numbers
+
+    def beside(self, central: Central) -> dict[str, Network]:
+        """The means of the other architectures."""
+        return {f"architecture {kind}": network for kind, network in enumerate(central.networks) if kind}
