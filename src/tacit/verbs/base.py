@@ -19,7 +19,7 @@ from tacit.core.errors import InputError
 from tacit.core.models import ModelRef, model_hash
 from tacit.core.network import Ensemble, Network, Spec, count_parameters, work_per_image
 from tacit.core.run import METRICS, Run, free_folder, versions
-from tacit.data import Data, ImageSet, StreamedSet, Views
+from tacit.data import Data, ImageSet, Modality, StreamedSet, Views, load_data
 from tacit.synthesize import Method
 
 __all__ = [
@@ -34,6 +34,7 @@ __all__ = [
     "check_pair",
     "data_option",
     "find_model",
+    "load_for",
     "model_option",
     "view_option",
 ]
@@ -77,6 +78,17 @@ def find_model(model: ModelLike, default: Spec | None = None, *, seed: int | Non
     if not isinstance(model, ModelRef):
         model = ModelRef(path=str(model) if isinstance(model, str | Path) else [str(path) for path in model])
     return model.load(default, seed=seed)
+
+
+def load_for(spec: Spec, data: DataLike, split: str, view: Modality | None = None) -> Data:
+    """Return `split` of `data`, as images that a network of `spec` can be shown, or of which it can be shown its view."""
+    if view is None:
+        return load_data(data, split, spec)
+    stored = view.stored(spec)
+    try:
+        return load_data(data, split, stored)
+    except InputError as error:
+        raise InputError(f"{error} (view {view.name}: {list(spec.shape)} is seen of images of shape {list(stored.shape)})") from error
 
 
 def check_pair(teacher: Spec, student: Spec, views: Views | None = None) -> None:

@@ -87,14 +87,15 @@ class Distill(LearningVerb):
         run, clock = self.plan_run(), Clock()
         teacher = Teacher.of(find_model(self.teacher, seed=self.seed))
         views = find_views(self.views) if self.views is not None else None
-        stored, looks = (views.teacher.stored(teacher.spec), (views.teacher, views.student)) if views else (teacher.spec, (None, None))
+        looks = (views.teacher, views.student) if views else (None, None)
         student = find_model(self.student, views.student_spec(teacher.spec) if views else teacher.spec, seed=self.seed)
         check_pair(teacher.spec, student.spec, views)
         objective = build_phases(self.objective)
         runtime = self.open_runtime(teacher, student)
         real = self.source == "data"
-        source = self._real(stored, views, runtime) if real else self._source(teacher, student, runtime, clock, run)
-        held = self.held_out(self.eval_split if real else self.split or "test", "eval_split" if real else "split", stored, runtime)
+        source = self._real(teacher.spec, views, runtime) if real else self._source(teacher, student, runtime, clock, run)
+        split, option = (self.eval_split, "eval_split") if real else (self.split or "test", "split")
+        held = self.held_out(split, option, teacher.spec, runtime, looks[0])
         asking: dict[str, Any] = {"teacher": teacher, "cache_teacher": self.cache_teacher}
         generator = runtime.generator(self.seed, "objective")
         learner = Learner(student, source, objective, self.training, runtime=runtime, generator=generator, **asking)
@@ -118,12 +119,13 @@ class Distill(LearningVerb):
         run.finish(result)
         return Outcome(folder=run.folder, result=result, rows=_rows(result, run.folder), network=student)
 
-    def _real(self, stored: Spec, views: Views | None, runtime: Runtime) -> Source:
-        """Return the source of real images: `stored` is what is expected of them."""
+    def _real(self, spec: Spec, views: Views | None, runtime: Runtime) -> Source:
+        """Return the source of real images, for a teacher of `spec`."""
         if self.method is not None:
             raise InputError("source: 'data' and a method were both given; choose one")
         self._check_without_method()
-        source: Source = self.real_source(any_classes(stored) if self.unlabelled else stored, runtime)
+        spec = any_classes(spec) if self.unlabelled else spec
+        source: Source = self.real_source(spec, runtime, views.teacher if views is not None else None)
         source = Viewed(source, views.teacher, views.student) if views is not None else source
         return Unlabelled(source) if self.unlabelled else source
 

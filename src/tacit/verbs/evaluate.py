@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 from tacit.core.device import Clock, Runtime
 from tacit.core.errors import InputError
 from tacit.core.network import Network, Spec, count_parameters
-from tacit.data import Data, Modality, Views, find_modality, find_views, load_data, seen
+from tacit.data import Data, Modality, Views, find_modality, find_views, seen
 from tacit.data.modalities import ModalityLike, ViewsLike
 from tacit.evaluate import Probed, linear_probe, predict
 from tacit.synthesize import Pool
@@ -24,6 +24,7 @@ from tacit.verbs.base import (
     check_pair,
     data_option,
     find_model,
+    load_for,
     model_option,
     view_option,
 )
@@ -90,11 +91,11 @@ class Evaluate(RunVerb):
         if teacher is not None and student is not None:
             check_pair(teacher.spec, student.spec, views)
         looks = {"teacher": views.teacher, "student": views.student} if views else {}
-        stored = looks["teacher" if teacher else "student"].stored(spec) if looks else spec
+        look = looks.get("teacher" if teacher else "student")
         judge = self._find_judge(spec)
         runtime, clock = self.open_runtime(teacher, student, judge), Clock()
         pool = self._find_pool(teacher, runtime) if teacher is not None else None
-        held = load_data(self.data, self.split, stored).to(runtime.device) if self.data is not None else None
+        held = load_for(spec, self.data, self.split, look).to(runtime.device) if self.data is not None else None
         networks = {role: network for role, network in (("teacher", teacher), ("student", student)) if network is not None}
         metrics: dict[str, Any] = {"class_names": [spec.class_name(label) for label in range(spec.classes)]}
         metrics |= {f"params_{role}": count_parameters(network) for role, network in networks.items()}
@@ -104,7 +105,7 @@ class Evaluate(RunVerb):
                 metrics |= _on_data(networks, held, looks, runtime)
                 rows += _data_rows(metrics, networks)
             if self.probe is not None:
-                metrics["probe"] = {role: asdict(found) for role, found in self._probe(networks, stored, looks, runtime).items()}
+                metrics["probe"] = {role: asdict(found) for role, found in self._probe(networks, spec, looks, runtime).items()}
                 rows += [(f"{role} probe", _probe_row(found)) for role, found in metrics["probe"].items()]
             if pool is not None and teacher is not None:
                 roles = {"teacher": teacher} if judge is None else {"teacher": teacher, "judge": judge}
@@ -137,10 +138,11 @@ class Evaluate(RunVerb):
         view = find_modality(self.view)
         return Views(teacher=view, student=view)
 
-    def _probe(self, networks: Mapping[str, Network], stored: Spec, looks: Mapping[str, Modality], runtime: Runtime) -> dict[str, Probed]:
+    def _probe(self, networks: Mapping[str, Network], spec: Spec, looks: Mapping[str, Modality], runtime: Runtime) -> dict[str, Probed]:
         """Return what a linear classifier reads from each network."""
         assert self.probe is not None
-        sets = [load_data(self.probe, split, any_classes(stored)) for split in ("train", self.split)]
+        look = looks.get("teacher" if "teacher" in networks else "student")
+        sets = [load_for(any_classes(spec), self.probe, split, look) for split in ("train", self.split)]
         found = {}
         for role, network in networks.items():
             train, held = (seen(each.batches(512), looks.get(role)) for each in sets)

@@ -16,13 +16,13 @@ from tacit.core.models import save
 from tacit.core.network import Spec
 from tacit.core.progress import Progress
 from tacit.core.run import Run
-from tacit.data import Augmentation, has_splits, load_data
+from tacit.data import Augmentation, Modality, has_splits
 from tacit.data.load import Data, StreamedSet
 from tacit.distill import Learner, Stored, Training
 from tacit.distill.health import StudentMonitor
 from tacit.distill.selection import Select, Selection, wearing
 from tacit.distill.sources import Streamed
-from tacit.verbs.base import DataLike, LaunchVerb, data_option
+from tacit.verbs.base import DataLike, LaunchVerb, data_option, load_for
 
 __all__ = ["OTHERS", "LearningVerb"]
 
@@ -35,7 +35,7 @@ class LearningVerb(LaunchVerb):
     """Options of the verbs that train a network."""
 
     data: DataLike | None = data_option()
-    """digits, a Hugging Face id, a folder, or package.module:callable."""
+    """digits, solids (rendered), a Hugging Face id, a folder, or package.module:callable."""
     split: str | None = None
     """Split of `data` that is used; not given: train where the data are learned from, test where they serve evaluation."""
     training: Training = field(default_factory=Training)
@@ -59,11 +59,11 @@ class LearningVerb(LaunchVerb):
         if self.evaluations < 0 or self.log_every < 1:
             raise InputError("evaluations: expected 0 or more; log_every: at least 1")
 
-    def real_source(self, spec: Spec, runtime: Runtime) -> Stored | Streamed:
-        """Return the source that shows the training data."""
+    def real_source(self, spec: Spec, runtime: Runtime, view: Modality | None = None) -> Stored | Streamed:
+        """Return the source that shows the training data; where `view` is what a network of `spec` sees of them, as they are before."""
         if self.data is None:
             raise InputError("data: say which data to learn from, as `--data digits`")
-        real = load_data(self.data, self.split or "train", spec).to(runtime.device)
+        real = load_for(spec, self.data, self.split or "train", view).to(runtime.device)
         options: dict[str, Any] = {
             "size": self.training.batch,
             "seed": self.seed,
@@ -73,12 +73,12 @@ class LearningVerb(LaunchVerb):
         }
         return Streamed(real, **options) if isinstance(real, StreamedSet) else Stored(real, **options)
 
-    def held_out(self, split: str | None, option: str, spec: Spec, runtime: Runtime) -> Data | None:
+    def held_out(self, split: str | None, option: str, spec: Spec, runtime: Runtime, view: Modality | None = None) -> Data | None:
         """Return `split` of `data` for evaluation; None where there are no data, or no split to tell them from what is learned."""
         if self.data is None or split is None or (option == "eval_split" and not has_splits(self.data)):
             return None
         try:
-            return load_data(self.data, split, spec).to(runtime.device)
+            return load_for(spec, self.data, split, view).to(runtime.device)
         except InputError as error:
             raise InputError(f"{error} (the option `{option}`; null: no evaluation)" if option == "eval_split" else str(error)) from error
 

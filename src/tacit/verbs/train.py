@@ -45,10 +45,9 @@ class Train(LearningVerb):
         network = find_model(self.model, seed=self.seed)
         runtime = self.open_runtime(network)
         view = find_modality(self.view) if self.view is not None else None
-        stored = view.stored(network.spec) if view is not None else network.spec
-        source: Source = self.real_source(stored, runtime)
+        source: Source = self.real_source(network.spec, runtime, view)
         source = Viewed(source, view) if view is not None else source
-        held = self.held_out(self.eval_split, "eval_split", stored, runtime)
+        held = self.held_out(self.eval_split, "eval_split", network.spec, runtime, view)
         clock = Clock()
         learner = Learner(network, source, build_objective("ce"), self.training, runtime=runtime, generator=runtime.generator(self.seed))
         selection = Selection(network, select=self.select, ema=self.ema)
