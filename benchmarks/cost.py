@@ -20,7 +20,7 @@ import tacit
 from benchmarks import runner, smoke
 from benchmarks.places import HOME, found, with_teachers
 from benchmarks.plans import reference
-from benchmarks.representation_plans import KD
+from benchmarks.representation_suites import KD
 from benchmarks.suites import DATASETS, TEACHERS
 from tacit.core.device import Precision, Runtime
 from tacit.core.loss import View

@@ -25,6 +25,8 @@ def all_data(given: Path | None) -> Path:
 def checked_data(given: Path | None, dataset: Dataset) -> Path:
     """Return the same; `InputError` where it lacks `dataset`."""
     folder = all_data(given)
+    if dataset.rendered:
+        return folder
     for split in ("train", "test"):
         file = folder / dataset.folder / f"{split}.parquet"
         if not file.is_file():

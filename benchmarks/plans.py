@@ -5,17 +5,18 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any, Literal
 
 from tacit.core.device import Precision
 from tacit.core.models import ModelRef
 from tacit.core.network import Spec
-from tacit.data import Augmentation
+from tacit.data import Augmentation, find_modality
 from tacit.distill import Training
 from tacit.distill.objectives import Terms
 from tacit.synthesize import Method
 
-__all__ = ["Dataset", "Pair", "Published", "Row", "Suite", "TeacherPlan", "part_of_train", "reference", "slug"]
+__all__ = ["Dataset", "Pair", "Published", "Row", "Suite", "TeacherPlan", "part_of_train", "reference", "seen_as", "slug"]
 
 
 def slug(text: str) -> str:
@@ -26,6 +27,11 @@ def slug(text: str) -> str:
 def part_of_train(images: int | None) -> str:
     """Return the split that is the first `images` of the training set, or all of it."""
     return "train" if images is None else f"train[:{images}]"
+
+
+def seen_as(spec: Spec, view: str | None) -> Spec:
+    """Return what a network expects that sees `view` of images of `spec`."""
+    return spec if view is None else replace(spec, shape=find_modality(view).shape(spec.shape), mean=(), std=())
 
 
 def reference(factory: str, kwargs: Mapping[str, Any], spec: Spec) -> ModelRef:
@@ -48,6 +54,12 @@ class Dataset:
     """The training images in words."""
     test: str
     """The test images in words."""
+    rendered: bool = False
+    """Whether tacit renders it: its folder is then the name that tacit knows, and nothing needs to be there."""
+
+    def at(self, data: Path) -> str:
+        """Return where it is, or the name it has, under the folder of all data."""
+        return self.folder if self.rendered and not (data / self.folder).is_dir() else str(data / self.folder)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,6 +81,8 @@ class TeacherPlan:
     seed: int = 0
     images: int | None = None
     """So many images of the training set are learned from, its first; None: all."""
+    view: str | None = None
+    """What it sees of them, as luminance; None: the images as they are."""
 
     @property
     def split(self) -> str:
@@ -76,9 +90,14 @@ class TeacherPlan:
         return part_of_train(self.images)
 
     @property
+    def spec(self) -> Spec:
+        """What it expects, and says."""
+        return seen_as(self.dataset.spec, self.view)
+
+    @property
     def model(self) -> ModelRef:
         """The untrained network."""
-        return reference(self.factory, self.kwargs, self.dataset.spec)
+        return reference(self.factory, self.kwargs, self.spec)
 
 
 @dataclass(frozen=True, kw_only=True)

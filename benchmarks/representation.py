@@ -14,8 +14,8 @@ from benchmarks.compression import known_pool, pool_jobs, pool_place, pool_setti
 from benchmarks.compression_plans import NETWORKS
 from benchmarks.places import HOME, checked_data, found, with_teachers
 from benchmarks.plans import part_of_train, reference, slug
-from benchmarks.representation_plans import SUITES, RepresentationPair, RepresentationRow, RepresentationSuite
-from benchmarks.suites import DATASETS
+from benchmarks.representation_plans import RepresentationPair, RepresentationRow, RepresentationSuite
+from benchmarks.representation_suites import SUITES
 from tacit.core.errors import InputError, nearest
 from tacit.core.models import model_hash
 from tacit.core.network import Network
@@ -42,12 +42,14 @@ def main(options: argparse.Namespace, home: Path) -> int:
     if options.list:
         return runner.show(made)
     if options.smoke:
-        smoke.prepare(suite.dataset, sorted({name for pair in suite.pairs for name in pair.teachers}), home)
-        smoke.prepare(DATASETS["mnist"], [], home)
+        for pair in suite.pairs:
+            smoke.prepare(pair.dataset, pair.teachers, home)
+            for dataset, _ in pair.probes.values():
+                smoke.prepare(dataset, (), home)
     else:
-        checked_data(options.data, suite.dataset)
-        if suite.probes:
-            checked_data(options.data, DATASETS["mnist"])
+        for pair in suite.pairs:
+            for dataset in (pair.dataset, *(read for read, _ in pair.probes.values())):
+                checked_data(options.data, dataset)
         runner.check_device(suite.name, suite.device)
     side_by_side = runner.side_by_side(options, suite.device)
     ready = with_teachers(made)
@@ -122,12 +124,15 @@ def settings(suite: RepresentationSuite, pair: RepresentationPair, row: Represen
         "student": {"factory": pair.student, "kwargs": dict(pair.kwargs)},
         "network": row.network,
         "objective": row.objective,
-        "training": asdict(suite.training_of(pair, row)) if trained else None,
-        "images": suite.images,
+        "labelled": row.labelled,
+        "training": asdict(suite.training_of(row)) if trained else None,
+        "data": pair.dataset.folder,
+        "images": pair.images,
+        "views": pair.views,
         "pool": pool_settings(suite.pool, _network(suite), small) if suite.pool else None,
-        "augmentation": suite.augmentation,
+        "augmentation": pair.augmentation,
         "precision": suite.precision,
-        "probes": dict(suite.probes_of(pair, row)),
+        "probes": {name: [read.folder, each] for name, (read, each) in pair.probes.items()} if row.probed else {},
     }
 
 
@@ -140,21 +145,23 @@ def measure(arguments: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     data = Path(arguments["data"])
     teachers = [Path(arguments["teachers"]) / name for name in arguments["taught_by"]]
     pool = pool_place(Path(arguments["home"]), _network(suite), suite.pool) if suite.pool else None
-    student = reference(pair.student, pair.kwargs, suite.dataset.spec)
+    student = reference(pair.student, pair.kwargs, pair.spec)
     shared: dict[str, Any] = {"device": suite.device, "precision": suite.precision, "seed": seed}
     if row.objective is None:
         network: Network = tacit.load(teachers[0]) if row.network == "teacher" else student.load(seed=seed)
-        result = tacit.evaluate(student=network, data=str(data / suite.dataset.folder), **shared).result
+        result = tacit.evaluate(student=network, data=pair.dataset.at(data), view=pair.view_of(row.network), **shared).result
     else:
         outcome = tacit.distill(
             teacher=[str(place) for place in teachers],
             student=student,
             source="data" if pool is None else str(pool),
-            data=str(data / suite.dataset.folder),
-            split="test" if pool is not None else part_of_train(suite.images),
+            data=pair.dataset.at(data),
+            split="test" if pool is not None else None if pair.images is None else part_of_train(pair.images),
+            views=pair.views,
+            unlabelled=not row.labelled,
             objective=row.objective,
-            training=suite.training_of(pair, row),
-            augmentation=suite.augmentation,
+            training=suite.training_of(row),
+            augmentation=pair.augmentation,
             evaluations=0,
             checkpoint_seconds=NEVER,
             out=folder / "run",
@@ -162,10 +169,10 @@ def measure(arguments: Mapping[str, Any], folder: Path) -> dict[str, Any]:
         )
         assert outcome.network is not None
         network, result = outcome.network, outcome.result
-    probes = {
-        name: tacit.evaluate(student=network, probe=str(data / "mnist"), labels=each, **shared).metrics["probe"]["student"]
-        for name, each in suite.probes_of(pair, row).items()
-    }
+    probes = {}
+    for name, (dataset, each) in pair.probes.items() if row.probed else ():
+        read: dict[str, Any] = {"probe": dataset.at(data), "labels": each, "view": pair.view_of(row.network)}
+        probes[name] = tacit.evaluate(student=network, **read, **shared).metrics["probe"]["student"]
     return {
         "suite": suite.folder or suite.name,
         "pair": pair.name,

@@ -8,9 +8,9 @@ from statistics import mean, stdev
 
 from matplotlib.axes import Axes
 
-from benchmarks.parts import Runs, accuracies, picture
-from benchmarks.representation_plans import SUITES
-from benchmarks.representation_tables import errors, runs_of
+from benchmarks.parts import Runs, accuracies, picture, points
+from benchmarks.representation_parts import errors, probed, runs_of
+from benchmarks.representation_suites import SUITES
 
 __all__ = ["draw_representation"]
 
@@ -33,6 +33,7 @@ def draw_representation(home: Path) -> None:
                 axes.set_title(title if len(found) == 1 else title.partition(",")[0], loc="left")
                 _ranked(axes, runs)
     _draw_ensemble(home)
+    _draw_cross_modal(home)
 
 
 def _trained(runs: Runs) -> Runs:
@@ -77,3 +78,18 @@ def _draw_ensemble(home: Path) -> None:
         axes.set_xlabel("teachers")
         axes.set_ylabel("error, %")
         figure.legend(loc="outside right upper", frameon=False)
+
+
+def _draw_cross_modal(home: Path) -> None:
+    suite = SUITES["cross-modal"]
+    found = {pair.title: (pair, runs) for pair in suite.pairs if (runs := runs_of(suite, pair, home))}
+    if not found:
+        return
+    with picture(home / "figures" / "representation-cross-modal.png", size=(4 * len(found), 4)) as figure:
+        for number, (title, (pair, runs)) in enumerate(found.items(), start=1):
+            read = probed(next(iter(pair.probes)))
+            values = {label: [value for run in by_seed.values() if (value := read(run)) is not None] for label, by_seed in runs.items()}
+            axes = figure.add_subplot(1, len(found), number)
+            points(axes, list(values), list(values.values()), "accuracy of a linear probe, %")
+            axes.tick_params(axis="x", rotation=45)
+            axes.set_title(title.partition(":")[0], loc="left")

@@ -5,33 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from statistics import mean
-from typing import Any
 
 from benchmarks import cost
 from benchmarks.parts import Record, Runs, accuracies, accuracy, kept, missing, over, spread, table, verdict
-from benchmarks.representation_plans import SUITES, RepresentationPair, RepresentationSuite
+from benchmarks.representation_parts import above, errors, objective, paired, probed, runs_of, tried
+from benchmarks.representation_plans import RepresentationPair, RepresentationSuite
+from benchmarks.representation_suites import SUITES
 from benchmarks.suites import TEACHERS
 
-__all__ = ["errors", "paired", "representation", "runs_of"]
+__all__ = ["representation"]
 
 NEAR = 0.5
 """Points within which a row is near the best."""
 CRD_ROWS = ("CRD", "CRD+KD")
-
-
-def runs_of(suite: RepresentationSuite, pair: RepresentationPair, home: Path) -> Runs:
-    """Return what is kept of each row of a pair that has runs, by label and seed."""
-    labels = [row.label for row in suite.on(pair)]
-    found = kept(home / "results" / "representation" / (suite.folder or suite.name) / pair.name, labels)
-    known = labels if suite.folder else found  # a suite that shares another's runs shows its own rows alone
-    return {label: found[label] for label in known if found[label]}
-
-
-def paired(runs: Runs, one: str, other: str, read: Callable[[Record], float | None] = accuracy) -> list[float]:
-    """Return by how much row `one` is above row `other`, in each seed that both have."""
-    both = [(runs[one][seed], runs[other][seed]) for seed in runs.get(one, {}) if seed in runs.get(other, {})]
-    known = [(read(ours), read(theirs)) for ours, theirs in both]
-    return [ours - theirs for ours, theirs in known if ours is not None and theirs is not None]
 
 
 def representation(home: Path) -> str:
@@ -40,6 +26,7 @@ def representation(home: Path) -> str:
         "cpu": _compared,
         "transfer": _transfer,
         "ensemble": _ensemble,
+        "cross-modal": _cross_modal,
         "data-free": _compared,
         "gpu": _compared,
     }
@@ -50,24 +37,30 @@ def representation(home: Path) -> str:
             runs = runs_of(suite, pair, home)
             absent = missing(runs, {row.label: suite.seeds_of(row) for row in suite.on(pair)})
             title = f"\n#### {pair.title}\n" if len(suite.pairs) > 1 else ""
-            text += title + (f"\n{tell[suite.name](suite, pair, runs)}" if runs else "") + (f"\nNot run yet: {absent}.\n" if absent else "")
+            text += f"{title}\n{_shown_to(suite, pair)}\n"
+            text += f"\n{tell[suite.name](suite, pair, runs)}" if runs else ""
+            text += f"\nNot run yet: {absent}.\n" if absent else ""
         figure = home / "figures" / f"representation-{suite.name}.png"
         text += f"\n![{suite.title}](figures/{figure.name})\n" if figure.is_file() else ""
     return text + _cost(home)
 
 
 def _recipe(suite: RepresentationSuite) -> str:
-    """Return in words what all rows of a suite have in common."""
+    """Return in words how all students of a suite are trained."""
     training = suite.training
-    shown = f"the first {suite.images:,} images of {suite.dataset.train}" if suite.images else f"all of {suite.dataset.train}"
-    if suite.pool:
-        shown = f"images that were made of the teacher, once for all rows and seeds (`{suite.pool}`)"
     rate = f"falling at {', '.join(f'{share:.1%}' for share in training.milestones)}" if training.milestones else training.schedule
     return (
-        f"Each student learns from {shown}: {training.steps:,} steps of {training.batch}, {training.optimizer}, learning rate "
-        f"{training.lr:g}, {rate}, weight decay {training.weight_decay:g}, augmentation {suite.augmentation}; "
-        f"{'one thread of a CPU' if suite.device == 'cpu' else 'one GPU'}, {suite.precision}. Measured on {suite.dataset.test}."
+        f"{training.steps:,} steps of {training.batch}, {training.optimizer}, learning rate {training.lr:g}, {rate}, weight decay "
+        f"{training.weight_decay:g}; {'one thread of a CPU' if suite.device == 'cpu' else 'one GPU'}, {suite.precision}."
     )
+
+
+def _shown_to(suite: RepresentationSuite, pair: RepresentationPair) -> str:
+    """Return in words what the students of a pair learn from, and are measured on."""
+    shown = f"the first {pair.images:,} images of {pair.dataset.train}" if pair.images else f"all of {pair.dataset.train}"
+    if suite.pool:
+        shown = f"images that were made of the teacher, once for all rows and seeds (`{suite.pool}`)"
+    return f"Students learn from {shown}, augmentation {pair.augmentation}, and are measured on {pair.dataset.test}."
 
 
 def _teachers(runs: Runs) -> str:
@@ -86,16 +79,6 @@ def _learned_from(teacher: str) -> str:
     return f"learned from the first {plan.images:,} images" if plan.images else "learned from all training images"
 
 
-def _objective(terms: Any) -> str:
-    if isinstance(terms, str):
-        return f"`{terms}`"
-    words = []
-    for term in terms:
-        more = [f"{key} {value}" for key, value in term.items() if key not in ("loss", "weight")]
-        words.append(f"{term['loss']}={term.get('weight', 1.0):g}" + (f" ({', '.join(more)})" if more else ""))
-    return f"`{', '.join(words)}`"
-
-
 def _compared(suite: RepresentationSuite, pair: RepresentationPair, runs: Runs) -> str:
     """Return a table of all rows of a pair, the best first; other settings that were tried; and what was to be shown."""
     others = {row.label: row.setting_of for row in suite.on(pair) if row.setting_of}
@@ -107,7 +90,7 @@ def _compared(suite: RepresentationSuite, pair: RepresentationPair, runs: Runs) 
     lines = [
         [
             f"`{label}`",
-            _objective(next(iter(trained[label].values()))["settings"]["objective"]),
+            objective(next(iter(trained[label].values()))["settings"]["objective"]),
             *(f"{accuracy(trained[label][seed]):.2f}" if seed in trained[label] else "-" for seed in seeds),
             spread(accuracies(trained[label])),
             *(spread(paired(trained, label, other), "+.2f") if label != other else "-" for other in beside),
@@ -117,32 +100,12 @@ def _compared(suite: RepresentationSuite, pair: RepresentationPair, runs: Runs) 
         for label in rows
     ]
     text = f"{_teachers(trained)}.\n\n{table([*head, 'agreement with the teacher', 'seconds'], lines)}"
-    return text + _tried(trained, others) + verdict(_shown(pair, trained, rows))
-
-
-def _tried(runs: Runs, others: Mapping[str, str]) -> str:
-    """Return other settings beside the rows that they are settings of, on the seeds that both have."""
-    done = [label for label in others if label in runs and others[label] in runs]
-    if not done:
-        return ""
-    lines = [
-        [
-            f"`{label}`",
-            _objective(next(iter(runs[label].values()))["settings"]["objective"]),
-            f"{next(iter(runs[label].values()))['settings']['training']['lr']:g}",
-            spread(accuracies(runs[label])),
-            spread(paired(runs, label, others[label]), "+.2f"),
-        ]
-        for label in done
-    ]
-    return "\nOther settings that were tried, on the first seed; no row was replaced by a better one:\n\n" + table(
-        ["", "objective", "learning rate", "accuracy", "over the row itself"], lines
-    )
+    return text + tried(trained, others) + verdict(_shown(pair, trained, rows))
 
 
 def _shown(pair: RepresentationPair, runs: Runs, rows: Sequence[str]) -> list[tuple[str, bool]]:
     """Return what was to be shown of CRD by these rows, and whether it is."""
-    checks = [_above(label, "KD", above) for label in CRD_ROWS if (above := paired(runs, label, "KD"))]
+    checks = [above(label, "KD", higher) for label in CRD_ROWS if (higher := paired(runs, label, "KD"))]
     known = {label: mean(accuracies(runs[label])) for label in rows}
     ours = [label for label in CRD_ROWS if label in known]
     if ours and len(known) > 4:
@@ -152,53 +115,49 @@ def _shown(pair: RepresentationPair, runs: Runs, rows: Sequence[str]) -> list[tu
     runs_of_both = runs.get("CRD+KD", {}).values()
     if any(run["metrics"]["params_student"] == run["metrics"]["params_teacher"] for run in runs_of_both):
         over_it = [accuracy(run) - 100 * run["metrics"]["teacher_accuracy"] for run in runs_of_both]
-        checks.append(_above("CRD+KD", "a teacher as large as its student", over_it))
+        checks.append(above("CRD+KD", "a teacher as large as its student", over_it))
     return checks
 
 
-def _above(one: str, other: str, differences: Sequence[float]) -> tuple[str, bool]:
-    """Return that one is above another in every seed, and whether it is."""
-    count = sum(difference > 0 for difference in differences)
-    words = f"{one} is {spread(differences, '+.2f')} points over {other}; it is above in {count} of {len(differences)} seeds"
-    return words, count == len(differences)
-
-
-def _probed(name: str) -> Callable[[Record], float | None]:
-    def read(run: Record) -> float | None:
-        return 100 * float(run["probes"][name]["accuracy"]) if name in run.get("probes", {}) else None
-
-    return read
+def _read(pair: RepresentationPair, runs: Runs) -> dict[str, list[str]]:
+    """Return what probes read from each row's features, the best first by the first of them."""
+    first = next(iter(pair.probes))
+    ranked = sorted(runs, key=lambda label: -mean(probed(first)(run) or 0.0 for run in runs[label].values()))
+    return {label: [f"`{label}`", *(over(runs[label], probed(name), ".2f") for name in pair.probes)] for label in ranked}
 
 
 def _transfer(suite: RepresentationSuite, pair: RepresentationPair, runs: Runs) -> str:
-    head = ["features of", *(f"{name}" for name in suite.probes), "CIFAR-10"]
-    ranked = sorted(runs, key=lambda label: -mean([_probed(next(iter(suite.probes)))(run) or 0.0 for run in runs[label].values()]))
-    lines = [
-        [f"`{label}`", *(over(runs[label], _probed(name), ".2f") for name in suite.probes), over(runs[label], accuracy, ".2f")]
-        for label in ranked
-    ]
     checks = [
-        _above(f"{name}: what CRD's features tell", f"what those of {other} tell", above)
-        for name in suite.probes
+        above(f"{name}: what CRD's features tell", f"what those of {other} tell", higher)
+        for name in pair.probes
         for other in ("student alone", "KD")
-        if (above := paired(runs, "CRD", other, _probed(name)))
+        if (higher := paired(runs, "CRD", other, probed(name)))
     ]
     said = "These are the students of suite `cpu`, frozen. A linear classifier reads MNIST, as RGB of 32x32, from what their own reads:"
-    return f"{said} `tacit evaluate --probe`, on the 10,000 test images.\n\n{table(head, lines)}{verdict(checks)}"
+    lines = [[*cells, over(runs[label], accuracy, ".2f")] for label, cells in _read(pair, runs).items()]
+    read = table(["features of", *pair.probes, "accuracy itself, CIFAR-10"], lines)
+    return f"{said} `tacit evaluate --probe`, on the 10,000 test images.\n\n{read}{verdict(checks)}"
 
 
-def errors(runs: Runs) -> dict[str, dict[int, list[float]]]:
-    """Return the errors of students in %, by objective and number of teachers; ``teachers together``: those of the ensembles."""
-    found: dict[str, dict[int, list[float]]] = {}
-    for label, by_seed in runs.items():
-        name, _, count = label.partition(", ")
-        if not count.isdigit():
-            continue
-        found.setdefault(name, {})[int(count)] = [100 - value for value in accuracies(by_seed)]
-        theirs = [100 - 100 * run["metrics"]["teacher_accuracy"] for run in by_seed.values()]
-        if len(theirs) > len(found.setdefault("teachers together", {}).get(int(count), [])):
-            found["teachers together"][int(count)] = theirs
-    return found
+def _cross_modal(suite: RepresentationSuite, pair: RepresentationPair, runs: Runs) -> str:
+    """Return a table of what linear probes read, how much of the way from an untrained to a supervised student that is, and verdicts."""
+    assert pair.views is not None
+    (name,) = pair.probes
+    read = probed(name)
+    ends = [[value for run in runs.get(label, {}).values() if (value := read(run)) is not None] for label in ("untrained", "supervised")]
+    least, most = (mean(each) if each else 0.0 for each in ends)
+    lines = []
+    for label, cells in _read(pair, runs).items():
+        gained = [100 * ((read(run) or 0.0) - least) / (most - least) for run in runs[label].values() if all(ends) and most > least]
+        lines.append([*cells, spread(gained, ".0f")])
+    checks = [above("CRD", other, higher) for other in ("untrained", "L2", "AT", "KD") if (higher := paired(runs, "CRD", other, read))]
+    teacher, student = pair.views.split("-")
+    said = (
+        f"The teacher sees {teacher}, the student {student} of the same images, without labels; in `supervised`, labels teach, and no "
+        f"teacher does. A linear classifier learns from {name} what the frozen student's own would read."
+    )
+    head = ["features of", "accuracy of the probe", "of the way from untrained to supervised, %"]
+    return f"{_teachers(runs)}. {said}\n\n{table(head, lines)}{verdict(checks)}"
 
 
 def _ensemble(suite: RepresentationSuite, pair: RepresentationPair, runs: Runs) -> str:
@@ -215,7 +174,7 @@ def _ensemble(suite: RepresentationSuite, pair: RepresentationPair, runs: Runs) 
             checks.append((f"{name}: {all_:.2f} % with {most} teachers, less than {one:.2f} % with one", all_ < one))
     others = {row.label: row.setting_of for row in suite.rows if row.setting_of}
     said = "Error in % against the number of teachers, which were trained apart and take turns over the seeds; CRD is summed over them."
-    return f"{said}\n\n{table(['', *map(str, counts)], lines)}{_tried(runs, others)}{verdict(checks)}"
+    return f"{said}\n\n{table(['', *map(str, counts)], lines)}{tried(runs, others)}{verdict(checks)}"
 
 
 def _cost(home: Path) -> str:

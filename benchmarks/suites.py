@@ -5,6 +5,7 @@ from __future__ import annotations
 from benchmarks import rows
 from benchmarks.plans import Dataset, Pair, Suite, TeacherPlan
 from tacit.core.network import Spec
+from tacit.data.rendered.bodies import BODIES
 from tacit.distill import Training
 
 __all__ = ["DATASETS", "PART_IMAGES", "PART_TRAINING", "SUITES", "TEACHERS"]
@@ -29,7 +30,15 @@ CIFAR10 = Dataset(
     train="CIFAR-10 train, AVIF q65 (50,000, lossy: not plain CIFAR-10)",
     test="CIFAR-10 test (10,000, exact)",
 )
-DATASETS = {dataset.folder: dataset for dataset in (MNIST, CIFAR10)}
+SOLIDS = Dataset(
+    folder="solids",
+    column="image",
+    spec=Spec(shape=(4, 32, 32), classes=len(BODIES), names=tuple(BODIES)),
+    train="solids, rendered in colour and depth (4,000)",
+    test="solids, others (1,000)",
+    rendered=True,
+)
+DATASETS = {dataset.folder: dataset for dataset in (MNIST, CIFAR10, SOLIDS)}
 
 PART_IMAGES = 10_000
 PART_TRAINING = Training(steps=1500, batch=64, lr=0.05, weight_decay=5e-4)
@@ -103,6 +112,26 @@ TEACHERS = {
         )
         for number in range(4)
     },
+    "cifar10-luminance": TeacherPlan(
+        factory="tacit.zoo:resnet",
+        kwargs={"depth": 14, "channels": 1},
+        dataset=CIFAR10,
+        training=Training(steps=1600, batch=128, lr=0.2, warmup=100, weight_decay=5e-4),
+        augmentation="shift-flip",
+        aim=65.0,
+        precision="bf16-mixed",
+        view="luminance",
+    ),
+    "solids-rgb": TeacherPlan(
+        factory="tacit.zoo:resnet",
+        kwargs={"depth": 14},
+        dataset=SOLIDS,
+        training=Training(steps=1600, batch=64, lr=0.1, warmup=100, weight_decay=5e-4),
+        augmentation="shift-flip",
+        aim=60.0,
+        precision="bf16-mixed",
+        view="rgb",
+    ),
     "cifar10-resnet32x4": TeacherPlan(
         factory="tacit.zoo:resnet32x4",
         kwargs={},

@@ -67,7 +67,8 @@ def make(plan: TeacherPlan, place: Path, data: Path) -> bool:
     with tempfile.TemporaryDirectory() as folder:
         outcome = tacit.train(
             model=before if before is not None else plan.model,
-            data=str(data / plan.dataset.folder),
+            data=plan.dataset.at(data),
+            view=plan.view,
             split=plan.split,
             training=plan.training,
             augmentation=plan.augmentation,
@@ -93,9 +94,9 @@ def keep(run: Path, place: Path, plan: TeacherPlan) -> bool:
     described = read_json(run / "model" / "model.json")
     if (described["factory"], described["kwargs"]) != (plan.factory, dict(plan.kwargs)):
         raise InputError(f"{run} is a {described['factory']} with {described['kwargs']}, expected {plan.factory} with {dict(plan.kwargs)}")
-    spec = asdict(Spec(**{**described["spec"], "names": plan.dataset.spec.names}))  # names, where the run was not told them, change nothing
-    if spec != asdict(plan.dataset.spec):
-        raise InputError(f"{run} takes {described['spec']}, expected {asdict(plan.dataset.spec)}")
+    spec = asdict(Spec(**{**described["spec"], "names": plan.spec.names}))  # names, where the run was not told them, change nothing
+    if spec != asdict(plan.spec):
+        raise InputError(f"{run} takes {described['spec']}, expected {asdict(plan.spec)}")
     half = place.with_name(f".{place.name}.tmp")
     shutil.rmtree(half, ignore_errors=True)
     half.mkdir(parents=True)
@@ -103,7 +104,7 @@ def keep(run: Path, place: Path, plan: TeacherPlan) -> bool:
         shutil.copyfile(run / ("model" if name in MODEL else "") / name, half / name)
     write_json(half / "model.json", {**described, "spec": spec})
     first, _, text = (half / "config.yaml").read_text(encoding="utf-8").partition("\n")
-    config: Mapping[str, object] = {**yaml.safe_load(text), "data": f"data/{plan.dataset.folder}"}  # wherever it was on that machine
+    config: Mapping[str, object] = {**yaml.safe_load(text), "data": plan.dataset.at(Path("data"))}  # wherever it was on that machine
     if plan.start:
         config = {**config, "model": f"{place.parent.parent.name}/teachers/{plan.start}"}
     write_file(half / "config.yaml", f"{first}\n{yaml.safe_dump(config, sort_keys=False)}")

@@ -265,11 +265,7 @@ def test_teachers_that_are_kept_fit_their_plans_and_twelve_megabytes() -> None:
         network = tacit.load(folder)
         assert network.origin is not None
         assert (network.origin.factory, dict(network.origin.kwargs)) == (plan.factory, dict(plan.kwargs))
-        assert (network.spec.shape, network.spec.mean, network.spec.std) == (
-            plan.dataset.spec.shape,
-            plan.dataset.spec.mean,
-            plan.dataset.spec.std,
-        )
+        assert (network.spec.shape, network.spec.mean, network.spec.std) == (plan.spec.shape, plan.spec.mean, plan.spec.std)
         result = json.loads((folder / "result.json").read_text())
         assert 100 * result["metrics"]["student_accuracy"] >= plan.aim
 

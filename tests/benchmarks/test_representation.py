@@ -11,9 +11,9 @@ import pytest
 from benchmarks import cost, representation
 from benchmarks.__main__ import main
 from benchmarks.plans import slug
-from benchmarks.representation_plans import SUITES
+from benchmarks.representation_parts import errors
 from benchmarks.representation_plots import draw_representation
-from benchmarks.representation_tables import errors
+from benchmarks.representation_suites import SUITES
 from benchmarks.representation_tables import representation as section
 from benchmarks.suites import TEACHERS
 from tacit.core.files import write_json
@@ -24,6 +24,8 @@ ROWS = {
     "cpu": ["KD", "CRD", "CRD, 0.3", "AB", "untrained", "teacher"],
     "ensemble": ["CRD, 2"],
     "data-free": ["CRD+KD"],
+    "cross-modal": ["untrained", "CRD", "supervised", "teacher"],
+    "gpu": ["CRD"],
 }
 """Rows that are tried here, by suite; every row's objective is made below."""
 
@@ -81,6 +83,37 @@ def test_several_teachers_are_several_teachers(smoked: Path) -> None:
     run = kept(smoked, "ensemble", "resnet14-resnet8", "CRD, 2")
     assert [one["name"] for one in run["teachers"]] == ["cifar10-resnet14-0", "cifar10-resnet14-1"]
     assert run["metrics"]["params_teacher"] == 2 * 175_258
+
+
+def test_a_student_of_another_modality_sees_that_and_no_labels(smoked: Path) -> None:
+    run, supervised, untrained, teacher = (
+        kept(smoked, "cross-modal", "luminance-chrominance", row) for row in ("CRD", "supervised", "untrained", "teacher")
+    )
+    assert (run["settings"]["views"], run["settings"]["labelled"], supervised["settings"]["labelled"]) == (
+        "luminance-chrominance",
+        False,
+        True,
+    )
+    assert run["metrics"]["params_student"] == untrained["metrics"]["params_student"] == 78_042 - 16 * 9  # of three channels it sees two
+    assert teacher["metrics"]["params_student"] == run["metrics"]["params_teacher"] == 175_258 - 16 * 2 * 9
+    assert all(len(each["probes"]) == 1 for each in (run, supervised, untrained, teacher))
+    for pair in ("grey-edges", "rgb-depth"):
+        assert kept(smoked, "cross-modal", pair, "CRD")["settings"]["views"] == pair
+
+
+def test_what_a_probe_reads_is_held_against_untrained_and_supervised(tmp_path: Path) -> None:
+    """Untrained 20, supervised 60: CRD, at 40 and 50, is 50 and 75 % of the way, and above L2 in one seed of two."""
+    (name,) = SUITES["cross-modal"].pairs[0].probes
+    for row, each in {"untrained": (20, 20), "supervised": (60, 60), "L2": (45, 45), "CRD": (40, 50)}.items():
+        for seed, accuracy in enumerate(each):
+            probes = {name: {"accuracy": accuracy / 100}}
+            put(tmp_path, "cross-modal", "luminance-chrominance", row, seed, 10, probes=probes)
+    text = part(section(tmp_path), "cross-modal")
+    assert "| `CRD` | 45.00 ± 7.07 | 62 ± 18 |" in text
+    assert "CRD is +0.00 ± 7.07 points over L2; it is above in 1 of 2 seeds: **no**" in text
+    assert "CRD is +25.00 ± 7.07 points over untrained; it is above in 2 of 2 seeds: yes" in text
+    draw_representation(tmp_path)
+    assert (tmp_path / "figures/representation-cross-modal.png").stat().st_size > 1000
 
 
 def test_a_data_free_run_learns_from_a_pool(smoked: Path) -> None:
