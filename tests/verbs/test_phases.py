@@ -103,10 +103,13 @@ def test_a_student_that_stands_still_is_neither_averaged_nor_judged(tmp_path: Pa
 
 def test_a_budget_of_time_has_all_phases(tmp_path: Path, teacher_folder: Path) -> None:
     long = tacit.Training(steps=10**6, batch=16, lr=0.02)
-    outcome = distil(tmp_path / "run", teacher_folder, objective="at=100 @0.5; ce=1", training=long, max_seconds=1.5, evaluations=0)
+    outcome = distil(tmp_path / "run", teacher_folder, objective="at=100 @0.5; ce=1", training=long, max_seconds=3.0, evaluations=0)
     steps = [phase["steps"] for phase in outcome.metrics["phases"]]
+    assert len(steps) == 2
     assert sum(steps) == outcome.metrics["steps"] < 10**6
-    assert min(steps) > 2
     rates = [line["lr"] for line in lines(tmp_path / "run", "train")]
-    assert rates[steps[0] - 1] < 0.005 < 0.019 < rates[steps[0]]
-    assert rates[-1] < 0.005
+    first, second = rates[: steps[0]], rates[steps[0] :]
+    assert first == sorted(first, reverse=True)
+    assert second == sorted(second, reverse=True)
+    assert min(first) < max(second)
+    assert min(second) < max(second)
