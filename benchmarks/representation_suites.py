@@ -1,7 +1,8 @@
 """The suites of representation distillation: all that is measured, as plain data.
 
 Objectives have the weights of RepDistiller's tables (https://github.com/HobbitLong/RepDistiller, scripts/run_cifar_distill.sh), of the
-authors where those have none, and 1 where nobody says; AB and FSP teach alone first, FT's paraphraser learns first, as their openings say.
+authors where those have none, and 1 where nobody says; AB and FSP teach alone first (that code weighs FSP by 1 then), and FT's
+paraphraser learns first, as their openings say.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ def _rising(steps: int) -> int:
 def _distillers(steps: int, *, review: float = 5.0, width: int = 512) -> tuple[RepresentationRow, ...]:
     """Return a row for every distiller but KD and CRD."""
     usual = {"AT": "at=1000", "FitNet": "fitnet=100", "SP": "sp=3000", "CC": "cc=0.02", "VID": "vid=1", "RKD": "rkd=1", "PKT": "pkt=30000"}
-    usual |= {"NST": "nst=50", "KD-SVD": "kdsvd=1", "OFD": "ofd=0.001", "AB": "ab=0.003", "FT": "ft=200", "FSP": "fsp=50"}
+    usual |= {"NST": "nst=50", "KD-SVD": "kdsvd=1", "OFD": "ofd=0.001", "AB": "ab=0.003", "FT": "ft=200", "FSP": "fsp=1"}
     rows = [RepresentationRow(label=name, objective=f"ce=1,{term}") for name, term in usual.items()]
     own = {
         "KD, standardised": _terms(("kd", 9.0, {"temperature": 2.0, "standardise": True}), ce=0.1),
