@@ -9,12 +9,12 @@ from torch import Tensor
 
 from tacit.core.device import Runtime
 from tacit.core.errors import InputError
-from tacit.core.network import Network
+from tacit.core.network import VOID, Network
 from tacit.core.probe import Probe
 from tacit.core.state import evaluation_mode
 from tacit.core.taps import classifier_name
 
-__all__ = ["Seen", "as_vector", "penultimate", "watch"]
+__all__ = ["Seen", "as_vector", "images_by_class", "penultimate", "watch"]
 
 
 def as_vector(feature: Tensor) -> Tensor:
@@ -22,16 +22,23 @@ def as_vector(feature: Tensor) -> Tensor:
     return feature.float().mean(dim=(2, 3)) if feature.ndim == 4 else feature.float().flatten(1)
 
 
+def images_by_class(named: Tensor, classes: int) -> list[int]:
+    """Return in how many images each class is named, by what is named in N images: one class (N,), or one a pixel (N, H, W) or `VOID`."""
+    there = torch.zeros(len(named), max(classes, VOID + 1), dtype=torch.long, device=named.device)
+    found: list[int] = there.scatter_(1, named.reshape(len(named), -1).long(), 1).sum(dim=0)[:classes].tolist()
+    return found
+
+
 @dataclass(frozen=True)
 class Seen:
-    """What a network makes of N images, in fp32: penultimate `features` of shape (N, D), `logits` of shape (N, classes)."""
+    """What a network makes of N images, in fp32: penultimate `features` of shape (N, D), `logits` of shape (N, classes, ...)."""
 
     features: Tensor
     logits: Tensor
 
     @property
     def labels(self) -> Tensor:
-        """The class that the network names, int64 of shape (N,)."""
+        """The class that the network names, int64 of shape (N, ...)."""
         return self.logits.argmax(dim=1)
 
 

@@ -1,11 +1,12 @@
 """Data: embedded digits, rendered solids, Hugging Face sets, folders, any torch Dataset; and what a network sees of them."""
 
-from tacit.data.images import Augmentation, ImageSet, augment
+from tacit.data.images import ANY_CLASSES, Augmentation, ImageSet, augment
 from tacit.data.load import Data, StreamedSet, digits, has_splits, load_data
 from tacit.data.modalities import Modality, Views, find_modality, find_views, seen
 from tacit.data.rendered import solids, street, textures
 
 __all__ = [
+    "ANY_CLASSES",
     "Augmentation",
     "Data",
     "ImageSet",

@@ -14,9 +14,11 @@ from tacit.core.batch import Batch
 from tacit.core.errors import InputError
 from tacit.core.network import VOID, Spec
 
-__all__ = ["Augmentation", "ImageSet", "augment", "augmented", "check_labels"]
+__all__ = ["ANY_CLASSES", "Augmentation", "ImageSet", "augment", "augmented", "check_labels"]
 
 Augmentation = Literal["none", "shift", "shift-flip"]
+ANY_CLASSES = 1_000_000
+"""Classes of a spec that takes any labels, one an image or one a pixel, as where nobody is shown them."""
 
 
 @dataclass(frozen=True)
@@ -55,13 +57,15 @@ class ImageSet:
             raise InputError("the data hold no images")
         if tuple(self.images.shape[1:]) != spec.shape:
             raise InputError(f"the images have shape {list(self.images.shape[1:])}, the model expects {list(spec.shape)}")
+        check_labels(self.labels, spec)
         if spec.task == "segmentation" and len(self.names) not in (0, spec.classes):
             raise InputError(f"the data have {len(self.names)} classes a pixel can be of, the model {spec.classes}: check `classes`")
-        check_labels(self.labels, spec)
 
 
 def check_labels(labels: Tensor, spec: Spec) -> None:
     """Raise `InputError` where labels, of shape (N,) or (N, H, W), are not what a model of `spec` names."""
+    if spec.classes == ANY_CLASSES:
+        return
     dense = spec.task == "segmentation"
     if dense != (labels.ndim == 3):
         wanted, got = "one label a pixel (a mask)", "one label an image"

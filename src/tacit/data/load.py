@@ -17,14 +17,14 @@ from tacit.core.errors import InputError, MissingExtraError
 from tacit.core.models import import_object
 from tacit.core.network import Spec
 from tacit.data.folders import has_masks, mask_folder
-from tacit.data.images import ImageSet, check_labels
+from tacit.data.images import ANY_CLASSES, ImageSet, check_labels
 from tacit.data.read import Label, read_sample
 from tacit.data.rendered import RENDERED
 
 if TYPE_CHECKING:
     from datasets import Dataset as HubDataset
 
-__all__ = ["Data", "StreamedSet", "digits", "has_splits", "load_data"]
+__all__ = ["Data", "StreamedSet", "digits", "has_splits", "load_data", "open_hub"]
 
 IN_MEMORY_BYTES = 2 * 2**30
 """Sets whose 8-bit images take more than this are streamed from disk."""
@@ -160,7 +160,8 @@ def _by_name(data: str, split: str, spec: Spec | None) -> Data:
     return _from_hub(data, split, spec)
 
 
-def _from_hub(data: str, split: str, spec: Spec | None) -> Data:
+def open_hub(data: str, split: str) -> HubDataset:
+    """Return a set of the Hugging Face hub, or of a local folder of images or parquet files; `InputError` where it can't be read."""
     try:
         import datasets
     except ImportError as error:
@@ -182,6 +183,11 @@ def _from_hub(data: str, split: str, spec: Spec | None) -> Data:
         lines = str(error).strip().splitlines() or [type(error).__name__]
         named = " ".join(lines[:2]) + f" Write it as `{name}@...`" if "onfig name is missing" in lines[0] else lines[0]
         raise InputError(f"can't load {data!r}, split {split!r}: {named}") from error
+    return found
+
+
+def _from_hub(data: str, split: str, spec: Spec | None) -> Data:
+    found = open_hub(data, split)
     image, label = _columns(found, spec)
     names = tuple(getattr(found.features[label], "names", None) or ())
     return _collect(found, spec, names, image=image, label=label)
@@ -204,7 +210,7 @@ def _columns(found: HubDataset, spec: Spec | None) -> tuple[str, str]:
     """Return which columns hold the pictures, and their class numbers or, for a model that names a class a pixel, their masks."""
     pictures = [str(name) for name, feature in found.features.items() if type(feature).__name__ == "Image"]
     numbered = any(type(feature).__name__ == "ClassLabel" for feature in found.features.values())
-    dense = spec.task == "segmentation" if spec is not None else len(pictures) > 1 and not numbered
+    dense = spec.task == "segmentation" if spec is not None and spec.classes != ANY_CLASSES else len(pictures) > 1 and not numbered
     if not dense:
         return _column(found, "Image", ("image", "img")), _column(found, "ClassLabel", ("label", "labels", "fine_label"))
     mask = next((name for name in MASKS if name in found.features), pictures[1] if len(pictures) > 1 else None)

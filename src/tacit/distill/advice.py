@@ -82,17 +82,18 @@ def _alike(method: Method | None) -> str:
     return f"the samples are all alike: the synthesis has collapsed; {hint}"
 
 
-def image_faults(values: Values, counts: list[int], spec: Spec, method: Method | None) -> dict[str, str]:
+def image_faults(values: Values, counts: list[int], spec: Spec, method: Method | None, *, images: int | None = None) -> dict[str, str]:
     """Return what is wrong with the last images of a synthesis, a text by kind.
 
     Args:
         values: Their `image_health`.
-        counts: Images of each class that the teacher names.
+        counts: Images in which the teacher names each class.
         spec: Of the teacher.
         method: How they were made, whose own options the texts name; None: not known.
+        images: How many there are; not given: each has one class.
     """
     found: dict[str, str] = {}
-    images, classes = sum(counts), spec.classes
+    images, classes = sum(counts) if images is None else images, spec.classes
     expected = 1 - (1 - 1 / classes) ** images  # share of classes that as many draws would reach, were all equally likely
     if images >= 4 * classes and (values["class_coverage"] or 0.0) < 0.8 * expected:
         found["classes"] = _unseen(spec, counts, f" among the last {images} images", method)

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from tacit.core.device import Runtime, derived_seed
 from tacit.core.errors import InputError
-from tacit.core.features import Seen, watch
+from tacit.core.features import Seen, images_by_class, watch
 from tacit.core.network import Network, Teacher
 from tacit.core.similarity import duplicate_rate, pairwise_distance
 from tacit.core.state import evaluation_mode
@@ -45,7 +45,7 @@ def _see(teacher: Network, images: Tensor, runtime: Runtime) -> Seen:
 
 
 def image_health(images: Tensor, teacher: Network, runtime: Runtime) -> tuple[dict[str, float | None], list[int]]:
-    """Return measures of made images, and how many the teacher sees of each class.
+    """Return measures of made images, and in how many the teacher sees each class.
 
     ``class_coverage``: share of classes that the teacher names. ``teacher_confidence``: its mean largest probability.
     ``feature_distance``: mean Euclidean distance of two images in its penultimate features, in their own unit. ``duplicate_rate``: share
@@ -59,15 +59,15 @@ def image_health(images: Tensor, teacher: Network, runtime: Runtime) -> tuple[di
     """
     seen = _see(teacher, images, runtime)
     confidence, named = seen.logits.softmax(dim=1).max(dim=1)
-    counts = torch.bincount(named.flatten().cpu(), minlength=teacher.spec.classes)
+    counts = images_by_class(named, teacher.spec.classes)
     measured = {
-        "class_coverage": float((counts > 0).double().mean()),
+        "class_coverage": sum(count > 0 for count in counts) / len(counts),
         "teacher_confidence": float(confidence.mean()),
         "feature_distance": pairwise_distance(seen.features).euclidean,
         "duplicate_rate": duplicate_rate(images),
         "pixel_deviation": float(images.std(dim=0, correction=0).mean()),
     }
-    return measured, counts.tolist()
+    return measured, counts
 
 
 class Monitor:
@@ -94,7 +94,7 @@ class Monitor:
         """Measure `images`, and return what is wrong with them; `values` holds the measures."""
         self.done = int(min(share, 1.0) * self.checks)
         self.values, counts = image_health(images, self.teacher, self.runtime)
-        return image_faults(self.values, counts, self.teacher.spec, self.method)
+        return image_faults(self.values, counts, self.teacher.spec, self.method, images=len(images))
 
     def check(self, images: Tensor, share: float) -> None:
         """Measure `images`, and say what is wrong with them."""

@@ -97,6 +97,8 @@ def _features(
         found.append(watch(network, batch.images, runtime, tap=tap).features.cpu())
         labels.append(batch.targets.cpu())
     features, marks = torch.cat(found), torch.cat(labels)
+    if marks.ndim != 1:
+        raise InputError("probe: expected images with one label each, got masks")
     each, seed = kept
     rows = few(marks, each, seed) if each is not None else slice(None)
     return features[rows], marks[rows]

@@ -9,9 +9,10 @@ from markupsafe import Markup
 
 from tacit.report import figures, words
 from tacit.report.figures import Series
+from tacit.report.maps import is_dense
 from tacit.report.read import Record
 
-__all__ = ["Chart", "accuracy", "confusion", "dense", "health", "losses"]
+__all__ = ["Chart", "accuracy", "confusion", "dense", "health", "losses", "measure"]
 
 HEALTH = (
     ("The last images", True, (("class_coverage", "classes"), ("teacher_confidence", "confidence"), ("duplicate_rate", "near-duplicates"))),
@@ -41,26 +42,38 @@ class Chart:
     caption: str = ""
 
 
+LEARNS = {"train": ("The network learns", "steps"), "federate": ("The clients learn", "rounds")}
+"""What the chart of a verb's losses is called, and what is under it."""
+
+
+def measure(records: Sequence[Record]) -> str:
+    """Return by which measure runs were evaluated on the way: ``miou`` where a class a pixel is named, else ``accuracy``."""
+    return "miou" if any("student_miou" in one.logged("evaluation") for one in records) else "accuracy"
+
+
 def accuracy(records: Sequence[Record], x: str, key: str) -> Chart | None:
-    """Return accuracy over steps or seconds: of each run that logged it, and the agreement where there is only one."""
-    found = [(one, *one.points("evaluation", x, "student_accuracy")) for one in records]
+    """Return accuracy, or mean IoU, over steps or seconds: of each run that logged it, and the agreement where there is only one."""
+    by = measure(records)
+    name_of = "accuracy" if by == "accuracy" else "mean IoU"
+    found = [(one, *one.points("evaluation", x, f"student_{by}")) for one in records]
     found = [(one, at, value) for one, at, value in found if at]
     own = records[0]
     series = [Series("student" if one is own else one.name, at, value, index) for index, (one, at, value) in enumerate(found)]
     if len(found) == 1:
-        for key, name in (("agreement", "agreement"), ("student_accuracy_ema", "averaged weights")):
-            at, value = found[0][0].points("evaluation", x, key)
+        for logged, name in (("agreement", "agreement"), (f"student_{by}_ema", "averaged weights")):
+            at, value = found[0][0].points("evaluation", x, logged)
             series += [Series(name, at, value, len(series))] if at else []
     if not series:
         return None
-    teacher = own.metric("teacher_accuracy")
+    teacher = own.metric(f"teacher_{by}")
     ends = ", ".join(f"{one.name} ends at {words.percent(one.last)}" for one in series)
-    under = "student steps" if x == "step" else "seconds"
+    steps = "rounds" if own.verb == "federate" else "student steps"
+    under = steps if x == "step" else "seconds"
     svg = figures.lines(
-        series, key=key, label=f"Line chart of accuracy by {under}: {ends}.", x=under, percent=True, reference=teacher, whole=x == "step"
+        series, key=key, label=f"Line chart of {name_of} by {under}: {ends}.", x=under, percent=True, reference=teacher, whole=x == "step"
     )
     caption = "" if teacher is None else f"Dotted across: the teacher's {words.percent(teacher)}."
-    return Chart("By step" if x == "step" else "By time", svg, series, percent=True, caption=caption)
+    return Chart(f"By {steps.split()[-1][:-1]}" if x == "step" else "By time", svg, series, percent=True, caption=caption)
 
 
 def losses(one: Record, kind: str, key: str, named: bool) -> Chart | None:
@@ -77,7 +90,7 @@ def losses(one: Record, kind: str, key: str, named: bool) -> Chart | None:
     if not series:
         return None
     ends = ", ".join(f"{each.name} ends at {words.short(each.last)}" for each in series)
-    title, under = ("The network learns", "steps") if one.verb == "train" else ("The student learns", "student steps")
+    title, under = LEARNS.get(one.verb, ("The student learns", "student steps"))
     title, under = ("Images are made", "rounds") if kind == "synthesis" else (title, under)
     title = f"{one.name}: {title[0].lower()}{title[1:]}" if named else title
     svg = figures.lines(series, key=key, label=f"Line chart of the loss ({kind}) by {under}: {ends}.", x=under)
@@ -114,6 +127,10 @@ def confusion(record: Record, key: str) -> Chart | None:
     same, total = sum(value for value, row, column in cells if row == column), sum(value for value, _, _ in cells)
     worst = sorted((cell for cell in cells if cell[0] and cell[1] != cell[2]), reverse=True)[:3]
     told = "; ".join(f"{names[row]} taken for {names[column]} ({value:,})" for value, row, column in worst)
-    caption = f"They agree on {same:,} of {total:,} evaluation images." + (f" Most often apart: {told}." if told else "")
+    dense = is_dense(record)
+    caption = f"They agree on {same:,} of {total:,} evaluation {'pixels' if dense else 'images'}."
+    caption += f" Most often apart: {told}." if told else ""
+    caption += " Numbers are percentages of what the teacher says." if dense else ""
+    matrix = [[round(100 * value / max(1, sum(row))) for value in row] for row in matrix] if dense else matrix
     svg = figures.heat(matrix, names, key=key, label=f"Heat-map of classes. {caption}", x="student says", y="teacher says")
     return Chart("", svg, caption=caption)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import base64
 import math
 from itertools import count as counter
 from pathlib import Path
 
 from tacit.core.files import write_file
-from tacit.report import charts, comparison, words
+from tacit.report import charts, comparison, maps, words
 from tacit.report.bars import Bar, baselines, latencies, similarities
 from tacit.report.read import Record, Sample, read
 from tacit.report.templates import filled
@@ -38,7 +37,8 @@ def render(folder: Path) -> str:
         return comparison.page(record)
     records, result = [record, *record.parts], record.result or {}
     keys = (f"c{index}" for index in counter())
-    shown = [one for one in records if one.samples]
+    mapped = [one for one in records if any(sample.maps for sample in one.samples)]
+    shown = [one for one in records if one.samples and one not in mapped]
     losses = [charts.losses(one, kind, next(keys), one is not record) for one in records for kind in ("synthesis", "train")]
     return filled(
         "template.html",
@@ -55,10 +55,13 @@ def render(folder: Path) -> str:
         latencies=latencies(record),
         similarities=similarities(record),
         samples=[(one, *_samples(one, record, MAX_SAMPLE_BYTES // len(shown), MAX_SAMPLES // len(shown))) for one in shown],
+        mapped=[(one, maps.beside(one.samples, MAX_SAMPLE_BYTES // len(mapped)), maps.legend(one, record)) for one in mapped],
         accuracy=[chart for x in ("step", "seconds") if (chart := charts.accuracy(records, x, next(keys)))],
         losses=[chart for chart in losses if chart],
         health=[chart for one in records for chart in charts.health(one, keys, one is not record)],
-        classes=_classes(record),
+        measure=charts.measure(records),
+        iou=maps.by_class(record),
+        classes=[] if maps.is_dense(record) else _classes(record),
         coverage=_coverage(record),
         dense=charts.dense(record),
         confusion=charts.confusion(record, next(keys)),
@@ -86,12 +89,8 @@ def _samples(one: Record, parent: Record, most_bytes: int, most: int) -> tuple[l
             break
         chosen.setdefault(sample.label, []).append(sample)
     order = sorted(chosen, key=lambda label: math.inf if label is None else label)
-    groups = [(words.class_name(names, label), [(_data(sample.png), _sure(sample)) for sample in chosen[label]]) for label in order]
+    groups = [(words.class_name(names, label), [(maps.data(sample.png), _sure(sample)) for sample in chosen[label]]) for label in order]
     return groups, sum(map(len, chosen.values()))
-
-
-def _data(png: bytes) -> str:
-    return "data:image/png;base64," + base64.b64encode(png).decode()
 
 
 def _sure(sample: Sample) -> str:

@@ -29,6 +29,8 @@ class Sample:
     png: bytes
     label: int | None
     confidence: float | None
+    maps: Mapping[str, bytes] = field(default_factory=dict)
+    """What is named in each of its pixels, as PNG, by who says so."""
 
 
 @dataclass(frozen=True)
@@ -162,7 +164,15 @@ def _samples(folder: Path) -> Iterable[Sample]:
         png = _png(folder / name)
         if png is not None:
             label = number(entry.get("class"))
-            yield Sample(png, None if label is None else int(label), number(entry.get("confidence")))
+            maps = dict(_maps(folder, entry.get("maps")))
+            yield Sample(png, None if label is None else int(label), number(entry.get("confidence")), maps)
+
+
+def _maps(folder: Path, listed: Any) -> Iterable[tuple[str, bytes]]:
+    for who, name in listed.items() if isinstance(listed, dict) else ():
+        png = _png(folder / name) if isinstance(name, str) and Path(name).name == name else None
+        if png is not None:
+            yield str(who), png
 
 
 def _png(path: Path) -> bytes | None:
@@ -170,9 +180,10 @@ def _png(path: Path) -> bytes | None:
     try:
         with Image.open(path, formats=["PNG"]) as image:
             plain = image.convert("L" if image.mode in ("1", "L", "I", "I;16") else "RGB")
+            how = Image.Resampling.NEAREST if image.mode == "P" else Image.Resampling.BICUBIC  # classes are not mixed
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
         return None
-    plain.thumbnail((MAX_PIXELS, MAX_PIXELS))
+    plain.thumbnail((MAX_PIXELS, MAX_PIXELS), how)
     buffer = io.BytesIO()
     plain.save(buffer, format="PNG", optimize=True)
     return buffer.getvalue()

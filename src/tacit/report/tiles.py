@@ -38,9 +38,14 @@ def tiles(record: Record) -> list[Tile]:
     kinds = [(kind, number(spent.get(kind))) for kind in ("synthesis", "training", "evaluation")]
     memory, cuda = number(result.get("peak_memory_mb")), number(result.get("peak_cuda_memory_mb"))
     given = "trained on the data" if record.verb == "demo" else "the model that was given"
-    found = [
-        _share(record, "student_accuracy", "Student accuracy", "last step"),
-        _share(record, "teacher_accuracy", "Teacher accuracy", given),
+    found = []
+    what = "accuracy"
+    if any(record.metric(f"{role}_miou") is not None for role in ("student", "teacher")):
+        found = [_share(record, "student_miou", "Student mIoU", "mean over classes"), _share(record, "teacher_miou", "Teacher mIoU", given)]
+        what = "pixel accuracy"
+    found += [
+        _share(record, "student_accuracy", f"Student {what}", "last step"),
+        _share(record, "teacher_accuracy", f"Teacher {what}", given),
         _share(record, "agreement", "Agreement", "both name the same class"),
         _smaller("Parameters", "fewer", teacher, student, words.count),
     ]
@@ -92,7 +97,9 @@ def measured(record: Record) -> str:
         f"One run{'' if seed is None else f' with seed {seed}'} on {result.get('device')} in {result.get('precision')}.",
     ]
     images, accuracy = sum(map(sum, record.confusion)), record.metric("student_accuracy")
-    if images and accuracy is not None:
+    if record.metric("student_miou") is not None:
+        parts.append(f"Evaluated on {words.count(record.metric('evaluation_images'))} images, on all pixels that have a class.")
+    elif images and accuracy is not None:
         error = 1.96 * math.sqrt(accuracy * (1 - accuracy) / images)
         parts.append(f"Evaluated on {images:,} images: sampling alone makes the student's accuracy uncertain by ±{100 * error:.1f} points.")
     return " ".join(parts)

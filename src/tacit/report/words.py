@@ -10,6 +10,7 @@ from tacit.report.read import Record, number
 __all__ = ["DASH", "class_name", "count", "headline", "megabytes", "percent", "ratio", "seconds", "short", "size", "summary"]
 
 DASH = "\u2014"
+MEASURES = {"accuracy": "accuracy", "miou": "mean IoU"}
 HEADLINES = {
     "demo": "A network distilled without its data",
     "synthesize": "Images made from a network",
@@ -112,6 +113,11 @@ def _time(record: Record) -> float | None:
     return number(found.get("total")) if isinstance(found, dict) else None
 
 
+def _measure(record: Record) -> str:
+    """Return the measure that counts: mean IoU where there is one."""
+    return "miou" if _either(record, "student_miou", "teacher_miou") is not None else "accuracy"
+
+
 def _either(record: Record, first: str, second: str) -> float | None:
     found = record.metric(first)
     return record.metric(second) if found is None else found
@@ -131,17 +137,19 @@ def _distilled(record: Record) -> str:
         how = f"learned from {_made(record)}, without the training data,"
     else:
         how = "learned from real data" if record.config.get("source") == "data" else "learned from its teacher"
-    mine, theirs = record.metric("student_accuracy"), record.metric("teacher_accuracy")
+    what = _measure(record)
+    mine, theirs = (record.metric(f"{role}_{what}") for role in ("student", "teacher"))
     if mine is None:
         return f"{who} {how.rstrip(',')}; its accuracy was not measured."
     beside = "." if theirs is None else f"; the teacher reaches {percent(theirs)}."
-    return f"{who} {how} and reaches {percent(mine)} accuracy{beside}"
+    return f"{who} {how} and reaches {percent(mine)} {MEASURES[what]}{beside}"
 
 
 def _trained(record: Record) -> str:
-    params, accuracy = _either(record, "params_student", "params_teacher"), _either(record, "student_accuracy", "teacher_accuracy")
+    what = _measure(record)
+    params, accuracy = _either(record, "params_student", "params_teacher"), _either(record, f"student_{what}", f"teacher_{what}")
     who = "A network" if params is None else f"A network of {count(params)} parameters"
-    return f"{who} was trained on real data" + (f" and reaches {percent(accuracy)} accuracy." if accuracy is not None else ".")
+    return f"{who} was trained on real data" + (f" and reaches {percent(accuracy)} {MEASURES[what]}." if accuracy is not None else ".")
 
 
 def _synthesized(record: Record) -> str:
@@ -170,5 +178,6 @@ def _pruned(record: Record) -> str:
 def _other(record: Record) -> str:
     result = record.result or {}
     text = f"tacit {record.verb} took {seconds(_time(record))} on {result.get('device', 'an unknown device')}"
-    accuracy = _either(record, "student_accuracy", "teacher_accuracy")
-    return text + (f" and measured {percent(accuracy)} accuracy." if accuracy is not None else ".")
+    what = _measure(record)
+    accuracy = _either(record, f"student_{what}", f"teacher_{what}")
+    return text + (f" and measured {percent(accuracy)} {MEASURES[what]}." if accuracy is not None else ".")

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from tacit.core.batch import Batch
 from tacit.core.errors import InputError
+from tacit.core.features import images_by_class
 from tacit.core.files import hash_tensors, read_json, read_tensors, write_json, write_tensors
 from tacit.core.network import Spec
 
@@ -19,7 +20,10 @@ __all__ = ["Pool"]
 
 
 class Pool:
-    """8-bit images on the device, with targets and the teacher's logits; grows, forgets the oldest, is saved and resumed.
+    """8-bit images on the device, with targets and what the teacher says of them; grows, forgets the oldest, is saved and resumed.
+
+    Where there is a class an image, the teacher's logits are kept. Where there is one a pixel these would take many times the room of the
+    images: what is kept is the class that it names, in 8 bits, and its mean largest probability; the student's teacher is asked again.
 
     Args:
         spec: Shape and classes of the images.
@@ -45,7 +49,9 @@ class Pool:
 
     def add(self, batch: Batch) -> None:
         """Append a batch; images are rounded to 8 bits."""
-        new = {"images": batch.images.clamp(0, 1).mul(255).round().to(torch.uint8), "targets": batch.targets, "logits": batch.logits}
+        dense = batch.targets is not None and batch.targets.ndim == 3 and not batch.targets.is_floating_point()
+        targets = batch.targets.to(torch.uint8) if dense and batch.targets is not None else batch.targets
+        new = {"images": batch.images.clamp(0, 1).mul(255).round().to(torch.uint8), "targets": targets, **_said(batch.logits)}
         given = {name: value.detach().to(self.device) for name, value in new.items() if value is not None}
         if self.columns and set(given) != set(self.columns):
             raise ValueError(f"this pool holds {sorted(self.columns)}, the new batch {sorted(given)}")
@@ -58,8 +64,10 @@ class Pool:
         """Return the samples at `index` (0 is the oldest kept) as floats in [0, 1]."""
         if not len(self):
             raise InputError("the pool is empty")
-        at = {name: column[index] for name, column in self.columns.items()}
-        return Batch(at["images"].float().div(255), at.get("targets"), at.get("logits"), index)
+        at = {name: self.columns[name][index] for name in ("images", "targets", "logits") if name in self.columns}
+        targets = at.get("targets")
+        targets = targets.long() if targets is not None and targets.dtype == torch.uint8 else targets
+        return Batch(at["images"].float().div(255), targets, at.get("logits"), index)
 
     def save(self, folder: Path, provenance: Mapping[str, Any]) -> None:
         """Write what is new as one more safetensors shard, then ``pool.json``, which counts only whole shards.
@@ -133,9 +141,35 @@ class Pool:
         return pool
 
     @property
+    def answers(self) -> tuple[Tensor, Tensor] | None:
+        """What the teacher names, int64 of shape (N,) or uint8 of shape (N, H, W), and how sure it is, of shape (N,); None: not known."""
+        if "seen" in self.columns:
+            return self.columns["seen"], self.columns["confidence"]
+        if "logits" not in self.columns:
+            return None
+        confidence, seen = self.columns["logits"].float().softmax(dim=1).max(dim=1)
+        return seen, confidence
+
+    def forget_answers(self) -> None:
+        """Leave out what a teacher said, as another one is to be asked."""
+        for name in ("logits", "seen", "confidence"):
+            self.columns.pop(name, None)
+
+    @property
     def class_counts(self) -> list[int]:
-        """Images by class of the teacher's answer (of the targets, where no logits are kept)."""
-        labels = self.columns["logits"].argmax(dim=1) if "logits" in self.columns else self.columns.get("targets")
-        if labels is None or labels.ndim != 1:
+        """Images in which each class is named by the teacher (by the targets, where it was not asked)."""
+        found = self.answers
+        labels = found[0] if found is not None else self.columns.get("targets")
+        if labels is None or labels.is_floating_point() or labels.ndim not in (1, 3):
             return []
-        return torch.bincount(labels.cpu().long(), minlength=self.spec.classes).tolist()
+        return images_by_class(labels, self.spec.classes)
+
+
+def _said(logits: Tensor | None) -> dict[str, Tensor]:
+    """Return what is kept of a teacher's answer."""
+    if logits is None:
+        return {}
+    if logits.ndim == 2:
+        return {"logits": logits}
+    confidence, seen = logits.float().softmax(dim=1).max(dim=1)
+    return {"seen": seen.to(torch.uint8), "confidence": confidence.flatten(1).mean(dim=1)}

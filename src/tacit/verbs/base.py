@@ -19,7 +19,7 @@ from tacit.core.errors import InputError
 from tacit.core.models import ModelRef, model_hash
 from tacit.core.network import Ensemble, Network, Spec, count_parameters, work_per_image
 from tacit.core.run import METRICS, Run, free_folder, versions
-from tacit.data import Data, ImageSet, Modality, StreamedSet, Views, load_data
+from tacit.data import ANY_CLASSES, Data, ImageSet, Modality, StreamedSet, Views, load_data
 from tacit.synthesize import Method
 
 __all__ = [
@@ -64,7 +64,7 @@ def view_option() -> Any:
 
 def any_classes(spec: Spec) -> Spec:
     """Return what is expected of images alone, whatever their labels."""
-    return replace(spec, classes=1_000_000, names=())
+    return replace(spec, task="classification", classes=ANY_CLASSES, names=(), upsample=None, ignore=None)
 
 
 def find_model(model: ModelLike, default: Spec | None = None, *, seed: int | None = None) -> Network:

@@ -18,7 +18,7 @@ from tacit.distill.advice import Advice, pool_faults
 from tacit.distill.objectives import Terms
 from tacit.distill.selection import Selection
 from tacit.distill.sources import Mixed, Source
-from tacit.evaluate import predict
+from tacit.evaluate import Answers, predict
 from tacit.quantize.similarity import set_divergence
 from tacit.synthesize import BNS, Inception, Method, Pool
 from tacit.verbs.base import ModelLike, model_option
@@ -157,9 +157,9 @@ class CompressVerb(LearningVerb):
     ) -> dict[str, Any]:
         """Fine-tune the student, write it into ``model/``, and return what is known of its averaged or selected weights."""
 
-        def evaluate() -> float:
+        def evaluate() -> Answers:
             assert held is not None
-            return predict(student, held.batches(512), runtime).accuracy
+            return predict(student, held.batches(512), runtime)
 
         stored = Stored(samples.learned, size=self.training.batch, seed=self.seed, device=runtime.device, augmentation=self.augmentation)
         source: Source = Mixed(stored, self.mixup, seed=self.seed) if self.mixup else stored

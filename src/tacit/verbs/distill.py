@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
+
+from torch import Tensor
 
 from tacit.core.device import Clock, Runtime
 from tacit.core.errors import InputError
@@ -20,15 +22,19 @@ from tacit.distill.health import StudentMonitor
 from tacit.distill.objectives import Terms
 from tacit.distill.selection import Selection
 from tacit.distill.sources import Unlabelled, Viewed
-from tacit.evaluate import agreement, predict
+from tacit.evaluate import Answers, agreement, predict
 from tacit.synthesize import Method, Pool, Synthesizer
 from tacit.verbs.base import ModelLike, Outcome, any_classes, as_function, check_pair, find_model, model_option, view_option
 from tacit.verbs.choose import choose_method, method_named, naming_what_remains
-from tacit.verbs.learning import OTHERS, LearningVerb
+from tacit.verbs.learning import LearningVerb
+from tacit.verbs.maps import named_maps, save_evaluated
 from tacit.verbs.pictures import pool_metrics, save_samples
 from tacit.verbs.pools import stored_pool
+from tacit.verbs.scores import other_rows, score_rows
 
 __all__ = ["Distill", "distill"]
+
+MISSING = "not measured (give --data)"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,9 +109,9 @@ class Distill(LearningVerb):
         monitor = StudentMonitor(source, student, checks=self.checks, seed=self.seed) if isinstance(source, Synthetic) else None
         state = self.open_run(run, runtime)
 
-        def evaluate() -> float:
+        def evaluate() -> Answers:
             assert held is not None
-            return predict(student, seen(held.batches(512), looks[1]), runtime).accuracy
+            return predict(student, seen(held.batches(512), looks[1]), runtime)
 
         title = f"distill {source.method.name}" if isinstance(source, Synthetic) else "distill"
         measure = evaluate if held is not None else None
@@ -114,6 +120,11 @@ class Distill(LearningVerb):
             metrics = self._measure(teacher, student, held, looks, runtime)
             if monitor is not None:
                 metrics |= _on_samples(monitor, run.folder)
+            elif real and held is not None:
+                networks = {"teacher": teacher, "student": student}
+                save_evaluated(run.folder / "samples", held, networks, dict(zip(networks, looks, strict=True)), runtime)
+            elif isinstance(source, Stored) and isinstance(source.samples, Pool):
+                save_samples(run.folder / "samples", source.samples, others=_asked(student, runtime))
             metrics |= {"steps": learner.done, **learner.told, **self.hand_over(selection, run, measure)}
         result = self.result(runtime, clock, metrics, images=getattr(source, "images_made", 0), selection=selection.name)
         run.finish(result)
@@ -188,10 +199,11 @@ class Distill(LearningVerb):
             pairs = zip((teacher, student), looks, strict=True)
             theirs, ours = (predict(network, seen(held.batches(512), look), runtime) for network, look in pairs)
             metrics |= {
-                "teacher_accuracy": theirs.accuracy,
-                "student_accuracy": ours.accuracy,
+                **theirs.metrics("teacher"),
+                **ours.metrics("student"),
                 "agreement": ours.agreement(theirs),
-                "class_accuracy": ours.class_accuracy,
+                **theirs.metrics_by_class("teacher"),
+                **ours.metrics_by_class("student"),
                 "confusion": ours.confusion(theirs) if teacher.spec.classes <= 100 else None,
                 "evaluation_images": len(ours.labels),
             }
@@ -205,9 +217,14 @@ def _on_samples(monitor: StudentMonitor, folder: Path) -> dict[str, Any]:
     if len(source.held_out) or not source.method.pooled:
         metrics["agreement_synthetic"] = agreement(monitor.student, teacher, source.unseen(), runtime)
     shown = source.pool if source.method.pooled else _as_pool(source, teacher, runtime)
-    save_samples(folder / "samples", shown)
+    save_samples(folder / "samples", shown, others=_asked(monitor.student, runtime))
     monitor.advice.give(pool_faults(shown, source.method))
     return {**metrics, **pool_metrics(shown), "warnings": monitor.advice.texts, "health": monitor.values or None}
+
+
+def _asked(student: Network, runtime: Runtime) -> dict[str, Callable[[Tensor], Tensor]]:
+    """Return whose label maps are shown beside the teacher's, where there are any."""
+    return {"student": lambda images: named_maps(student, images, runtime)}
 
 
 def _as_pool(source: Synthetic, teacher: Teacher, runtime: Runtime) -> Pool:
@@ -233,13 +250,13 @@ def _rows(result: dict[str, Any], folder: Path) -> list[tuple[str, str]]:
     metrics, seconds = result["metrics"], result["seconds"]
 
     def share(name: str) -> str:
-        return "not measured (give --data)" if metrics[name] is None else f"{metrics[name]:.2%}"
+        return MISSING if metrics[name] is None else f"{metrics[name]:.2%}"
 
     ratio = metrics["params_teacher"] / metrics["params_student"]
     rows = [
-        ("teacher accuracy", share("teacher_accuracy")),
-        ("student accuracy", share("student_accuracy") + (", last step" if metrics["student_accuracy"] is not None else "")),
-        *((name, share(key)) for name, key in OTHERS if metrics[key] is not None),
+        *score_rows(metrics, "teacher", missing=MISSING),
+        *score_rows(metrics, "student", note=", last step", missing=MISSING),
+        *other_rows(metrics),
         ("agreement", share("agreement")),
         ("parameters", f"{metrics['params_teacher']:,} -> {metrics['params_student']:,} ({ratio:.1f} times fewer)"),
         ("images synthesized", f"{result['images_synthesized']:,}"),

@@ -28,8 +28,10 @@ from tacit.verbs.base import (
     model_option,
     view_option,
 )
+from tacit.verbs.maps import save_evaluated
 from tacit.verbs.pool_measures import measure_pool, pool_rows
 from tacit.verbs.pools import find_pool, load_pool
+from tacit.verbs.scores import score_rows
 
 __all__ = ["Evaluate", "evaluate"]
 
@@ -114,6 +116,8 @@ class Evaluate(RunVerb):
         result = self.result(runtime, clock, metrics, images=None, selection=None)
         if run is not None:
             run.open(resume=self.resume, overwrite=self.overwrite)
+            if held is not None:
+                save_evaluated(run.folder / "samples", held, networks, looks, runtime)
             run.finish(result)
             rows.append(("run", str(run.folder)))
         return Outcome(folder=run.folder if run else None, result=result, rows=rows)
@@ -174,7 +178,7 @@ def _on_data(networks: Mapping[str, Network], held: Data, looks: Mapping[str, Mo
     answers = {role: predict(network, seen(held.batches(512), looks.get(role)), runtime) for role, network in networks.items()}
     metrics: dict[str, Any] = {"evaluation_images": len(held)}
     for role, said in answers.items():
-        metrics |= {f"{role}_accuracy": said.accuracy, "class_accuracy": said.class_accuracy}
+        metrics |= {**said.metrics(role), **said.metrics_by_class(role)}
     if len(answers) == 2:
         metrics["agreement"] = answers["student"].agreement(answers["teacher"])
         few = networks["teacher"].spec.classes <= 100
@@ -185,7 +189,7 @@ def _on_data(networks: Mapping[str, Network], held: Data, looks: Mapping[str, Mo
 def _data_rows(metrics: Mapping[str, Any], roles: Iterable[str]) -> list[tuple[str, str]]:
     rows = [("images", f"{metrics['evaluation_images']:,}")]
     for role in roles:
-        rows.append((f"{role} accuracy", f"{metrics[f'{role}_accuracy']:.2%}"))
+        rows += score_rows(metrics, role, missing="unknown: no pixel has a class")
         if metrics[f"params_{role}"]:  # a file that an engine runs has none that can be counted
             rows.append((f"{role} parameters", f"{metrics[f'params_{role}']:,}"))
     return rows + ([("agreement", f"{metrics['agreement']:.2%}")] if "agreement" in metrics else [])

@@ -15,7 +15,7 @@ from tacit.core.run import versions
 from tacit.quantize.onnx import to_onnx
 from tacit.synthesize import Pool
 from tacit.verbs.base import ModelLike, Outcome, Verb, as_function, find_model, model_option
-from tacit.verbs.pictures import save_picture
+from tacit.verbs.pictures import save_map, save_picture
 
 __all__ = ["PRIVACY", "Export", "export", "to_imagefolder"]
 
@@ -30,7 +30,7 @@ class Export(Verb):
     """Write what tacit made in a form that others read: a pool as `imagefolder`, a model as `onnx`."""
 
     to: Literal["imagefolder", "onnx"]
-    """imagefolder: labelled PNG files with metadata.jsonl, for Hugging Face datasets; onnx: a float model that takes [0, 1]."""
+    """imagefolder: PNG files with labels or masks and metadata.jsonl, for Hugging Face datasets; onnx: a float model that takes [0, 1]."""
     out: Path
     """Folder (imagefolder) or file (onnx) to write; must not exist unless `overwrite`."""
     source: Path | None = None
@@ -73,19 +73,27 @@ def _input(spec: Spec) -> str:
 
 
 def to_imagefolder(pool: Pool, out: Path, provenance: dict[str, Any]) -> None:
-    """Write a pool as PNG files by class, with ``metadata.jsonl``: file_name, label, and the teacher's probabilities.
+    """Write a pool as PNG files, with ``metadata.jsonl``; `datasets.load_dataset("imagefolder", data_dir=out)` reads it.
 
-    The label is the class that the teacher sees. `datasets.load_dataset("imagefolder", data_dir=out)` reads it.
+    Where the teacher sees one class in an image: in a folder a class, with file_name, label, and the teacher's probabilities. Where it sees
+    one in a pixel: in ``images/``, with what it sees in ``masks/``.
 
     Args:
-        pool: Images with the teacher's logits.
+        pool: Images with the teacher's answers.
         out: Folder to write.
         provenance: Teacher's hash, method and settings; written to ``provenance.json`` with the privacy note.
     """
-    logits = pool.columns.get("logits")
-    if logits is None or logits.ndim != 2:
-        raise InputError("this pool holds no teacher's answers, one an image: it can't be written with labels")
-    probabilities = logits.float().softmax(dim=1)
+    if pool.answers is None:
+        raise InputError("this pool holds no teacher's answers: it can't be written with labels")
+    lines = _with_masks(pool, out) if pool.answers[0].ndim == 3 else _by_class(pool, out)
+    write_file(out / "metadata.jsonl", "\n".join(lines) + "\n")
+    about = {"note": PRIVACY, "images": len(pool), "spec": asdict(pool.spec), "versions": versions(), **provenance}
+    write_json(out / "provenance.json", about)
+    write_file(out / "README.md", f"# Synthetic images\n\n{PRIVACY}\n\nHow they were made: `provenance.json`.\n")
+
+
+def _by_class(pool: Pool, out: Path) -> list[str]:
+    probabilities = pool.columns["logits"].float().softmax(dim=1)
     labels, width = probabilities.argmax(dim=1).tolist(), len(str(pool.spec.classes - 1))
     lines = []
     for number, label in enumerate(labels):
@@ -93,10 +101,21 @@ def to_imagefolder(pool: Pool, out: Path, provenance: dict[str, Any]) -> None:
         save_picture(out / file, pool.columns["images"][number])
         row = {"file_name": file, "label": label, "class": pool.spec.class_name(label)}
         lines.append(json.dumps({**row, "probabilities": [round(p, 6) for p in probabilities[number].tolist()]}))
-    write_file(out / "metadata.jsonl", "\n".join(lines) + "\n")
-    about = {"note": PRIVACY, "images": len(pool), "spec": asdict(pool.spec), "versions": versions(), **provenance}
-    write_json(out / "provenance.json", about)
-    write_file(out / "README.md", f"# Synthetic images\n\n{PRIVACY}\n\nHow they were made: `provenance.json`.\n")
+    return lines
+
+
+def _with_masks(pool: Pool, out: Path) -> list[str]:
+    """Write images/ and masks/, and classes.txt with the names of the classes."""
+    assert pool.answers is not None
+    names = [pool.spec.class_name(label) for label in range(pool.spec.classes)]
+    lines = []
+    for number, (seen, confidence) in enumerate(zip(*pool.answers, strict=True)):
+        image, mask = f"images/{number:06d}.png", f"masks/{number:06d}.png"
+        save_picture(out / image, pool.columns["images"][number])
+        save_map(out / mask, seen, names)
+        lines.append(json.dumps({"file_name": image, "mask_file_name": mask, "confidence": round(float(confidence), 6)}))
+    write_file(out / "classes.txt", "\n".join(names) + "\n")
+    return lines
 
 
 export = as_function(Export)

@@ -22,12 +22,10 @@ from tacit.distill import Learner, Stored, Training
 from tacit.distill.health import StudentMonitor
 from tacit.distill.selection import Select, Selection, wearing
 from tacit.distill.sources import Streamed
+from tacit.evaluate import Answers
 from tacit.verbs.base import DataLike, LaunchVerb, data_option, load_for
 
-__all__ = ["OTHERS", "LearningVerb"]
-
-OTHERS = (("  of averaged weights", "student_accuracy_ema"), ("  of selected weights", "student_accuracy_selected"))
-"""Rows of a verb's table, below the accuracy of the last step: name and metric."""
+__all__ = ["LearningVerb"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,7 +88,7 @@ class LearningVerb(LaunchVerb):
         state: dict[str, Any] | None,
         *,
         title: str,
-        evaluate: Callable[[], float] | None,
+        evaluate: Callable[[], Answers] | None,
         selection: Selection,
         monitor: StudentMonitor | None = None,
     ) -> None:
@@ -102,7 +100,7 @@ class LearningVerb(LaunchVerb):
             clock: Counts the seconds.
             state: The last checkpoint.
             title: For the progress bar.
-            evaluate: Returns the accuracy of the network, as it is, on real data; None where there are none.
+            evaluate: Returns what the network, as it is, says of real data; None where there are none.
             selection: Is told of every step, and judges at every check; may stop the training.
             monitor: Looks at images and student on the way.
         """
@@ -173,7 +171,7 @@ class LearningVerb(LaunchVerb):
                         run.log(learner.done, {**logged, **{f"loss/{name}": part for name, part in parts.items()}}, kind="train")
                 if evaluate is not None and stride and learner.done % stride == 0:
                     with clock("evaluation"), torch.random.fork_rng():
-                        measured = {"student_accuracy": evaluate(), **self._averaged(selection, evaluate)}
+                        measured = {**evaluate().metrics("student"), **self._averaged(selection, evaluate)}
                     run.log(learner.done, {"seconds": clock.budgeted, **measured}, kind="evaluation")
                     notes |= measured
                 progress.update(learner.done, {**learner.place, **notes, **parts})
@@ -187,14 +185,14 @@ class LearningVerb(LaunchVerb):
         learner.student.eval()
 
     @staticmethod
-    def _averaged(selection: Selection, evaluate: Callable[[], float]) -> dict[str, float]:
-        """Return the accuracy of the averaged weights, where an average is kept."""
+    def _averaged(selection: Selection, evaluate: Callable[[], Answers]) -> dict[str, float]:
+        """Return the scores of the averaged weights, where an average is kept."""
         if selection.average is None:
             return {}
         with wearing(selection.network, selection.average.weights):
-            return {"student_accuracy_ema": evaluate()}
+            return evaluate().metrics("student", "_ema")
 
-    def hand_over(self, selection: Selection, run: Run, evaluate: Callable[[], float] | None) -> dict[str, Any]:
+    def hand_over(self, selection: Selection, run: Run, evaluate: Callable[[], Answers] | None) -> dict[str, Any]:
         """Put the weights that `select` names into the network and into ``model/``; return what is known of them, as metrics.
 
         To be called when everything that is said of the last step has been measured.
@@ -202,7 +200,7 @@ class LearningVerb(LaunchVerb):
         metrics: dict[str, Any] = self._averaged(selection, evaluate) if evaluate is not None else {}
         selection.hand_over()
         if evaluate is not None and selection.select != "last":
-            metrics["student_accuracy_selected"] = evaluate()
+            metrics |= evaluate().metrics("student", "_selected")
         if selection.best is not None:
             metrics["best"] = {"step": selection.best_step, "agreement_synthetic": selection.best_agreement}
         save(selection.network, run.folder / "model")

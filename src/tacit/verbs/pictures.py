@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,14 @@ from PIL import Image
 from torch import Tensor
 
 from tacit.core.files import write_file, write_json
+from tacit.core.network import Spec
+from tacit.core.palette import VOID_COLOUR, palette
 from tacit.synthesize import Pool
 
-__all__ = ["pool_metrics", "save_picture", "save_samples"]
+__all__ = ["SHOWN", "pool_metrics", "save_map", "save_maps", "save_picture", "save_samples"]
+
+SHOWN = 12
+"""Images whose label maps are shown."""
 
 
 def save_picture(path: Path, image: Tensor) -> None:
@@ -26,12 +32,45 @@ def save_picture(path: Path, image: Tensor) -> None:
     write_file(path, buffer.getvalue())
 
 
-def save_samples(folder: Path, pool: Pool, *, classes: int = 20, each: int = 8) -> None:
-    """Write the latest samples of the first `classes` classes, `each` at most, by the class that the teacher sees."""
-    logits = pool.columns.get("logits")
-    if logits is None or logits.ndim != 2:
+def save_map(path: Path, map_: Tensor, names: Sequence[str]) -> None:
+    """Write a label map, uint8 of shape (H, W), as PNG: its values are the class numbers, its palette shows them in colours."""
+    values, buffer = map_.cpu().contiguous().numpy(), io.BytesIO()
+    indexed = Image.frombytes("P", (values.shape[1], values.shape[0]), values.tobytes())
+    colours = [*palette(names), *[VOID_COLOUR] * (256 - len(names))]
+    indexed.putpalette([value for colour in colours for value in colour])
+    indexed.save(buffer, "PNG")
+    write_file(path, buffer.getvalue())
+
+
+def save_maps(folder: Path, spec: Spec, images: Tensor, maps: Mapping[str, Tensor]) -> None:
+    """Write images, uint8 (N, C, H, W), and maps of each, uint8 (N, H, W), by the name of who says so; ``samples.json`` lists them."""
+    names = [spec.class_name(label) for label in range(spec.classes)]
+    listed: list[dict[str, Any]] = []
+    for number, image in enumerate(images):
+        files = {who: f"{number:02d}-{who}.png" for who in maps}
+        save_picture(folder / f"{number:02d}.png", image)
+        for who, file in files.items():
+            save_map(folder / file, maps[who][number], names)
+        listed.append({"file": f"{number:02d}.png", "class": None, "confidence": None, "maps": files})
+    write_json(folder / "samples.json", {"samples": listed})
+
+
+def save_samples(
+    folder: Path, pool: Pool, *, classes: int = 20, each: int = 8, others: Mapping[str, Callable[[Tensor], Tensor]] | None = None
+) -> None:
+    """Write the latest samples: of the first `classes` classes, `each` at most, by the class that the teacher sees.
+
+    Where it sees a class in every pixel: a few images, beside each the map of what it sees, and the maps that `others` make of images,
+    float in [0, 1], of shape (N, C, H, W), by their names.
+    """
+    if pool.answers is None:
         return
-    confidence, seen = logits.float().softmax(dim=1).max(dim=1)
+    seen, confidence = pool.answers
+    if seen.ndim != 1:
+        images = pool.columns["images"][-SHOWN:]
+        maps = {name: ask(images.float().div(255)) for name, ask in (others or {}).items()}
+        save_maps(folder, pool.spec, images, {"teacher": seen[-SHOWN:], **maps})
+        return
     listed: list[dict[str, Any]] = []
     for label in range(min(classes, pool.spec.classes)):
         for place, number in enumerate((seen == label).nonzero().flatten().flip(0)[:each].tolist()):
@@ -42,11 +81,12 @@ def save_samples(folder: Path, pool: Pool, *, classes: int = 20, each: int = 8) 
 
 
 def pool_metrics(pool: Pool) -> dict[str, Any]:
-    """Return images and the teacher's mean confidence by class, and the names of the classes."""
+    """Return images and, where each has one class, the teacher's mean confidence by class, and the names of the classes."""
     metrics: dict[str, Any] = {"class_names": [pool.spec.class_name(label) for label in range(pool.spec.classes)]}
-    logits = pool.columns.get("logits")
-    if logits is not None and logits.ndim == 2:
-        confidence, seen = logits.float().softmax(dim=1).max(dim=1)
-        means = [float(confidence[seen == label].mean()) if bool((seen == label).any()) else None for label in range(pool.spec.classes)]
-        metrics |= {"class_counts": pool.class_counts, "class_confidence": means}
+    if pool.answers is not None:
+        metrics["class_counts"] = pool.class_counts
+        seen, confidence = pool.answers
+        if seen.ndim == 1:
+            classes = range(pool.spec.classes)
+            metrics["class_confidence"] = [float(confidence[seen == n].mean()) if bool((seen == n).any()) else None for n in classes]
     return metrics

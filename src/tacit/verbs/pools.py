@@ -35,11 +35,10 @@ def load_pool(inside: Path, teacher: Network, runtime: Runtime) -> Pool:
         InputError: Where the images are not of the teacher's shape and number of classes, or the pool can't be read.
     """
     pool = Pool.load(inside, device=runtime.device)
-    made_for, wanted = ((s.shape, s.classes) for s in (pool.spec, teacher.spec))
+    made_for, wanted = ((s.shape, s.classes, s.task) for s in (pool.spec, teacher.spec))
     if made_for != wanted:
-        raise InputError(
-            f"{inside} was made for images {made_for[0]} of {made_for[1]} classes, the teacher has {wanted[0]} and {wanted[1]}"
-        )
+        said, asked = (f"images {shape} of {classes} classes ({task})" for shape, classes, task in (made_for, wanted))
+        raise InputError(f"{inside} was made for {said}, the teacher is for {asked}")
     if read_json(inside / "pool.json")["provenance"].get("teacher_sha256") != model_hash(teacher):
-        pool.columns.pop("logits", None)  # another teacher's answers
+        pool.forget_answers()
     return pool

@@ -17,8 +17,8 @@ from tacit.prune.structured import prune as pruned_copy
 from tacit.quantize import accept
 from tacit.verbs.base import Outcome, as_function, find_model
 from tacit.verbs.compressing import CompressVerb
-from tacit.verbs.learning import OTHERS
 from tacit.verbs.pictures import save_samples
+from tacit.verbs.scores import other_rows
 
 __all__ = ["Prune", "prune"]
 
@@ -78,7 +78,7 @@ class Prune(CompressVerb):
             metrics |= {"agreement_synthetic": found.agreement, "acceptance": asdict(found), **self.likeness(samples, teacher, runtime)}
             if held is not None:
                 theirs, ours = (predict(one, held.batches(512), runtime) for one in (teacher, student))
-                metrics |= {"teacher_accuracy": theirs.accuracy, "student_accuracy": ours.accuracy, "agreement": ours.agreement(theirs)}
+                metrics |= {**theirs.metrics("teacher"), **ours.metrics("student"), "agreement": ours.agreement(theirs)}
                 metrics["evaluation_images"] = len(ours.labels)
         save_samples(run.folder / "samples", samples.learned)
         advice.give(self.faults(samples) | _faults(metrics, recovered=self.recover))
@@ -124,7 +124,7 @@ def _rows(result: dict[str, Any], folder: Path) -> list[tuple[str, str]]:
             ("accuracy, before", f"{metrics['teacher_accuracy']:.2%}"),
             ("accuracy, pruned", f"{metrics['accuracy_pruned']:.2%}"),
             ("accuracy, recovered", f"{metrics['student_accuracy']:.2%}, last step"),
-            *((name, f"{metrics[key]:.2%}") for name, key in OTHERS if metrics[key] is not None),
+            *other_rows(metrics),
         ]
     images = metrics["acceptance"]["images"]
     rows += [

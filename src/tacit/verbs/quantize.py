@@ -126,7 +126,7 @@ class Quantize(CompressVerb):
             metrics |= {"agreement_synthetic": found.agreement, "acceptance": asdict(found)}
             if held is not None:
                 theirs, ours = (predict(one, held.batches(512), runtime) for one in (teacher, compressed))
-                metrics |= {"teacher_accuracy": theirs.accuracy, "student_accuracy": ours.accuracy, "agreement": ours.agreement(theirs)}
+                metrics |= {**theirs.metrics("teacher"), **ours.metrics("student"), "agreement": ours.agreement(theirs)}
                 metrics["evaluation_images"] = len(ours.labels)
             metrics |= self.likeness(samples, teacher, runtime)
             if self.baselines:

@@ -13,9 +13,11 @@ from tacit.data.modalities import ModalityLike
 from tacit.distill import Learner, Source, build_objective
 from tacit.distill.selection import Selection
 from tacit.distill.sources import Viewed
-from tacit.evaluate import predict
+from tacit.evaluate import Answers, predict
 from tacit.verbs.base import ModelLike, Outcome, as_function, find_model, model_option, view_option
-from tacit.verbs.learning import OTHERS, LearningVerb
+from tacit.verbs.learning import LearningVerb
+from tacit.verbs.maps import save_evaluated
+from tacit.verbs.scores import other_rows, score_rows
 
 __all__ = ["Train", "train"]
 
@@ -53,27 +55,29 @@ class Train(LearningVerb):
         selection = Selection(network, select=self.select, ema=self.ema)
         state = self.open_run(run, runtime)
 
-        def evaluate() -> float:
+        def evaluate() -> Answers:
             assert held is not None
-            return predict(network, seen(held.batches(512), view), runtime).accuracy
+            return predict(network, seen(held.batches(512), view), runtime)
 
         measure = evaluate if held is not None else None
         self.learn(learner, run, clock, state, title="train", evaluate=measure, selection=selection)
         with clock("evaluation"):
             answers = predict(network, seen(held.batches(512), view), runtime) if held is not None else None
             metrics: dict[str, Any] = {
-                "student_accuracy": answers.accuracy if answers else None,
+                **({**answers.metrics("student"), **answers.metrics_by_class("student")} if answers is not None else {}),
                 "params_student": count_parameters(network),
-                "class_accuracy": answers.class_accuracy if answers else None,
+                "evaluation_images": len(held) if held is not None else None,
                 "class_names": [network.spec.class_name(label) for label in range(network.spec.classes)],
                 "steps": learner.done,
                 **self.hand_over(selection, run, measure),
             }
+            if held is not None:
+                save_evaluated(run.folder / "samples", held, {"student": network}, {"student": view}, runtime)
         result = self.result(runtime, clock, metrics, images=None, selection=selection.name)
         run.finish(result)
         rows = [
-            ("accuracy", f"{answers.accuracy:.2%} of {len(answers.labels):,} images, last step" if answers else "not measured"),
-            *((name, f"{metrics[key]:.2%}") for name, key in OTHERS if metrics.get(key) is not None),
+            *score_rows(metrics, "student", title="", note=f" of {len(held or ()):,} images, last step", missing="not measured"),
+            *other_rows(metrics),
             ("parameters", f"{count_parameters(network):,}"),
             ("seconds", f"{clock.report()['total']:.1f}"),
             ("model", str(run.folder / "model")),

@@ -25,12 +25,12 @@ FRAMES = [(0.65, 0.10, 0.10), (0.10, 0.10, 0.12), (0.10, 0.30, 0.55), (0.75, 0.7
 
 def pedestrians(frame: Frame, layout: Layout, draw: Draw) -> None:
     """Put in people who walk: most on the pavements, some on the road."""
-    n, count = draw.scenes, 7
-    ahead = 2.8 + 18.0 * draw.uniform(0, 1, n, count).square()
-    there = draw.chance(draw.uniform(0.2, 0.95)[:, None], n, count)
+    n, count = draw.scenes, 8
+    ahead = 3.5 + 14.0 * draw.uniform(0, 1, n, count).square()
+    there = draw.chance(draw.uniform(0.25, 1.0)[:, None], n, count)
     right = draw.chance(0.55, n, count)
     edge = torch.where(right, layout.right[:, None], -layout.left[:, None]) + draw.uniform(0.3, 2.4, n, count)
-    on_road = draw.chance(0.18, n, count) & (ahead > 6)
+    on_road = draw.chance(0.4, n, count) & (ahead > 4.5)
     share = draw.uniform(0, 1, n, count)
     crossing = layout.left[:, None] + share * (layout.right - layout.left)[:, None]
     across = torch.where(on_road, crossing, torch.where(right, edge, -edge))
@@ -65,8 +65,8 @@ def pedestrians(frame: Frame, layout: Layout, draw: Draw) -> None:
 def cyclists(frame: Frame, layout: Layout, draw: Draw) -> None:
     """Put in people on bicycles, at the road's edges along it, or across it, seen from the side."""
     n, count = draw.scenes, 3
-    ahead = 3.2 + 13.0 * draw.uniform(0, 1, n, count).square()
-    there = draw.chance(0.36, n, count)
+    ahead = 2.9 + 11.0 * draw.uniform(0, 1, n, count).square()
+    there = draw.chance(0.45, n, count)
     right = draw.chance(0.6, n, count)
     inset = draw.uniform(-0.7, 1.3, n, count)
     edge = torch.where(right, layout.right[:, None] - inset, layout.left[:, None] + inset)

@@ -26,8 +26,8 @@ def lamps(frame: Frame, layout: Layout, draw: Draw) -> None:
     apart = draw.uniform(9.0, 18.0)[:, None]
     ahead = draw.uniform(3.5, 9.0)[:, None] + apart * (number // 2) + draw.uniform(0.0, 5.0, draw.scenes, 2).repeat(1, rows // 2)
     sides = torch.where(number % 2 == 0, -1, 1) * draw.chance(0.72, draw.scenes, 2).repeat(1, rows // 2)
-    place = beside(layout, draw, ahead, torch.where(ahead < 70, sides, 0), inset=draw.uniform(0.35, 0.8)[:, None].expand_as(ahead))
-    tall, thick = draw.uniform(4.5, 8.5)[place.scene], draw.uniform(0.07, 0.13)[place.scene]
+    place = beside(layout, draw, ahead, torch.where(ahead < 45, sides, 0), inset=draw.uniform(0.35, 0.8)[:, None].expand_as(ahead))
+    tall, thick = draw.uniform(4.5, 8.5)[place.scene], draw.uniform(0.09, 0.18)[place.scene]
     tint = draw.colours(METAL, spread=0.03)[place.scene]
     reach = draw.uniform(0.0, 1.8)[place.scene] * -(place.across.sign())  # an arm over the road
     flat = Flat(frame.camera, place, 2.2, tall + 0.2)
@@ -44,16 +44,16 @@ def lamps(frame: Frame, layout: Layout, draw: Draw) -> None:
 def signs(frame: Frame, layout: Layout, draw: Draw) -> None:
     """Put in road signs and traffic lights on posts."""
     count = 5
-    ahead = 3.4 + 18.0 * draw.uniform(0, 1, draw.scenes, count).square()
+    ahead = 3.2 + 13.0 * draw.uniform(0, 1, draw.scenes, count).square()
     there = torch.where(draw.chance(0.5, draw.scenes, count), torch.where(draw.chance(0.62, draw.scenes, count), 1, -1), 0)
     place = beside(layout, draw, ahead, there, inset=draw.uniform(0.3, 0.9, draw.scenes, count))
     things = len(place)
-    kind, size = draw.below(6, things), draw.uniform(0.4, 0.66, things)
+    kind, size = draw.below(6, things), draw.uniform(0.45, 0.75, things)
     high, thick = draw.uniform(2.1, 3.3, things), draw.uniform(0.045, 0.08, things)
     post = Flat(frame.camera, place, 0.2, high)
     stem = post.x.abs() < torch.maximum(thick[post.of], 0.5 * post.pixel)
     frame.put(post.patch, stem, post.z + 0.02, draw.colours(METAL, things)[post.of], POLE)
-    flat = Flat(frame.camera, place, 0.8, high + 1.3, high - 0.7)
+    flat = Flat(frame.camera, place, 0.9, high + 1.4, high - 0.8)
     colour, inside = _plates(flat, kind, size, high, draw)
     frame.put(flat.patch, inside, flat.z, colour, SIGN)
 
