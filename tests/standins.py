@@ -1,4 +1,4 @@
-"""Stand-ins for torchvision and timm, which tests do not install: their ResNet-18, ResNet-50 and MobileNetV2, built alike and as narrow
+"""Stand-ins for torchvision and timm, which tests do not install: their ResNet-18, -34 and -50 and MobileNetV2, built alike and as narrow
 as asked, with random weights.
 
 `install` puts them where ``torchvision.models:resnet18`` and ``timm:create_model`` are looked for.
@@ -11,11 +11,12 @@ from types import ModuleType
 
 import pytest
 import torch
+import torchmetrics  # noqa: F401  # looks for torchvision as it is imported, and must not find a stand-in
 from torch import Tensor, nn
 
 __all__ = ["PARAMETERS", "MobileNetV2", "ResNet", "install"]
 
-PARAMETERS = {"resnet18": 11_689_512, "resnet50": 25_557_032, "mobilenet_v2": 3_504_872}
+PARAMETERS = {"resnet18": 11_689_512, "resnet34": 21_797_672, "resnet50": 25_557_032, "mobilenet_v2": 3_504_872}
 """Of torchvision's networks, for 1,000 classes."""
 
 
@@ -171,6 +172,10 @@ def install(monkeypatch: pytest.MonkeyPatch, *, width: int = 8, share: float = 0
         asked.append(f"torchvision resnet18 {weights}")
         return seen(ResNet(BasicBlock, (2, 2, 2, 2), width))
 
+    def resnet34(*, weights: str | None = None, progress: bool = True) -> nn.Module:
+        asked.append(f"torchvision resnet34 {weights}")
+        return seen(ResNet(BasicBlock, (3, 4, 6, 3), width))
+
     def mobilenet_v2(*, weights: str | None = None, progress: bool = True) -> nn.Module:
         asked.append(f"torchvision mobilenet_v2 {weights}")
         return seen(MobileNetV2(share))
@@ -180,7 +185,7 @@ def install(monkeypatch: pytest.MonkeyPatch, *, width: int = 8, share: float = 0
         return seen(ResNet(Bottleneck, (3, 4, 6, 3), width))
 
     models, timm = ModuleType("torchvision.models"), ModuleType("timm")
-    models.__dict__.update(resnet18=resnet18, mobilenet_v2=mobilenet_v2)
+    models.__dict__.update(resnet18=resnet18, resnet34=resnet34, mobilenet_v2=mobilenet_v2)
     timm.__dict__.update(create_model=create_model)
     for package in (ModuleType("torchvision"), models, timm):
         monkeypatch.setitem(sys.modules, package.__name__, package)
