@@ -416,7 +416,7 @@ def test_the_paraphraser_is_learned_by_its_reconstruction_alone() -> None:
     teacher, student = networks()
     loss, images = FactorTransfer(whole=True), torch.rand(4, 1, 16, 16)
     loss.fit(teacher, student)
-    assert loss.pairs == [("stages", "norm")]
+    assert loss.pairs == [("stages", "stages")]
     (factors,) = loss.adapters
     assert isinstance(factors, Factors)
     opening = loss.opening()
@@ -443,7 +443,7 @@ def test_the_paraphraser_is_learned_by_its_reconstruction_alone() -> None:
     assert factors.paraphraser.training
     with torch.no_grad():
         factors.eval()
-        taught, answered = factors.paraphraser(view.teacher.features["stages"]), factors.translator(view.student.features["norm"])
+        taught, answered = factors.paraphraser(view.teacher.features["stages"]), factors.translator(view.student.features["stages"])
     assert float(loss(view).detach()) == pytest.approx(slow_factor(answered, taught, whole=True), rel=1e-4)
     with pytest.raises(InputError, match="ft: rate: expected a positive number"):
         FactorTransfer(rate=0.0)
