@@ -42,6 +42,10 @@ class ImageSet:
         """Return the set on `device`."""
         return ImageSet(self.images.to(device), self.labels.to(device), self.names)
 
+    def part(self, index: Tensor) -> ImageSet:
+        """Return the set of the samples at `index`."""
+        return ImageSet(self.images[index], self.labels[index], self.names)
+
     def batch(self, index: Tensor) -> Batch:
         """Return the samples at `index`, images as floats in [0, 1]."""
         return Batch(self.images[index].float().div(255), self.labels[index].long(), index=index)

@@ -103,6 +103,6 @@ def sites_of(
     """
 
     def part(index: torch.Tensor) -> ImageSet:
-        return ImageSet(data.images[index], data.labels[index], data.names).to(torch.device(device))
+        return data.part(index).to(torch.device(device))
 
     return [Site(number, part(train), part(test) if len(test) else None, public) for number, (train, test) in enumerate(cut)]

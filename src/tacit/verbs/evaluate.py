@@ -10,9 +10,10 @@ from typing import Any, ClassVar
 from tacit.core.device import Clock, Runtime
 from tacit.core.errors import InputError
 from tacit.core.network import Network, Spec, count_parameters
-from tacit.data import Data, Modality, Views, find_modality, find_views, seen
+from tacit.data import Data, ImageSet, Modality, Views, find_modality, find_views, seen
 from tacit.data.modalities import ModalityLike, ViewsLike
 from tacit.evaluate import Probed, linear_probe, predict
+from tacit.evaluate.probe import few
 from tacit.synthesize import Pool
 from tacit.verbs.base import (
     DataLike,
@@ -147,10 +148,12 @@ class Evaluate(RunVerb):
         assert self.probe is not None
         look = looks.get("teacher" if "teacher" in networks else "student")
         sets = [load_for(any_classes(spec), self.probe, split, look) for split in ("train", self.split)]
-        found = {}
+        each, found = self.labels, {}
+        if each is not None and isinstance(sets[0], ImageSet) and sets[0].labels.ndim == 1:  # labels at hand: no others are looked at
+            sets[0], each = sets[0].part(few(sets[0].labels, each, self.seed)), None
         for role, network in networks.items():
             train, held = (seen(each.batches(512), looks.get(role)) for each in sets)
-            found[role] = linear_probe(network, train, held, runtime, tap=self.tap, each=self.labels, seed=self.seed)
+            found[role] = linear_probe(network, train, held, runtime, tap=self.tap, each=each, seed=self.seed)
         return found
 
     def _find_judge(self, spec: Spec) -> Network | None:
