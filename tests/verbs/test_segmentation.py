@@ -19,7 +19,7 @@ from tacit.core.models import save
 from tacit.core.network import Network, Origin, Spec
 from tacit.core.palette import palette
 from tacit.data import ImageSet, load_data, street
-from tacit.synthesize import Gaussian, Pool
+from tacit.synthesize import DFAD, Gaussian, Pool
 from tacit.zoo import deeplab, lite_segmenter
 from toy import QuarterNet
 
@@ -188,7 +188,7 @@ def made(teacher: Network, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_a_pool_keeps_what_the_teacher_names_in_8_bits_and_no_logits(teacher: Network, made: Path) -> None:
     pool = Pool.load(made / "pool")
-    assert {name: (column.dtype, tuple(column.shape)) for name, column in pool.columns.items() if name != "targets"} == {
+    assert {name: (column.dtype, tuple(column.shape)) for name, column in pool.columns.items()} == {
         "images": (torch.uint8, (40, 3, *SIZE)),
         "seen": (torch.uint8, (40, *SIZE)),
         "confidence": (torch.float32, (40,)),
@@ -254,3 +254,20 @@ def test_the_command_line_evaluates_and_writes_pictures(teacher: Network, tmp_pa
     assert len(list((tmp_path / "run" / "samples").glob("*-student.png"))) == 12
     assert main(["evaluate", str(tmp_path / "model"), "--data", "digits"]) == 2
     assert "the images have shape [1, 8, 8], the model expects [3, 32, 32]" in capsys.readouterr().err
+
+
+def test_methods_that_want_a_class_an_image_are_refused_and_one_that_does_not_runs(teacher: Network, tmp_path: Path) -> None:
+    found = tacit.inspect(teacher=teacher, steps=1).result
+    assert found["recommended"] == "DFAD"
+    assert found["methods"]["DeepInversion"]["reason"] == "makes images of one class each, and this teacher names a class for every pixel"
+    with pytest.raises(InputError, match="DeepInversion makes images of one class each, and this teacher names a class for every pixel"):
+        tacit.distill(teacher=teacher, student=student(), source="DeepInversion", out=tmp_path / "refused")
+    method, training = DFAD(batch=8, width=8, every=2), tacit.Training(steps=4, batch=8, lr=0.01)
+    outcome = tacit.distill(
+        teacher=teacher, student=student(), method=method, data="street", out=tmp_path / "run", training=training, checks=2, **SHORT
+    )
+    assert outcome.metrics["student_miou"] is not None
+    assert 0 <= outcome.metrics["agreement_synthetic"] <= 1
+    assert 0 < outcome.metrics["health"]["class_coverage"] <= 1
+    listed = json.loads((tmp_path / "run" / "samples" / "samples.json").read_text())["samples"]
+    assert list(listed[0]["maps"]) == ["teacher", "student"], "synthetic images, never those of the evaluation data"

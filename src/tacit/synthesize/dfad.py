@@ -29,6 +29,7 @@ __all__ = ["DFAD"]
 class DFAD(JointGenerator):
     """A live generator that follows the student; needs no batch-norm statistics."""
 
+    dense: ClassVar[bool] = True
     student_mode: ClassVar[Literal["train", "eval"]] = "train"
     student_buffers_move: ClassVar[bool] = True
 

@@ -8,6 +8,7 @@ A model whose `Spec` has no constants (mean 0, std 1) gets noise that is black i
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -26,6 +27,8 @@ class Gaussian(Method):
 
     warmup: int = 10
     """Batches of noise made before the student's first step."""
+
+    dense: ClassVar[bool] = True
 
     def canvas(self, teacher: Teacher, generator: torch.Generator) -> Canvas:
         return Noise(teacher.spec)

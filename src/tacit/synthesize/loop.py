@@ -41,6 +41,8 @@ class Synthesizer:
     ) -> None:
         self.teacher, self.method, self.student = teacher, method, student
         self.runtime, self.generator = runtime, generator
+        if refused := method.refusal(teacher):
+            raise InputError(f"{method.name} {refused}: `tacit inspect` says which methods can be used")
         self.objective = method.objective(teacher)
         self.objective.fit(teacher, student)
         initialise(self.objective, generator)

@@ -40,6 +40,8 @@ class Method:
     """Mode of the student while images are painted against it; its parameters get no gradient then."""
     student_buffers_move: ClassVar[bool] = False
     """Whether painting may move the student's batch-norm buffers; otherwise they are put back after each round."""
+    dense: ClassVar[bool] = False
+    """Whether it can be used where the teacher names a class for every pixel."""
     takes_turns: ClassVar[bool] = False
     """Whether classes are wanted in turn, as many images of each; otherwise they are drawn."""
     keep: ClassVar[Literal["last", "best"]] = "last"
@@ -68,6 +70,12 @@ class Method:
     def iterations(self) -> int:
         """Optimisation steps in one round."""
         return 0
+
+    def refusal(self, teacher: Teacher) -> str | None:
+        """Return why the method can't be used for the task of `teacher`; None where it can."""
+        if self.dense or teacher.spec.task == "classification":
+            return None
+        return "makes images of one class each, and this teacher names a class for every pixel"
 
     @property
     def gives_rounds(self) -> bool:

@@ -16,6 +16,8 @@ __all__ = ["choose_method", "method_named", "naming_what_remains", "obstacle", "
 
 def obstacle(method: Method, teacher: Teacher, student: Network | None) -> str | None:
     """Return why `method` can't be used with this teacher, or None where it can."""
+    if refused := method.refusal(teacher):
+        return refused
     try:
         needs = method.objective(teacher).needs
         Probe(teacher, taps=needs.teacher_taps, bn=needs.bn)

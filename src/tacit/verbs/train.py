@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 from tacit.core.device import Clock
@@ -47,8 +47,11 @@ class Train(LearningVerb):
         network = find_model(self.model, seed=self.seed)
         runtime = self.open_runtime(network)
         view = find_modality(self.view) if self.view is not None else None
-        source: Source = self.real_source(network.spec, runtime, view)
-        source = Viewed(source, view) if view is not None else source
+        stored = self.real_source(network.spec, runtime, view)
+        names: tuple[str, ...] = getattr(stored.samples, "names", ())
+        if not network.spec.names and len(names) == network.spec.classes:
+            network.spec = replace(network.spec, names=names)
+        source: Source = Viewed(stored, view) if view is not None else stored
         held = self.held_out(self.eval_split, "eval_split", network.spec, runtime, view)
         clock = Clock()
         learner = Learner(network, source, build_objective("ce"), self.training, runtime=runtime, generator=runtime.generator(self.seed))
