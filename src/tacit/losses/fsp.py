@@ -2,7 +2,7 @@
 
 "A Gift from Knowledge Distillation: Fast Optimization, Network Minimization and Transfer Learning", Yim et al., 2017,
 https://openaccess.thecvf.com/content_cvpr_2017/html/Yim_A_Gift_From_CVPR_2017_paper.html, eq. 1 and 2: the inner products, over all places,
-of the channels of a layer with those of the next one. The paper learns by it alone first (`opening`; 30 epochs of 270, at the weight 50, in
+of the channels of a layer with those of the next one. The paper learns by it alone first (`opening`; 30 epochs of 270, at the weight 1, in
 the published tables), and by labels alone afterwards. What differs: a mean over the elements of each matrix in place of a sum; of two maps
 the larger is averaged down; layers are the stages, without the stem.
 """
