@@ -15,18 +15,20 @@ import torch
 
 import tacit
 from benchmarks.__main__ import parser as benchmarks_parser
+from tacit import zoo
 from tacit.cli import main
 from tacit.command import parse
 from tacit.core.errors import InputError
 from tacit.core.models import import_object
+from tacit.core.network import count_parameters
 from tacit.synthesize import METHODS
 from tacit.verbs import VERBS
 from tacit.zoo import resnet
-from toy import DictNet
+from toy import DictNet, QuarterNet
 
 ROOT = Path(__file__).parents[1]
 PAGES = ["README.md", "CONTRIBUTING.md", *sorted(str(path.relative_to(ROOT)) for path in (ROOT / "docs").glob("*.md"))]
-RUN_HERE = {"README.md", "docs/own-method.md", "docs/own-model.md", "docs/quantize.md"}
+RUN_HERE = {"README.md", "docs/cross-modal.md", "docs/own-method.md", "docs/own-model.md", "docs/segmentation.md", "docs/quantize.md"}
 """Pages with one block of Python each, which a test below runs."""
 
 
@@ -72,6 +74,31 @@ def test_a_model_of_ones_own_that_answers_with_a_dict_is_inspected(tmp_path: Pat
     exec(compile("\n".join(lines), "own-model.md", "exec"), names)
     assert names["network"].spec.shape == (3, 48, 40)
     assert eval(last, names) in {kind.__name__ for kind in METHODS}
+
+
+def test_the_views_of_the_guide_teach_a_student_by_import_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "myviews.py").write_text(python_block("docs/cross-modal.md"))
+    halves = tacit.Spec(shape=(1, 8, 4), classes=10)
+    teacher, student = (tacit.Network(resnet(channels=1, width=2), halves) for _ in range(2))
+    short = tacit.Training(steps=2, batch=16)
+    outcome = tacit.distill(
+        teacher=teacher, student=student, source="data", data="digits", views="myviews:sides", training=short, out="run"
+    )
+    assert outcome.metrics["evaluation_images"] == 540
+
+
+def test_a_segmentation_network_of_ones_own_is_measured() -> None:
+    torch.manual_seed(0)
+    names: dict[str, Any] = {"tacit": tacit, "model": QuarterNet(classes=11)}
+    exec(compile(python_block("docs/segmentation.md"), "segmentation.md", "exec"), names)
+    assert 0 < names["miou"] < 0.3
+
+
+def test_the_table_of_segmentation_networks_has_their_parameters() -> None:
+    text = (ROOT / "docs" / "segmentation.md").read_text(encoding="utf-8")
+    rows = {name: int(count.replace(",", "")) for name, count in re.findall(r"^\| `(\w+)` \| ([\d,]+) \|", text, re.MULTILINE)}
+    assert rows == {name: count_parameters(getattr(zoo, name)()) for name in ("deeplab", "lite_segmenter")}
 
 
 def test_an_int8_file_answers_where_there_is_no_torch(

@@ -10,10 +10,12 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from tacit.core.match import match
 from tacit.core.models import load, save
 from tacit.core.network import Network, Origin, Spec, count_parameters, work_per_image
 from tacit.core.norms import norms_of
 from tacit.core.probe import Probe
+from tacit.core.taps import classifier_name
 from tacit.zoo import deeplab, lite_segmenter
 
 FACTORIES: dict[str, Callable[..., nn.Module]] = {"deeplab": deeplab, "lite_segmenter": lite_segmenter}
@@ -56,6 +58,14 @@ def test_all_of_the_image_can_change_the_answer_to_one_pixel(name: str) -> None:
     images = torch.rand(1, 3, 64, 64, requires_grad=True)
     (gradient,) = torch.autograd.grad(FACTORIES[name](width=8).eval()(images)[0, :, 5, 5].sum(), images)
     assert bool((gradient[0].abs().sum(dim=0) > 0)[-8:, -8:].any())
+
+
+def test_stages_of_the_two_stand_beside_each_other_and_their_classifiers_are_found() -> None:
+    spec = Spec(shape=(3, 64, 64), classes=11, task="segmentation")
+    teacher, student = Network(deeplab(width=8), spec), Network(lite_segmenter(width=8), spec)
+    beside = [(each.teacher.name, each.student.name) for each in match(teacher, student)]
+    assert beside == [("stages.0", "stages.0"), ("pyramid", "stages.2")]
+    assert [classifier_name(network) for network in (teacher, student)] == ["classifier", "classifier"]
 
 
 @pytest.mark.parametrize("name", FACTORIES)

@@ -152,9 +152,9 @@ class LiteSegmenter(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Return logits of shape (N, classes, H, W) for normalised images (N, C, H, W)."""
         fine = self.stages[0](self.stem(x))
-        coarse = self.stages[2](self.stages[1](fine))
-        named = _grown(self.classifier(self.head(coarse) * self.gate(coarse)), fine.shape[2:])
-        return _grown(named + self.detail(fine), x.shape[2:])
+        corrected, coarse = self.detail(fine), self.stages[2](self.stages[1](fine))
+        named = self.classifier(self.head(coarse) * self.gate(coarse))
+        return _grown(_grown(named, fine.shape[2:]) + corrected, x.shape[2:])
 
 
 def deeplab(classes: int = 11, channels: int = 3, width: int = 24, blocks: int = 2) -> DeepLab:
