@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from tacit.core.network import Spec as Spec
     from tacit.core.network import Teacher as Teacher
     from tacit.core.probe import Probe as Probe
+    from tacit.data.modalities import Modality as Modality
+    from tacit.data.modalities import Views as Views
     from tacit.distill.loop import Training as Training
     from tacit.synthesize.method import Method as Method
     from tacit.synthesize.pool import Pool as Pool
@@ -50,6 +52,7 @@ _PLACES = {
     "InputError": "tacit.core.errors",
     "Loss": "tacit.core.loss",
     "Method": "tacit.synthesize.method",
+    "Modality": "tacit.data.modalities",
     "ModelRef": "tacit.core.models",
     "Needs": "tacit.core.loss",
     "Network": "tacit.core.network",
@@ -61,6 +64,7 @@ _PLACES = {
     "Teacher": "tacit.core.network",
     "Training": "tacit.distill.loop",
     "View": "tacit.core.loss",
+    "Views": "tacit.data.modalities",
     "load": "tacit.core.models",
     "save": "tacit.core.models",
 }
