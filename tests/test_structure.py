@@ -141,7 +141,7 @@ def test_a_verb_and_the_folder_of_its_name_live_together_whichever_comes_first(o
     assert run(f"import inspect, tacit; {order}print(tacit.distill.Learner.__name__)") == "Learner"
 
 
-@pytest.mark.parametrize("name", ["distill", "evaluate", "prune", "quantize", "report", "synthesize"])
+@pytest.mark.parametrize("name", ["distill", "evaluate", "federate", "prune", "quantize", "report", "synthesize"])
 def test_every_verb_that_shares_its_name_with_a_folder_is_both(name: str) -> None:
     folder = importlib.import_module(f"tacit.{name}")
     assert callable(folder)

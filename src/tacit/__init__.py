@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from tacit.verbs.distill import distill as distill
     from tacit.verbs.evaluate import evaluate as evaluate
     from tacit.verbs.export import export as export
+    from tacit.verbs.federate import federate as federate
     from tacit.verbs.inspect import inspect as inspect
     from tacit.verbs.prune import prune as prune
     from tacit.verbs.quantize import quantize as quantize
@@ -44,8 +45,22 @@ if TYPE_CHECKING:
     from tacit.verbs.synthesize import synthesize as synthesize
     from tacit.verbs.train import train as train
 
-_FOLDERS = ("distill", "evaluate", "prune", "quantize", "report", "synthesize")
-_VERBS = ("compare", "demo", "distill", "evaluate", "export", "inspect", "prune", "quantize", "report", "similarity", "synthesize", "train")
+_FOLDERS = ("distill", "evaluate", "federate", "prune", "quantize", "report", "synthesize")
+_VERBS = (
+    "compare",
+    "demo",
+    "distill",
+    "evaluate",
+    "export",
+    "federate",
+    "inspect",
+    "prune",
+    "quantize",
+    "report",
+    "similarity",
+    "synthesize",
+    "train",
+)
 _PLACES = {
     **{verb: f"tacit.verbs.{verb}" for verb in _VERBS},
     "Ensemble": "tacit.core.network",

@@ -14,13 +14,17 @@ from jsonargparse import ArgumentParser, set_parsing_settings
 
 from tacit.core.errors import InputError, nearest
 from tacit.core.models import ModelRef, import_object
+from tacit.federate import ALGORITHMS, PARTITIONS, Algorithm, Partition
 from tacit.synthesize import METHODS, Method
 from tacit.verbs import VERBS
 from tacit.verbs.base import Verb
 
 __all__ = ["build_parser", "parse"]
 
-set_parsing_settings(subclasses_enabled=[Method], docstring_parse_attribute_docstrings=True)
+set_parsing_settings(subclasses_enabled=[Method, Algorithm, Partition], docstring_parse_attribute_docstrings=True)
+
+CHOSEN: dict[str, tuple[type, ...]] = {"method": METHODS, "algorithm": ALGORITHMS, "partition": PARTITIONS}
+"""Options that name one of several classes, whose fields they then have."""
 
 
 class _Parser(ArgumentParser):
@@ -37,14 +41,16 @@ def _in_one_line(message: str, parser: ArgumentParser) -> str:
     if unknown := re.search(r"unrecognized arguments?: (\S+)", message):
         name = unknown[1].partition("=")[0]
         return f"no option is called {name}{nearest(name.removeprefix('--'), options)}"
-    if inner := re.search(r"no option is called [^\n]*", message):  # said by the parser of a method's own fields
-        return f"method: {inner[0].strip()}"
+    chosen = re.search(rf'key "({"|".join(CHOSEN)})"', message)
+    if inner := re.search(r"no option is called [^\n]*", message):  # said by the parser of a class's own fields
+        return f"{chosen[1] if chosen else 'method'}: {inner[0].strip()}"
     if key := re.search(r"Option '([\w.]+)' is not accepted", message):
         group = re.search(r'Parser key "(\w+)"', message)
         name = f"{group[1]}.{key[1]}" if group and f"{group[1]}.{key[1].split('.')[0]}" not in options else key[1]
         return f"no option is called {name!r}{nearest(name, options)}"
-    if 'key "method"' in message and (given := re.search(r"Expected a dot import path string: (\S+)", message)):
-        return f"no method is called {given[1]!r}{nearest(given[1], [kind.__name__ for kind in METHODS], most=20)}"
+    if chosen and (given := re.search(r"Expected a dot import path string: (\S+)", message)):
+        known = [kind.__name__ for kind in CHOSEN[chosen[1]]]
+        return f"no {chosen[1]} is called {given[1]!r}{nearest(given[1], known, most=20)}"
     text = re.sub(r"<class '([\w.]+)'>", r"\1", message)
     text = re.sub(r'Parser key "([^"]+)":', r"\1:", text)
     return re.sub(r"\s+", " ", text).strip()
@@ -122,25 +128,25 @@ def _bare(kind: type[Verb]) -> tuple[str, bool] | None:
 def _arranged(words: list[str], models: list[str], flags: list[str], bare: tuple[str, bool] | None) -> list[str]:
     """Put words into the order and the spelling that the parser wants.
 
-    Dashes inside names become underscores; `--teacher X` means `--teacher.path X`, and several of them a list; a chosen method comes before
-    its fields, whatever the order, and a config's method of another class is dropped whole, so that no field of it leaks.
+    Dashes inside names become underscores; `--teacher X` means `--teacher.path X`, and several of them a list; a chosen class comes before
+    its fields, whatever the order, and a config's choice of another class is dropped whole, so that no field of it leaks.
     """
     pairs, configs = _pairs(words, flags, bare)
-    method = next((value for name, value in reversed(pairs) if name == "--method"), None)
+    chosen = {name: value for option, value in pairs if (name := option.removeprefix("--")) in CHOSEN and value is not None}
     arranged: list[str] = []
     for config in configs:
         given = {model: [value for name, value in pairs if name == f"--{model}"] for model in models}
-        arranged += ["--config", json.dumps(_read_config(config, method, given))]
-    if method is not None:
-        arranged += ["--method", method]
+        arranged += ["--config", json.dumps(_read_config(config, chosen, given))]
+    for name, value in chosen.items():
+        arranged += [f"--{name}", value]
     for model in models:
         paths = [value for name, value in pairs if name == f"--{model}" and value is not None]
         if paths:
             arranged += [f"--{model}.path", paths[0] if len(paths) == 1 else json.dumps(paths)]
-    taken = {"--method", *(f"--{model}" for model in models)}
-    for name, value in pairs:
-        if name not in taken:
-            arranged += [name] if value is None else [f"{name}={value}"]
+    taken = {*(f"--{name}" for name in chosen), *(f"--{model}" for model in models)}
+    for option, given_ in sorted(pairs, key=lambda pair: pair[0].count(".")):  # a class inside a class comes before its own fields too
+        if option not in taken:
+            arranged += [option] if given_ is None else [f"{option}={given_}"]
     return arranged
 
 
@@ -181,7 +187,7 @@ def _pairs(words: list[str], flags: list[str], bare: tuple[str, bool] | None) ->
     return pairs, configs
 
 
-def _read_config(path: str, method: str | None, models: dict[str, list[str | None]]) -> dict[str, Any]:
+def _read_config(path: str, chosen: dict[str, str], models: dict[str, list[str | None]]) -> dict[str, Any]:
     try:
         loaded = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
@@ -191,6 +197,8 @@ def _read_config(path: str, method: str | None, models: dict[str, list[str | Non
     if not isinstance(loaded, dict):
         raise InputError(f"config: {path} holds no options: expected a mapping from names to values")
     for model, paths in models.items():
+        if loaded.get(model, "") is None:
+            loaded.pop(model)  # a run that went without one
         if isinstance(loaded.get(model), str | list):
             loaded[model] = {"path": loaded[model]}
         if paths and isinstance(loaded.get(model), dict) and loaded[model].get("path") not in (paths[0], paths):
@@ -199,8 +207,9 @@ def _read_config(path: str, method: str | None, models: dict[str, list[str | Non
             raise InputError(
                 f"config: {path} was made from Python with a live {model}: give --{model} here, and take `{model}` out of the file"
             )
-    stands = loaded.get("method")
-    name = stands.get("class_path", "") if isinstance(stands, dict) else str(stands or "")
-    if method is not None and name.rpartition(".")[2].lower() != method.rpartition(".")[2].lower():
-        loaded.pop("method", None)
+    for option, wanted in chosen.items():
+        stands = loaded.get(option)
+        name = stands.get("class_path", "") if isinstance(stands, dict) else str(stands or "")
+        if name.rpartition(".")[2].lower() != wanted.rpartition(".")[2].lower():
+            loaded.pop(option, None)
     return loaded

@@ -69,7 +69,7 @@ def test_the_mnist_letter_is_as_much_larger_as_published(runtime: Runtime) -> No
 
 def replies_of(algorithm: FedGen, runtime: Runtime, **fields: Any) -> tuple[Any, dict[int, Upload]]:
     made = server(algorithm, runtime, **fields)
-    letters = made._letters(made.sample())
+    letters = {client: algorithm.letter(made.central, made.central.kinds[client]) for client in made.sample()}
     replies = {client: reply for client, reply in made.engine.train(letters).items() if isinstance(reply, Upload)}
     return made, replies
 
@@ -121,7 +121,7 @@ def loss_of(algorithm: FedGen, runtime: Runtime, tensors: dict[str, Tensor] | No
     made = server(algorithm, runtime)
     made.round()
     kind = made.engine._clients[0].kind  # type: ignore[attr-defined]
-    letter = made._letters([0])[0]
+    letter = algorithm.letter(made.central, 0)
     kind.load(letter, {})
     work = kind.work(replace(letter, tensors=tensors or letter.tensors), torch.Generator().manual_seed(7))
     labels = sites()[0].train.labels[:9]

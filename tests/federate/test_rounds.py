@@ -182,7 +182,7 @@ def test_with_too_few_answers_nothing_is_learned_and_in_the_end_the_run_stops(ru
 def test_failures_that_are_not_in_a_row_do_not_stop_a_run(runtime: Runtime) -> None:
     running = server(FedAvg(), runtime, steps=1, failures=0.2, patience=2, rounds=6, clients=4)
     spoils = iter([nan_weights, lambda r: r] * 3)
-    running.engine = Tampered(cast("InProcess", running.engine), 0, lambda reply: next(spoils)(reply))
+    running.engine = Tampered(cast("InProcess", running.engine), 0, lambda reply: next(spoils)(reply))  # type: ignore[no-untyped-call]
     told: list[Round] = []
     running.run(told.append)
     assert [len(done.dropped) for done in told] == [1, 0, 1, 0, 1, 0]

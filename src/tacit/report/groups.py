@@ -110,7 +110,7 @@ def _row(name: str, members: Sequence[Record]) -> Row:
     runs = sorted(members, key=lambda one: (number((one.result or {}).get("seed")) or 0, one.name))
     results = [one.result or {} for one in runs]
     first, steps = runs[0], [_steps(one) for one in runs]
-    sees_data = first.verb == "train" or first.config.get("source") == "data"
+    sees_data = first.verb in ("train", "federate") or first.config.get("source") == "data"
     split = first.config.get("eval_split") if sees_data else first.config.get("split") or "test"
     data = first.config.get("data")
     return Row(

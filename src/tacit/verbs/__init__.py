@@ -10,6 +10,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "distill": ("tacit.verbs.distill:Distill", "teach a student from a teacher, without data or with"),
     "quantize": ("tacit.verbs.quantize:Quantize", "give a network fewer bits: an int8 file, or fine-tuned to 2 to 7"),
     "prune": ("tacit.verbs.prune:Prune", "take channels out of a network, and let it recover without data"),
+    "federate": ("tacit.verbs.federate:Federate", "train with many clients whose data differ and stay where they are"),
     "evaluate": ("tacit.verbs.evaluate:Evaluate", "measure networks on labelled images"),
     "similarity": ("tacit.verbs.similarity:Similarity", "rank sets of images by how near they are to a model's training data"),
     "compare": ("tacit.verbs.compare:Compare", "set runs side by side: a table, a picture and a page, over seeds"),

@@ -72,11 +72,13 @@ class FedDF(Averaging):
         numbers = super().learn(central, replies)
         teacher = ensemble_of([central.model_of(client, reply.weights) for client, reply in replies.items()])
         method = None if central.proxy is not None else self.method or pixels_of(teacher)
-        images, training = central.proxy, self.training()
+        images, training, made = central.proxy, self.training(), 0.0
         for kind, network in enumerate(central.networks):
             role = f"teach {kind}"
-            numbers |= teach(central, network, teacher, training, method=method, images=images, temperature=self.temperature, role=role)
-        return numbers
+            told = teach(central, network, teacher, training, method=method, images=images, temperature=self.temperature, role=role)
+            made += told.get("images_made", 0.0)
+            numbers |= told
+        return numbers | {"images_made": made}
 
     def beside(self, central: Central) -> dict[str, Network]:
         """The means of the other architectures."""

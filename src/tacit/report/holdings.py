@@ -1,0 +1,48 @@
+"""Who holds what: a picture of how classes are spread over the clients of a federation."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.figure import Figure
+
+from tacit.report.figures import MAX_NAMED, PRINTED, SETTINGS
+
+__all__ = ["holdings"]
+
+MAX_CLIENTS = 60
+"""Clients that are drawn: more can't be told apart."""
+
+
+def holdings(counts: Sequence[Sequence[int]], names: Sequence[str]) -> bytes:
+    """Draw a dot for every client and class, its area as the number of images, as PNG; above, how many images each client has in all.
+
+    Args:
+        counts: Images by client (rows) and class (columns); the first 60 clients are drawn.
+        names: Of the classes.
+    """
+    held = np.asarray(counts, dtype=float)[:MAX_CLIENTS]
+    clients, classes = held.shape
+    width, height = max(4.0, 1.2 + 0.32 * clients), max(2.6, 1.6 + 0.24 * min(classes, MAX_NAMED))
+    with mpl.rc_context(SETTINGS):
+        figure = Figure(figsize=(width, height), dpi=150, layout="constrained")
+        bars, dots = figure.subplots(2, 1, sharex=True, height_ratios=(1, 3))
+        bars.bar(range(clients), held.sum(axis=1), color=PRINTED[0], width=0.7)
+        bars.set_ylabel("images")
+        across, down = np.meshgrid(np.arange(clients), np.arange(classes), indexing="ij")
+        dots.scatter(across, down, s=170 * held / max(held.max(), 1.0), color=PRINTED[1], linewidths=0)
+        dots.set_xlabel("client" if len(counts) <= MAX_CLIENTS else f"client (the first {MAX_CLIENTS} of {len(counts)})")
+        dots.set_ylabel("class")
+        dots.set_xlim(-0.7, clients - 0.3)
+        dots.set_ylim(-0.7, classes - 0.3)
+        if classes <= MAX_NAMED:
+            dots.set_yticks(range(classes), [str(name)[:16] for name in names], parse_math=False)
+        for axes in (bars, dots):
+            axes.spines[["top", "right"]].set_visible(False)
+        dots.xaxis.get_major_locator().set_params(integer=True)
+        buffer = io.BytesIO()
+        figure.savefig(buffer, format="png", metadata={"Software": None})
+    return buffer.getvalue()

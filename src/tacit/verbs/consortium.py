@@ -1,0 +1,156 @@
+"""Consortium: who takes part in a federation that is tried on one machine, and with what."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+
+from tacit.core.device import Runtime, derived_seed
+from tacit.core.errors import InputError, import_extra
+from tacit.core.models import ModelRef
+from tacit.core.network import Network, Spec
+from tacit.data import ImageSet, has_splits, load_data
+from tacit.data.columns import load_column
+from tacit.federate import Engine, Partition, Plan, Site, holdings, set_aside, sites_of
+from tacit.verbs.base import DataLike, ModelLike, find_model
+
+__all__ = ["ENGINES", "Consortium", "consortium"]
+
+DIGITS_MOMENTS = {"mean": (0.305,), "std": (0.376,)}
+
+
+def _in_process(plan: Plan, sites: Sequence[Site]) -> Engine:
+    return plan.in_process(sites)
+
+
+def _simulation(plan: Plan, sites: Sequence[Site]) -> Engine:
+    import_extra("flwr", "federate", "the engine `simulation`")
+    raise InputError("engine: `simulation` is not there yet; use `in-process`")
+
+
+ENGINES: dict[str, Callable[[Plan, Sequence[Site]], Engine]] = {"in-process": _in_process, "simulation": _simulation}
+"""Who carries the letters, by name."""
+
+
+@dataclass(frozen=True)
+class Consortium:
+    """Who takes part, and with what.
+
+    Args:
+        networks: One of each architecture, on the device.
+        sites: Each client's images.
+        test: The global test set; None: there is none.
+        counts: Images that are dealt, by client and class, those set aside included.
+        class_names: Names of the classes.
+        runtime: Device and precision.
+    """
+
+    networks: Sequence[Network]
+    sites: Sequence[Site]
+    test: ImageSet | None
+    counts: list[list[int]]
+    class_names: list[str]
+    runtime: Runtime
+
+
+def consortium(
+    *,
+    model: ModelLike | None,
+    data: DataLike,
+    split: str,
+    eval_split: str | None,
+    partition: Partition,
+    clients: int,
+    held: float,
+    seed: int,
+    start: Callable[..., Runtime],
+) -> Consortium:
+    """Load data and networks, and deal the images; everything follows from the options and `seed`, wherever it is called.
+
+    Args:
+        model: One network, or several, which clients have in turn; None: a `FedNet` for images of this shape.
+        data: What is dealt and tested on.
+        split: What is dealt.
+        eval_split: What the global model is tested on; None: nothing.
+        partition: How it is dealt.
+        clients: Among how many.
+        held: Share that each client sets aside.
+        seed: Of networks and draws.
+        start: Starts the device for networks.
+    """
+    named = _spec_named(model)
+    train = _in_memory(data, split, named)
+    networks = _networks(model, named or _spec_of(train, data), seed)
+    spec = networks[0].spec
+    if spec.task != "classification":
+        raise InputError(f"federate: expected networks that name a class an image, got one for {spec.task}")
+    train.check(spec)
+    test: ImageSet | None = None
+    if eval_split is not None and has_splits(data):
+        try:
+            test = _in_memory(data, eval_split, spec)
+        except InputError as error:
+            raise InputError(f"{error} (the option `eval_split`; null: no evaluation)") from error
+    column = load_column(data, split, partition.asks) if partition.asks is not None else None
+    draw = torch.Generator().manual_seed(derived_seed(seed, "partition"))
+    parts = partition.deal(train.labels, clients, draw, column=column)
+    cut = set_aside(parts, held, draw)
+    runtime = start(*networks)
+    test = test.to(runtime.device) if test is not None else None
+    names = [spec.class_name(label) for label in range(spec.classes)]
+    counts = holdings(parts, train.labels, spec.classes)
+    return Consortium(networks, sites_of(train, cut, public=test, device=runtime.device), test, counts, names, runtime)
+
+
+def _in_memory(data: DataLike, split: str, spec: Spec | None) -> ImageSet:
+    found = load_data(data, split, spec)
+    if not isinstance(found, ImageSet):
+        raise InputError("data: a federation on one machine keeps its images in memory; give a set of up to 2 GB")
+    if found.labels.ndim != 1:
+        raise InputError("data: expected one class an image, got a class for every pixel: federated training is for classification")
+    return found
+
+
+def _references(model: ModelLike | None) -> list[Any]:
+    """Return the networks that are given, or where they are, one by one."""
+    if model is None:
+        return []
+    if isinstance(model, ModelRef) and isinstance(model.path, list):
+        if model.kwargs or model.weights:
+            raise InputError(
+                "model: kwargs and weights belong to one model: give several as folders that tacit wrote, or as callables alone"
+            )
+        return [replace(model, path=path) for path in model.path]
+    return list(model) if isinstance(model, list | tuple) else [model]
+
+
+def _spec_named(model: ModelLike | None) -> Spec | None:
+    """Return what the first network expects, where that is told without looking at data."""
+    for one in _references(model)[:1]:
+        if isinstance(one, Network):
+            return one.spec
+        reference = one if isinstance(one, ModelRef) else ModelRef(path=str(one))
+        if ":" not in str(reference.path) or (reference.shape is not None and reference.classes is not None):
+            return find_model(reference).spec
+    return None
+
+
+def _spec_of(train: ImageSet, data: DataLike) -> Spec:
+    """Return what a network for these images expects."""
+    channels, height, width = (int(size) for size in train.images.shape[1:])
+    classes = max(len(train.names), int(train.labels.max()) + 1)
+    moments = DIGITS_MOMENTS if data == "digits" else {"mean": (0.5,) * channels, "std": (0.5,) * channels}
+    return Spec(shape=(channels, height, width), classes=classes, names=train.names, **moments)
+
+
+def _networks(model: ModelLike | None, spec: Spec, seed: int) -> list[Network]:
+    references = _references(model)
+    if not references:
+        channels, height, width = spec.shape
+        if height != width:
+            raise InputError(f"model: the network that is taken where none is named is for square images, got {height}x{width}: name one")
+        references = [ModelRef(path="tacit.zoo:fednet", kwargs={"classes": spec.classes, "channels": channels, "side": height})]
+    return [find_model(one, spec, seed=seed) for one in references]

@@ -1,0 +1,91 @@
+"""Story: what the rounds of a federation brought, for log, table and result; it goes on where a run is resumed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from statistics import fmean
+from typing import Any
+
+from tacit.core.device import Clock
+from tacit.core.run import Run
+from tacit.federate import Round
+
+__all__ = ["Story"]
+
+ADDED = ("bytes_down", "bytes_up", "dropped", "images_made")
+"""What is added up over the rounds."""
+
+
+class Story:
+    """Rounds, one after the other.
+
+    Args:
+        targets: Accuracies of which is told in which round they were first reached.
+    """
+
+    def __init__(self, targets: Sequence[float]) -> None:
+        self.reached: dict[str, int | None] = {f"{target:g}": None for target in targets}
+        self.total: dict[str, float] = dict.fromkeys(ADDED, 0.0)
+        self.accuracy: float | None = None
+        self.own: dict[int, float] = {}
+        self.beside: dict[str, float] = {}
+        self.rounds = 0
+
+    def note(self, done: Round) -> None:
+        """Take note of a round."""
+        self.rounds = done.number
+        news = {"bytes_down": done.bytes_down, "bytes_up": done.bytes_up, "dropped": len(done.dropped)}
+        news["images_made"] = int(done.numbers.get("images_made", 0))
+        self.total = {name: self.total[name] + value for name, value in news.items()}
+        if done.accuracy is not None or done.own:
+            self.accuracy, self.own, self.beside = done.accuracy, dict(done.own), dict(done.beside)
+        for target, first in self.reached.items():
+            if first is None and done.accuracy is not None and done.accuracy >= float(target):
+                self.reached[target] = done.number
+
+    @staticmethod
+    def log(run: Run, done: Round, clock: Clock) -> None:
+        """Write a round to the log: its traffic, its losses, what was dropped and why, and its test."""
+        seconds = clock.budgeted
+        traffic = {"replies": done.replies, "dropped": len(done.dropped), "bytes_down": done.bytes_down, "bytes_up": done.bytes_up}
+        rest = {name: value for name, value in done.numbers.items() if not name.startswith("loss/")}
+        run.log(done.number, {"seconds": seconds, "took": done.seconds, **traffic, **rest}, kind="round")
+        if done.loss is not None:
+            parts = {name: value for name, value in done.numbers.items() if name.startswith("loss/")}
+            run.log(done.number, {"seconds": seconds, "loss": done.loss, **parts}, kind="train")
+        for client, why in done.dropped.items():
+            run.log(done.number, {"client": client, "why": why}, kind="dropped")
+        tested = {"student_accuracy": done.accuracy, "client_accuracy": done.mean_own}
+        tested |= {f"beside/{name}": value for name, value in done.beside.items()}
+        if known := {name: value for name, value in tested.items() if value is not None}:
+            run.log(done.number, {"seconds": seconds, **known}, kind="evaluation")
+
+    def shown(self, done: Round) -> dict[str, float | str]:
+        """Return what a progress bar shows."""
+        found: dict[str, float | str] = {} if done.loss is None else {"loss": done.loss}
+        if self.accuracy is not None:
+            found["accuracy"] = self.accuracy
+        return found | ({"dropped": self.total["dropped"]} if self.total["dropped"] else {})
+
+    def metrics(self) -> dict[str, Any]:
+        """Return what stands in the result."""
+        return {
+            "student_accuracy": self.accuracy,
+            "rounds": self.rounds,
+            "rounds_to": self.reached,
+            "client_accuracy": {str(client): value for client, value in self.own.items()} or None,
+            "client_accuracy_mean": fmean(self.own.values()) if self.own else None,
+            "beside": self.beside or None,
+            "bytes_down": int(self.total["bytes_down"]),
+            "bytes_up": int(self.total["bytes_up"]),
+            "dropped": int(self.total["dropped"]),
+        }
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what is known so far, as plain values."""
+        return {name: getattr(self, name) for name in ("reached", "total", "accuracy", "own", "beside", "rounds")}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from where `state_dict` was taken; targets may have changed, and those that are new count from now."""
+        for name, value in state.items():
+            setattr(self, name, {**self.reached, **value} if name == "reached" else value)
