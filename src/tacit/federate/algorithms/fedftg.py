@@ -107,7 +107,7 @@ class FedFTG(Counting, Averaging):
                 turns.make()
             for _ in range(self.student_steps):
                 turns.tune()
-        if any(not_finite(module.state_dict()) is not None for module in (generator, student.model)):
+        if turns.broken or any(not_finite(module.state_dict()) is not None for module in (generator, student.model)):
             generator.load_state_dict(before[0])
             optimizer.load_state_dict(before[1])
             student.model.load_state_dict(before[2])
@@ -127,6 +127,12 @@ class _Turns:
         self.generator, self.maker = central.generator.train(), central.optimizer
         self.tuner = torch.optim.SGD(self.student.parameters(), lr=config.server_lr)
         self.numbers: dict[str, float] = {"skipped_steps": 0.0}
+        self._lame: set[int] = set()
+
+    @property
+    def broken(self) -> bool:
+        """Whether the last step of generator or mean was left out: it can't go on from where it is."""
+        return bool(self._lame)
 
     def draw(self) -> tuple[Tensor, Tensor, Tensor]:
         """Return noise, wanted classes, and images."""
@@ -166,7 +172,9 @@ class _Turns:
     def _step(self, loss: Tensor, optimizer: torch.optim.Optimizer) -> None:
         if not math.isfinite(float(loss.detach())):
             self.numbers["skipped_steps"] += 1
+            self._lame.add(id(optimizer))
             return
+        self._lame.discard(id(optimizer))
         optimizer.zero_grad()
         torch.autograd.backward(loss)
         optimizer.step()
