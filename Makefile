@@ -7,11 +7,12 @@ PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q
 # In a process of its own: in one that had run for minutes with OpenVINO's threads in it, a worker was seen to crash.
 ENGINES := tests/quantize/test_engines.py
 
-.PHONY: help demo test lint format docs bench clean
+.PHONY: help demo test test-flower lint format docs bench clean
 
 help:
 	@echo "make demo    the whole story on embedded data: a teacher, samples of it, a student, a report"
 	@echo "make test    the test suite"
+	@echo "make test-flower  the tests that start Flower's simulation, and a SuperLink with SuperNodes on loopback; minutes"
 	@echo "make lint    ruff and mypy --strict"
 	@echo "make format  format the code"
 	@echo "make docs    build the guide into site/"
@@ -25,7 +26,7 @@ $(BIN)/tacit: pyproject.toml constraints.txt
 
 # Each stamp adds the packages that its commands need.
 $(VENV)/.test: $(BIN)/tacit
-	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[data,quantize,openvino,torchao,prune,test]'
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[data,quantize,openvino,torchao,prune,federate,test]'
 	touch $@
 
 $(VENV)/.dev: $(VENV)/.test
@@ -43,6 +44,9 @@ demo: $(BIN)/tacit
 test: $(VENV)/.test
 	$(PYTEST) -n 2 --dist loadfile --ignore $(ENGINES)
 	$(PYTEST) $(ENGINES)
+
+test-flower: $(VENV)/.test
+	$(PYTEST) -m flower tests/federate
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .

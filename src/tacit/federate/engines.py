@@ -36,6 +36,9 @@ class Engine(Protocol):
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from where `state_dict` was taken."""
 
+    def close(self) -> None:
+        """End what it started; called once, when all rounds are done or something broke."""
+
 
 class InProcess:
     """All clients in this process, one after the other: no sockets, no copies but of weights.
@@ -76,3 +79,6 @@ class InProcess:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Give clients back what they kept."""
         self._states = {number: dict(kept) for number, kept in state["states"].items()}
+
+    def close(self) -> None:
+        """Nothing is held open."""

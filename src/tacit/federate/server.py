@@ -19,7 +19,7 @@ from tacit.federate.algorithms.base import Algorithm
 from tacit.federate.central import Central
 from tacit.federate.checks import FederationError, Rules, sift
 from tacit.federate.engines import Engine
-from tacit.federate.messages import Download, Upload
+from tacit.federate.messages import Download, Lost, Number, Upload
 
 __all__ = ["Round", "Rounds", "Server"]
 
@@ -101,6 +101,7 @@ class Server:
         """Rounds in a row in which too much failed."""
         self.learned = 0
         """Rounds from which something was learned."""
+        self._began = time.perf_counter()
         algorithm.check(central)
         algorithm.begin(central)
 
@@ -117,16 +118,36 @@ class Server:
 
     def round(self) -> Round:
         """Do one round."""
+        with self.central.clock("training"):
+            letters = self.ask()
+            done = self.take(letters, self.engine.train(letters))
+        every, number = self.rounds.every, self.central.round
+        if number == self.rounds.rounds or (every and number % every == 0):
+            with self.central.clock("evaluation"):
+                accuracy, own, beside = self.measure()
+            done = replace(done, accuracy=accuracy, own=own, beside=beside)
+        return done
+
+    def ask(self) -> dict[int, Download]:
+        """Begin a round: return the letters to who takes part in it."""
+        self._began = time.perf_counter()
+        return self.letters(self.sample())
+
+    def take(self, letters: Mapping[int, Download], came: Mapping[int, Upload | Lost]) -> Round:
+        """End a round: learn from what came back, untested yet.
+
+        Args:
+            letters: As `ask` returned them.
+            came: By client; one that is missing did not answer.
+
+        Raises:
+            FederationError: Where too much failed for too long.
+        """
         central, algorithm = self.central, self.algorithm
-        started = time.perf_counter()
-        with central.clock("training"):
-            letters = self._letters(self.sample())
-            replies, dropped = sift(
-                self.engine.train(letters), {client: algorithm.expected(central, central.kinds[client]) for client in letters}
-            )
-            numbers, why = self._learn(replies)
-            if why is not None:
-                dropped |= dict.fromkeys(replies, why)
+        replies, dropped = sift(came, {client: algorithm.expected(central, central.kinds[client]) for client in letters})
+        numbers, why = self._learn(replies)
+        if why is not None:
+            dropped |= dict.fromkeys(replies, why)
         central.round += 1
         done = Round(
             number=central.round,
@@ -137,14 +158,9 @@ class Server:
             loss=fmean(reply.metrics["loss"] for reply in replies.values() if "loss" in reply.metrics) if replies else None,
             bytes_down=sum(letter.bytes for letter in letters.values()),
             bytes_up=sum(reply.bytes for reply in replies.values()),
-            seconds=time.perf_counter() - started,
+            seconds=time.perf_counter() - self._began,
         )
         self._count_failures(done, len(letters))
-        every = self.rounds.every
-        if central.round == self.rounds.rounds or (every and central.round % every == 0):
-            with central.clock("evaluation"):
-                accuracy, own, beside = self.measure()
-            done = replace(done, accuracy=accuracy, own=own, beside=beside)
         return done
 
     def sample(self) -> list[int]:
@@ -162,12 +178,9 @@ class Server:
         if not self.learned:
             return None, {}, {}
         judged = self.algorithm.judged(central)
-        accuracy = self._accuracy(judged) if judged is not None else None
-        beside = {name: self._accuracy(network) for name, network in self.algorithm.beside(central).items()}
-        letters = {
-            client: replace(letter, generator=None, tensors={}, config={"public": judged is None})
-            for client, letter in self._letters(sorted(self.engine.clients)).items()
-        }
+        accuracy = self.accuracy(judged) if judged is not None else None
+        beside = {name: self.accuracy(network) for name, network in self.algorithm.beside(central).items()}
+        letters = self.questions(sorted(self.engine.clients))
         told = {client: reply.metrics for client, reply in sorted(self.engine.measure(letters).items()) if isinstance(reply, Upload)}
         public = [numbers["public"] for numbers in told.values() if "public" in numbers]
         if judged is None and public:
@@ -175,11 +188,19 @@ class Server:
         own = {client: numbers["accuracy"] for client, numbers in told.items() if "accuracy" in numbers}
         return accuracy, own, {name: value for name, value in beside.items() if value is not None}
 
-    def _accuracy(self, network: Network) -> float | None:
+    def questions(self, clients: Sequence[int]) -> dict[int, Download]:
+        """Return a letter to each of `clients` that asks it to measure the model."""
+        config: dict[str, Number] = {"public": self.algorithm.judged(self.central) is None}
+        found = self.letters(clients)
+        made = {id(letter): replace(letter, generator=None, tensors={}, config=config) for letter in found.values()}
+        return {client: made[id(letter)] for client, letter in found.items()}
+
+    def accuracy(self, network: Network) -> float | None:
         """Return accuracy on the global test set; None where there is none."""
         return predict(network, self.test.batches(1024), self.central.runtime).accuracy if self.test is not None else None
 
-    def _letters(self, clients: Sequence[int]) -> dict[int, Download]:
+    def letters(self, clients: Sequence[int]) -> dict[int, Download]:
+        """Return a letter to each of `clients`; those of one architecture get the same."""
         kinds = sorted({self.central.kinds[client] for client in clients})
         letters = {kind: self.algorithm.letter(self.central, kind) for kind in kinds}
         return {client: letters[self.central.kinds[client]] for client in clients}

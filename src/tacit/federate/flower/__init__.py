@@ -1,0 +1,23 @@
+"""Federations on Flower: the same round loop, with letters carried by a Flower grid. Flower itself is imported when it is first used."""
+
+from tacit.federate.flower.apps import client_app, server_app
+from tacit.federate.flower.engine import Deadlines, FlowerEngine
+from tacit.federate.flower.member import Member
+from tacit.federate.flower.records import Transport, answer_record, letter_record, read_answer, read_letter
+from tacit.federate.flower.simulation import Simulation
+from tacit.federate.flower.strategy import make_strategy
+
+__all__ = [
+    "Deadlines",
+    "FlowerEngine",
+    "Member",
+    "Simulation",
+    "Transport",
+    "answer_record",
+    "client_app",
+    "letter_record",
+    "make_strategy",
+    "read_answer",
+    "read_letter",
+    "server_app",
+]

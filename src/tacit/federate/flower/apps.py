@@ -1,0 +1,59 @@
+"""Apps: the two sides of a federation as Flower starts them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from tacit.core.errors import import_extra
+from tacit.federate.flower.member import Member
+from tacit.federate.flower.records import answer_record, read_letter
+
+if TYPE_CHECKING:
+    from flwr.app import Context, Message
+    from flwr.clientapp import ClientApp
+    from flwr.serverapp import Grid, ServerApp
+
+__all__ = ["CLIENT", "client_app", "server_app"]
+
+CLIENT = "tacit.client"
+"""Where a node says which client it is, in the record ``config`` of its answer to a query."""
+
+
+def client_app(member: Callable[[Context], Member], *, mods: Sequence[Any] = ()) -> ClientApp:
+    """Return an app that answers letters.
+
+    Args:
+        member: Gives the client that this node is; called for every message, so it should remember what takes long.
+        mods: Flower's modifiers, for training alone: an answer that only measures holds nothing for them.
+    """
+    flower = import_extra("flwr.app", "federate", "Flower")
+    app: ClientApp = import_extra("flwr.clientapp", "federate", "Flower").ClientApp()
+
+    def train(message: Message, context: Context) -> Message:
+        return _answered(message, member(context).train)
+
+    def evaluate(message: Message, context: Context) -> Message:
+        return _answered(message, member(context).measure)
+
+    def query(message: Message, context: Context) -> Message:
+        content = flower.RecordDict({"config": flower.ConfigRecord({CLIENT: member(context).number})})
+        reply: Message = flower.Message(content, reply_to=message)
+        return reply
+
+    def _answered(message: Message, work: Callable[..., Any]) -> Message:
+        content = answer_record(work(read_letter(message.content)), message.content.config_records["config"]["tacit.transport"])  # type: ignore[arg-type]
+        reply: Message = flower.Message(content, reply_to=message)
+        return reply
+
+    app.train(mods=list(mods))(train)
+    app.evaluate()(evaluate)
+    app.query()(query)
+    return app
+
+
+def server_app(main: Callable[[Grid, Context], None]) -> ServerApp:
+    """Return an app that calls `main` with the grid, over which `FlowerEngine` carries letters, and the run's context."""
+    app: ServerApp = import_extra("flwr.serverapp", "federate", "Flower").ServerApp()
+    app.main()(main)
+    return app

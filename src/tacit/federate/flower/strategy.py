@@ -1,0 +1,154 @@
+"""Strategy: the same algorithms for those who drive a federation by Flower's own loop, `Strategy.start`.
+
+tacit's own loop (`Server` over `FlowerEngine`) also resumes and keeps deadlines for joining; this is for apps that are built around a
+strategy, and for Flower's wrappers of strategies, as those for differential privacy.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+from collections.abc import Iterable
+from dataclasses import replace
+from statistics import fmean
+from typing import TYPE_CHECKING, Any
+
+from tacit.core.errors import import_extra
+from tacit.data.images import ImageSet
+from tacit.federate.central import Central
+from tacit.federate.flower.engine import LEEWAY, Deadlines, FlowerEngine, answer
+from tacit.federate.flower.records import Transport, arrays_of, check_transport, letter_record, tensors_of
+from tacit.federate.messages import Download, Lost, Upload
+from tacit.federate.plan import Plan
+from tacit.federate.server import Server
+
+if TYPE_CHECKING:
+    from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord
+    from flwr.serverapp import Grid
+    from flwr.serverapp.strategy import Strategy
+
+__all__ = ["make_strategy"]
+
+log = logging.getLogger("tacit")
+
+
+def make_strategy(plan: Plan, *, test: ImageSet | None = None, deadlines: Deadlines | None = None, transport: Transport = "array") -> Any:
+    """Return a `flwr.serverapp.strategy.Strategy` that does what the plan's algorithm does.
+
+    Its `initial_arrays` are what `start` wants; its `server` holds models and generator, and can be given a state to go on from. The number
+    of rounds is given to `start`; samples, checks and means are those of tacit's own loop.
+
+    Args:
+        plan: Of both sides.
+        test: The global test set, for ``evaluate_fn=strategy.evaluate``.
+        deadlines: How long is waited for clients to be there; answers have `start`'s own ``timeout``.
+        transport: How generator and whole numbers are carried.
+    """
+    check_transport(transport)
+    return _kind()(plan.server(plan.in_process([]), test), plan.clients, deadlines or Deadlines(), transport)
+
+
+@functools.cache
+def _kind() -> type[Any]:
+    """Return the class, made when Flower is first needed."""
+    flower = import_extra("flwr.app", "federate", "Flower")
+    base: type[Strategy] = import_extra("flwr.serverapp.strategy", "federate", "Flower").Strategy
+
+    class TacitStrategy(base):  # type: ignore[valid-type,misc]
+        """One of tacit's algorithms, round by round, as Flower asks for it."""
+
+        def __init__(self, server: Server, clients: int, deadlines: Deadlines, transport: Transport) -> None:
+            self.server, self.count, self.deadlines, self.transport = server, clients, deadlines, transport
+            self._letters: dict[int, Download] = {}
+            self._sent: list[tuple[int, Message]] = []
+
+        @property
+        def initial_arrays(self) -> ArrayRecord:
+            """What is shared of the global model now."""
+            central = self.server.central
+            floats = {
+                key: value
+                for key, value in central.sharing[0].out(central.networks[0]).items()
+                if self.transport == "array" or value.is_floating_point()
+            }
+            return arrays_of(floats)
+
+        def load(self, arrays: ArrayRecord) -> None:
+            """Put arrays into the global model: those of the last round, to which a wrapper may have added noise."""
+            central = self.server.central
+            tensors = tensors_of(arrays)
+            for kind, network in enumerate(central.networks):
+                if kind == 0 or central.part == "head":
+                    Central.load(network, central.sharing[kind].at_home(tensors))
+
+        def configure_train(self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid) -> Iterable[Message]:
+            """Draw who takes part, and write to them."""
+            self.load(arrays)
+            self._over(grid)
+            self._letters = self.server.ask()
+            return self._messages(self._letters, "train", config)
+
+        def aggregate_train(self, server_round: int, replies: Iterable[Message]) -> tuple[ArrayRecord | None, MetricRecord | None]:
+            """Check what came back and learn from it; arrays are None where nothing was learned."""
+            done = self.server.take(self._letters, self._by_client(replies))
+            for client, why in done.dropped.items():
+                log.warning("round %d: the answer of client %d is dropped: %s", done.number, client, why)
+            numbers: dict[str, Any] = {"replies": done.replies, "dropped": len(done.dropped), **done.numbers}
+            metrics = flower.MetricRecord(numbers | ({"loss": done.loss} if done.loss is not None else {}))
+            return (self.initial_arrays if done.learned else None), metrics
+
+        def configure_evaluate(self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid) -> Iterable[Message]:
+            """Ask all clients that are there to measure the model, every so many rounds."""
+            self.load(arrays)
+            every = self.server.rounds.every
+            if not self.server.learned or not every or server_round % every:
+                self._sent = []
+                return []
+            return self._messages(self.server.questions(self._over(grid).clients), "evaluate", config)
+
+        def aggregate_evaluate(self, server_round: int, replies: Iterable[Message]) -> MetricRecord | None:
+            """Return the means of what clients measured."""
+            told = [reply.metrics for reply in self._by_client(replies).values() if isinstance(reply, Upload)]
+            names = sorted({name for metrics in told for name in metrics})
+            if not names:
+                return None
+            made: MetricRecord = flower.MetricRecord({name: fmean(metrics[name] for metrics in told if name in metrics) for name in names})
+            return made
+
+        def evaluate(self, server_round: int, arrays: ArrayRecord) -> MetricRecord | None:
+            """Return accuracy on the global test set, for ``start(evaluate_fn=...)``; None where there is none, or no global model."""
+            self.load(arrays)
+            judged = self.server.algorithm.judged(self.server.central)
+            accuracy = self.server.accuracy(judged) if judged is not None else None
+            return None if accuracy is None else flower.MetricRecord({"accuracy": accuracy})
+
+        def summary(self) -> None:
+            """Say what is done."""
+            log.info("%s, %d clients, %s of them in a round", self.server.algorithm.name, self.count, self.server.rounds.active or "all")
+
+        def _over(self, grid: Grid) -> FlowerEngine:
+            engine = self.server.engine
+            if not isinstance(engine, FlowerEngine) or engine.grid is not grid:
+                engine = FlowerEngine(grid, self.count, deadlines=self.deadlines, transport=self.transport)
+                self.server.engine = engine
+            return engine
+
+        def _messages(self, letters: dict[int, Download], kind: str, config: ConfigRecord) -> list[Message]:
+            engine = self.server.engine
+            assert isinstance(engine, FlowerEngine)
+            self._sent = []
+            added: dict[str, Any] = dict(config)
+            for client, letter in letters.items():
+                if client in engine.nodes:
+                    content = letter_record(replace(letter, config={**letter.config, **added}), self.transport)
+                    valid = self.deadlines.replies + LEEWAY
+                    self._sent.append((client, flower.Message(content, engine.nodes[client], kind, ttl=valid, group_id=str(letter.round))))
+            return [message for _, message in self._sent]
+
+        def _by_client(self, replies: Iterable[Message]) -> dict[int, Upload | Lost]:
+            """Return answers by client, whatever order they came in; an error's own sender is not the node that failed."""
+            asked = {message.metadata.message_id: client for client, message in self._sent}
+            came = ((asked.get(reply.metadata.reply_to_message_id), reply) for reply in replies)
+            return {client: answer(reply) for client, reply in came if client is not None}
+
+    return TacitStrategy
