@@ -8,8 +8,8 @@ from torch import Tensor, nn
 
 from tacit.core.device import Runtime
 from tacit.core.errors import InputError
-from tacit.core.features import penultimate, watch
-from tacit.core.network import Network, Spec
+from tacit.core.features import images_by_class, penultimate, watch
+from tacit.core.network import VOID, Network, Spec
 from toy import BNNet, DictNet
 
 SPEC = Spec(shape=(1, 6, 6), classes=5, mean=(0.3,), std=(0.5,))
@@ -69,3 +69,12 @@ def test_a_network_without_such_a_layer_and_no_images_are_refused(runtime: Runti
         penultimate(Network(nn.Sequential(nn.Flatten(), nn.Linear(36, 10), nn.MaxPool1d(2)), SPEC), images(), runtime)
     with pytest.raises(InputError, match="at least one image"):
         penultimate(Network(BNNet(), SPEC), images(0), runtime)
+
+
+def test_images_by_class_are_those_in_which_it_is_named_somewhere() -> None:
+    draw = torch.Generator().manual_seed(0)
+    labels = torch.randint(5, (40,), generator=draw)
+    assert images_by_class(labels, 5) == torch.bincount(labels, minlength=5).tolist()
+    maps = torch.randint(5, (40, 2, 2), generator=draw).to(torch.uint8)
+    maps[0], maps[1, 0] = VOID, VOID
+    assert images_by_class(maps, 6) == [sum(label in image.flatten().tolist() for image in maps) for label in range(6)]

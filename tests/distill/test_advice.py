@@ -73,6 +73,14 @@ def test_every_fault_of_images_is_found_alone(change: dict[str, float | None], c
     assert list(image_faults({**WELL, **change}, counts, SPEC, None)) == [kind]
 
 
+def test_images_with_many_classes_each_are_counted_as_images() -> None:
+    counts = [30] * 3 + [0] * 7
+    found = image_faults({**WELL, "class_coverage": 0.3}, counts, SPEC, None, images=30)
+    assert found == {}, "30 images are too few to tell"
+    found = image_faults({**WELL, "class_coverage": 0.3}, [60] * 3 + [0] * 7, SPEC, None, images=60)
+    assert "among the last 60 images" in found["classes"]
+
+
 def test_chance_alone_does_not_lack_a_class() -> None:
     many = Spec(shape=(1, 2, 2), classes=100)
     drawn = torch.bincount(torch.randint(100, (256,), generator=torch.Generator().manual_seed(0)), minlength=100).tolist()

@@ -185,3 +185,40 @@ def demo(tmp_path: Path) -> Path:
     _run(folder / "synthetic", "distill", log=_log(0.963, 120, ("ce", "bn", "contrast")), samples=samples, student_accuracy=0.963)
     _run(folder / "noise", "distill", log=_log(0.412, 120), student_accuracy=0.412)
     return folder
+
+
+def _maps(folder: Path, *, side: int = 8, images: int = 2, who: tuple[str, ...] = ("teacher", "student")) -> Path:
+    """Write pictures as the verbs do: the map of image n is class n everywhere, of a palette of black, red and green."""
+    (folder / "samples").mkdir(parents=True)
+    listed = []
+    for number in range(images):
+        Image.fromarray(np.full((side, side, 3), 40 * number, dtype=np.uint8)).save(folder / "samples" / f"{number}.png")
+        files = {name: f"{number}-{name}.png" for name in who}
+        for file in files.values():
+            picture = Image.new("P", (side, side), number)
+            picture.putpalette([0, 0, 0, 255, 0, 0, 0, 255, 0])
+            picture.save(folder / "samples" / file)
+        listed.append({"file": f"{number}.png", "class": None, "confidence": None, "maps": files})
+    (folder / "samples" / "samples.json").write_text(json.dumps({"samples": listed}))
+    return folder
+
+
+@pytest.fixture
+def dense(run: Callable[..., Path], tmp_path: Path) -> Path:
+    """A run of a segmentation student."""
+    folder = run(
+        tmp_path / "dense",
+        log=[{"kind": "evaluation", "step": n, "seconds": n, "student_miou": n / 10, "student_accuracy": 0.2} for n in (1, 2, 3)],
+        config={"seed": 7, "source": "data"},
+        class_names=["sky", "road", "car"],
+        teacher_miou=0.61, student_miou=0.523, teacher_accuracy=0.91, student_accuracy=0.87, agreement=0.9,
+        teacher_class_iou=[0.9, 0.8, 0.13], student_class_iou=[0.8, 0.75, None], class_accuracy=[0.9, 0.9, None],
+        confusion=[[900, 100, 0], [10, 990, 0], [3, 3, 0]], evaluation_images=5, params_teacher=100, params_student=10,
+    )  # fmt: skip
+    return _maps(folder)
+
+
+@pytest.fixture
+def maps() -> Callable[..., Path]:
+    """A function that writes label maps into a run folder."""
+    return _maps

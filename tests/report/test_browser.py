@@ -81,6 +81,14 @@ def test_a_comparison_does_not_stick_out(
         assert measured["wide"] == []
 
 
+@pytest.mark.parametrize("width", [320, 1200])
+def test_label_maps_do_not_stick_out(browser: Callable[..., str], dense: Path, width: int) -> None:
+    measured = measure(browser, write_report(dense), width)
+    assert measured["scroll"] == width
+    assert measured["wide"] == []
+    assert measured["shown"] == measured["images"] == 6
+
+
 def test_light_and_dark(browser: Callable[..., str], demo: Path) -> None:
     path = write_report(demo)
     light = measure(browser, path, 800, "--blink-settings=preferredColorScheme=1")

@@ -5,42 +5,16 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
-from html.parser import HTMLParser
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from pages import HOSTILE, Page
 from tacit.core.errors import InputError
 from tacit.report import write_report
 from tacit.report.page import render
-
-HOSTILE = "<script>alert('x')</script>\" onload=\"x $\\frac{a}{$ & {{ 7 * 7 }} --> url(http://evil.example/a)"
-
-
-class Page(HTMLParser):
-    """Tags, attributes, and text by tag."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.tags: list[tuple[str, dict[str, str | None]]] = []
-        self.text: list[str] = []
-        self.feed(text)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, dict(attrs)))
-
-    def handle_data(self, data: str) -> None:
-        if not self.tags or self.tags[-1][0] != "style":
-            self.text.append(data)
-
-    def all(self, tag: str) -> list[dict[str, str | None]]:
-        return [attributes for name, attributes in self.tags if name == tag]
-
-    @property
-    def words(self) -> str:
-        return " ".join(" ".join(self.text).split()).replace("\u00a0", " ")
 
 
 def test_demo_says_every_number(demo: Path) -> None:
