@@ -116,7 +116,8 @@ class FedGen(Counting, Averaging):
         assert isinstance(generator, LatentGenerator)
         generator.initialise(central.rng("generator"))
         central.generator = generator.to(central.runtime.device)
-        central.optimizer = torch.optim.Adam(generator.parameters(), lr=self.generator_lr, weight_decay=self.generator_decay)
+        fused = central.runtime.device.type in ("cpu", "cuda")  # as of the clients' optimizer
+        central.optimizer = torch.optim.Adam(generator.parameters(), lr=self.generator_lr, weight_decay=self.generator_decay, fused=fused)
         central.tensors["prior"] = torch.full((central.classes,), 1 / central.classes, device=central.runtime.device)
         central.tensors["ever"] = torch.zeros(central.classes, device=central.runtime.device)
 
