@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from tacit.core.batch import Batch
 from tacit.core.errors import InputError
 from tacit.core.files import read_tensors, write_tensors
-from tacit.core.network import Spec
+from tacit.core.network import VOID, Spec
 from tacit.synthesize.pool import Pool
 
 SPEC = Spec(shape=(1, 2, 2), classes=4)
@@ -247,3 +247,36 @@ def test_a_folder_that_is_no_pool_is_refused(text: str | None, words: str, tmp_p
 def test_an_empty_pool_can_be_saved_and_loaded(tmp_path: Path) -> None:
     Pool(SPEC).save(tmp_path, {})
     assert len(Pool.load(tmp_path)) == 0
+
+
+def test_where_a_class_a_pixel_is_named_that_is_kept_and_not_the_logits(tmp_path: Path) -> None:
+    spec = Spec(shape=(1, 4, 6), classes=4, task="segmentation")
+    draw = torch.Generator().manual_seed(0)
+    batches = []
+    for _ in range(2):
+        targets = torch.randint(4, (3, 4, 6), generator=draw)
+        targets[:, 0, 0] = VOID
+        batches.append(Batch(torch.rand(3, 1, 4, 6, generator=draw), targets, torch.randn(3, 4, 4, 6, generator=draw)))
+    pool = Pool(spec, cap=5)
+    for batch in batches:
+        pool.add(batch)
+    pool.save(tmp_path, {})
+    again = Pool.load(tmp_path, state=pool.state_dict())
+    assert {name: str(column.dtype) for name, column in again.columns.items()} == {
+        "images": "torch.uint8",
+        "targets": "torch.uint8",
+        "seen": "torch.uint8",
+        "confidence": "torch.float32",
+    }
+    logits = torch.cat([batch.logits for batch in batches if batch.logits is not None])[1:]
+    assert again.answers is not None
+    assert torch.equal(again.answers[0].long(), logits.argmax(dim=1))
+    torch.testing.assert_close(again.answers[1], logits.softmax(dim=1).amax(dim=1).mean(dim=(1, 2)))
+    given = again.batch(torch.tensor([4, 0]))
+    assert given.logits is None
+    assert given.targets is not None
+    assert torch.equal(given.targets, torch.cat([batch.targets for batch in batches if batch.targets is not None])[[5, 1]])
+    again.forget_answers()
+    assert again.answers is None
+    counted = [int((again.columns["targets"] == label).flatten(1).any(dim=1).sum()) for label in range(4)]
+    assert again.class_counts == counted
