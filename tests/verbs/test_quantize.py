@@ -57,13 +57,16 @@ def test_eight_bits_are_an_onnx_file_as_good_as_the_network(teacher_folder: Path
     ("given", "copies", "views"),
     [
         ({}, 0, "crops"),
-        ({"scheme": Scheme(weights=4, activations=4)}, 1, "shift"),
-        ({"scheme": Scheme(weights=4, activations=4), "augmentation": "shift-flip"}, 1, "shift-flip"),
-        ({"scheme": Scheme(weights=4, activations=4), "augmentation": "none"}, 0, "crops"),
-        ({"scheme": Scheme(weights=4, activations=4), "finetune": False}, 0, "crops"),
+        ({"scheme": Scheme(weights=4, activations=4)}, 0, "crops"),
+        ({"scheme": Scheme(weights=4, activations=4), "freeze_bn": False}, 1, "shift"),
+        ({"scheme": Scheme(weights=2, activations=4)}, 1, "shift"),
+        ({"scheme": Scheme(weights=2, activations=4), "augmentation": "shift-flip"}, 1, "shift-flip"),
+        ({"scheme": Scheme(weights=2, activations=4), "augmentation": "none"}, 0, "crops"),
+        ({"scheme": Scheme(weights=2, activations=4), "freeze_bn": True}, 0, "crops"),
+        ({"scheme": Scheme(weights=2, activations=4), "finetune": False}, 0, "crops"),
     ],
 )
-def test_images_are_painted_as_fine_tuning_will_show_them(given: dict[str, Any], copies: int, views: str) -> None:
+def test_images_are_painted_as_batch_norm_will_see_them(given: dict[str, Any], copies: int, views: str) -> None:
     method = Quantize(model="digits", **given).chosen_method(Teacher(BNNet(), Spec(shape=(1, 8, 8), classes=5)))
     assert isinstance(method, BNS)
     assert (method.copies, method.views) == (copies, views)

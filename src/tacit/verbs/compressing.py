@@ -38,8 +38,8 @@ class CompressVerb(LearningVerb):
     source: str | None = None
     """Where the images come from, to calibrate and to fine-tune: a method's name, a run or pool folder, or `data`; not given: `method`."""
     method: Method | None = None
-    """How images are made; not given: BNS of 100 steps where the network has batch norm, moved as fine-tuning will move them, else
-    Inception of 60."""
+    """How images are made; not given: BNS of 100 steps where the network has batch norm, moved as fine-tuning moves them where batch norm
+    learns from them, else Inception of 60."""
     images: int = 512
     """How many images there are to learn from."""
     acceptance: int = 256
@@ -73,12 +73,12 @@ class CompressVerb(LearningVerb):
         """Return how images are made where `source` names nothing else."""
         if self.method or not norm_layers(teacher):
             return self.method or Inception(steps=60)
-        painted = BNS(steps=100, lr=0.1, copies=0)  # images that match only unmoved would mislead a network that sees them moved
-        return replace(painted, copies=1, views=self.augmentation) if self.trains and self.augmentation != "none" else painted
+        painted = BNS(steps=100, lr=0.1, copies=0)  # images that match only unmoved would mislead a batch norm that sees them moved
+        return replace(painted, copies=1, views=self.augmentation) if self.norms_learn and self.augmentation != "none" else painted
 
     @property
-    def trains(self) -> bool:
-        """Whether the smaller network is trained."""
+    def norms_learn(self) -> bool:
+        """Whether batch norm takes statistics from images that carry them, while the network is trained."""
         raise NotImplementedError
 
     def advise(self, teacher: Teacher, runtime: Runtime) -> Advice:

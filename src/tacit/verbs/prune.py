@@ -39,8 +39,8 @@ class Prune(CompressVerb):
     name: ClassVar[str] = "prune"
 
     @property
-    def trains(self) -> bool:
-        return self.recover
+    def norms_learn(self) -> bool:
+        return self.recover and not self.freeze_bn
 
     def run(self) -> Outcome:
         """Prune and recover; return the run folder with the network."""

@@ -69,8 +69,13 @@ class Quantize(CompressVerb):
         return self.scheme.weights == self.scheme.activations == self.scheme.last == 8
 
     @property
-    def trains(self) -> bool:
+    def tuned(self) -> bool:
+        """Whether the quantized network is trained."""
         return self.finetune if self.finetune is not None else not self.deployable
+
+    @property
+    def norms_learn(self) -> bool:
+        return self.tuned and not (self.scheme.weights > 2 if self.freeze_bn is None else self.freeze_bn)
 
     def freezes(self, samples: Samples) -> bool:
         """Return whether batch norm keeps its statistics in fine-tuning: with 3 bits or more, unless told otherwise, always.
@@ -86,7 +91,7 @@ class Quantize(CompressVerb):
         run, clock = self.plan_run(), Clock()
         network = find_model(self.model, seed=self.seed)
         teacher = Teacher.of(network)
-        tuned, method = self.trains, self.chosen_method(teacher)
+        tuned, method = self.tuned, self.chosen_method(teacher)
         run.config = replace(self, method=method if self.source is None else self.method).config()
         runtime = self.open_runtime(teacher)
         advice, engine = self.advise(teacher, runtime), find_engine(self.engine)
