@@ -83,7 +83,7 @@ def test_the_views_of_the_guide_teach_a_student_by_import_path(tmp_path: Path, m
     teacher, student = (tacit.Network(resnet(channels=1, width=2), halves) for _ in range(2))
     short = tacit.Training(steps=2, batch=16)
     outcome = tacit.distill(
-        teacher=teacher, student=student, source="data", data="digits", views="myviews:sides", training=short, out="run"
+        teacher=teacher, student=student, source="data", data="digits", views="myviews:sides", training=short, out=Path("run")
     )
     assert outcome.metrics["evaluation_images"] == 540
 
