@@ -21,6 +21,7 @@ from tacit.command import parse
 from tacit.core.errors import InputError
 from tacit.core.models import import_object
 from tacit.core.network import count_parameters
+from tacit.federate.flower.certificates import build_parser as certificates_parser
 from tacit.synthesize import METHODS
 from tacit.verbs import VERBS
 from tacit.zoo import resnet
@@ -125,6 +126,14 @@ OTHERS = ("for seed in 0 1 '2;' do", "done", ". .venv/bin/activate", ".venv/bin/
 """Commands of the shell, and of tools that are not tried here."""
 
 
+FLOWER = {
+    "flower-superlink": {"": "superlink/cli/flower_superlink.py"},
+    "flower-supernode": {"": "supernode/cli/flower_supernode.py"},
+    "flwr": {"run": "cli/run/run.py", "supernode": "cli/supernode/register.py"},
+}
+"""Where Flower keeps the options of its commands."""
+
+
 def understood(words: list[str]) -> bool:
     """Whether a command is one that this repository knows, with all of its options; nothing is run."""
     name, rest = words[0].removeprefix(".venv/bin/"), words[1:]
@@ -135,6 +144,13 @@ def understood(words: list[str]) -> bool:
             return left.code in (0, None)
     if name == "make":
         return all(re.search(rf"^{target}:", (ROOT / "Makefile").read_text(), re.MULTILINE) for target in rest)
+    if name in FLOWER:
+        flower = pytest.importorskip("flwr")
+        places = ("common/args.py", FLOWER[name][rest[0] if name == "flwr" else ""])
+        text = "".join((Path(flower.__file__).parent / place).read_text() for place in places)
+        return all(f'"{word}"' in text for word in rest if word.startswith("--"))
+    if name == "python" and rest[:2] == ["-m", "tacit.federate.flower.certificates"]:
+        return bool(certificates_parser().parse_args(rest[2:]))
     if name == "python":
         return rest[:2] == ["-m", "benchmarks"] and bool(benchmarks_parser().parse_args(rest[2:]))
     if name == "pip":

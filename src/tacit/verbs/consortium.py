@@ -4,34 +4,39 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import torch
 
 from tacit.core.device import Runtime, derived_seed
-from tacit.core.errors import InputError, import_extra
+from tacit.core.errors import InputError
 from tacit.core.models import ModelRef
 from tacit.core.network import Network, Spec
 from tacit.data import ImageSet, has_splits, load_data
 from tacit.data.columns import load_column
 from tacit.federate import Engine, Partition, Plan, Site, holdings, set_aside, sites_of
+from tacit.federate.flower import Simulation
 from tacit.verbs.base import DataLike, ModelLike, find_model
 
-__all__ = ["ENGINES", "Consortium", "consortium"]
+__all__ = ["ENGINES", "Carrier", "Consortium", "alone", "consortium"]
 
 DIGITS_MOMENTS = {"mean": (0.305,), "std": (0.376,)}
 
 
-def _in_process(plan: Plan, sites: Sequence[Site]) -> Engine:
+Carrier = Callable[[Plan, Sequence[Site], Path], Engine]
+"""Makes an engine of a plan, each client's images, and the run folder."""
+
+
+def _in_process(plan: Plan, sites: Sequence[Site], folder: Path) -> Engine:
     return plan.in_process(sites)
 
 
-def _simulation(plan: Plan, sites: Sequence[Site]) -> Engine:
-    import_extra("flwr", "federate", "the engine `simulation`")
-    raise InputError("engine: `simulation` is not there yet; use `in-process`")
+def _simulation(plan: Plan, sites: Sequence[Site], folder: Path) -> Engine:
+    return Simulation(plan, sites, folder / "clients")
 
 
-ENGINES: dict[str, Callable[[Plan, Sequence[Site]], Engine]] = {"in-process": _in_process, "simulation": _simulation}
+ENGINES: dict[str, Carrier] = {"in-process": _in_process, "simulation": _simulation}
 """Who carries the letters, by name."""
 
 
@@ -41,9 +46,9 @@ class Consortium:
 
     Args:
         networks: One of each architecture, on the device.
-        sites: Each client's images.
+        sites: Each client's images; none, where each has its own elsewhere.
         test: The global test set; None: there is none.
-        counts: Images that are dealt, by client and class, those set aside included.
+        counts: Images that are dealt, by client and class, those set aside included; none, where nobody here knows.
         class_names: Names of the classes.
         runtime: Device and precision.
     """
@@ -103,6 +108,47 @@ def consortium(
     names = [spec.class_name(label) for label in range(spec.classes)]
     counts = holdings(parts, train.labels, spec.classes)
     return Consortium(networks, sites_of(train, cut, public=test, device=runtime.device), test, counts, names, runtime)
+
+
+def alone(
+    *,
+    model: ModelLike | None,
+    data: DataLike | None,
+    split: str,
+    test: DataLike | None,
+    eval_split: str | None,
+    held: float,
+    seed: int,
+    start: Callable[..., Runtime],
+) -> Consortium:
+    """Load what one party of a real federation has: networks, and a site its own images, or the server the global test set.
+
+    Args:
+        model: One network, or several; of a shape and classes that are said, since no party sees all the data.
+        data: A site's own images; None: this is the server.
+        split: Which of them are learned from.
+        test: Where the global test set is; None: there is none.
+        eval_split: Which split of it.
+        held: Share that a site sets aside to test itself on.
+        seed: Of networks and draws.
+        start: Starts the device for networks.
+    """
+    spec = _spec_named(model)
+    if spec is None:
+        raise InputError("model: sites with data of their own must be told what the network expects: give model.shape and model.classes")
+    networks = _networks(model, spec, seed)
+    runtime = start(*networks)
+    names = [spec.class_name(label) for label in range(spec.classes)]
+    if data is None:
+        found = _in_memory(test, eval_split, spec) if test is not None and eval_split is not None else None
+        return Consortium(networks, [], found.to(runtime.device) if found is not None else None, [], names, runtime)
+    mine = _in_memory(data, split, spec)
+    mine.check(spec)
+    parts = [torch.arange(len(mine))]
+    cut = set_aside(parts, held, torch.Generator().manual_seed(derived_seed(seed, "partition")))
+    return Consortium(
+        networks, sites_of(mine, cut, device=runtime.device), None, holdings(parts, mine.labels, spec.classes), names, runtime
+    )
 
 
 def _in_memory(data: DataLike, split: str, spec: Spec | None) -> ImageSet:

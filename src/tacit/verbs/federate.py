@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, is_dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -19,7 +21,8 @@ from tacit.report.holdings import holdings
 from tacit.report.words import size
 from tacit.synthesize import Method
 from tacit.verbs.base import DataLike, ModelLike, Outcome, RunVerb, as_function, data_option, model_option
-from tacit.verbs.consortium import ENGINES, Consortium, consortium
+from tacit.verbs.consortium import ENGINES, Carrier, Consortium, alone, consortium
+from tacit.verbs.flowerapp import export_app
 from tacit.verbs.story import Story
 
 __all__ = ["Federate", "federate"]
@@ -66,6 +69,8 @@ class Federate(RunVerb):
     """The network; several are given to the clients in turn. Not given: tacit.zoo:fednet, for square images."""
     engine: Literal["in-process", "simulation"] = "in-process"
     """Who carries the letters: all clients in this process, or Flower's simulation."""
+    export_app: Path | None = None
+    """Write a Flower app for real sites to this folder, with its commands, and run nothing."""
     evaluate_every: int = 1
     """Rounds between two tests; 0: only after the last."""
     targets: tuple[float, ...] = (0.85, 0.9)
@@ -89,11 +94,14 @@ class Federate(RunVerb):
 
     def config(self) -> dict[str, Any]:
         chosen = {name: value for name in ("algorithm", "partition") if (value := getattr(self, name)) is not None}
-        return {**super().config(), **{name: _described(value) for name, value in chosen.items()}}
+        plain = {name: value for name, value in super().config().items() if name != "export_app"}
+        return {**plain, **{name: _described(value) for name, value in chosen.items()}}
 
     def run(self) -> Outcome:
         """Run one algorithm, or both; return the run folder and the global model, where there is one."""
-        return self._run_both() if self.algorithm is None else self._run_one(self.algorithm)
+        if self.export_app is not None:
+            return export_app(self, Path(self.export_app))
+        return self._run_both() if self.algorithm is None else self.over(self.gather, ENGINES[self.engine])
 
     def _local(self, algorithm: Algorithm) -> Local:
         steps = algorithm.local_steps if self.local_steps is None else self.local_steps
@@ -105,7 +113,7 @@ class Federate(RunVerb):
         )
 
     def gather(self) -> Consortium:
-        """Return who takes part, with what: networks, the images of each client, the test set. Both sides of a federation start here."""
+        """Return who takes part in a trial, with what: networks, the images of each client, the test set."""
         return consortium(
             model=self.model,
             data="digits" if self.data is None else self.data,
@@ -118,23 +126,41 @@ class Federate(RunVerb):
             start=self.open_runtime,
         )
 
-    def plan(self, algorithm: Algorithm, found: Consortium) -> Plan:
+    def party(self, data: DataLike | None = None) -> Consortium:
+        """Return what one party of a real federation has: a site with `data` of its own, or, without, the server with the test set."""
+        return alone(
+            model=self.model,
+            data=data,
+            split=self.split,
+            test=self.data,
+            eval_split=self.eval_split,
+            held=self.held,
+            seed=self.seed,
+            start=self.open_runtime,
+        )
+
+    def plan(self, found: Consortium) -> Plan:
         """Return what both sides of this federation are built from."""
+        algorithm = self.algorithm
+        if algorithm is None:
+            raise InputError("algorithm: name one, as `--algorithm FedGen`")
         return Plan(found.networks, algorithm, self._local(algorithm), self._rounds(), self.clients, self.rules, self.seed, found.runtime)
 
-    def _run_one(self, algorithm: Algorithm) -> Outcome:
+    def over(self, gather: Callable[[], Consortium], carrier: Carrier) -> Outcome:
+        """Run the federation of the parties that `gather` finds, over the engine that `carrier` makes."""
         run = self.plan_run()
-        found = self.gather()
-        plan = self.plan(algorithm, found)
-        server = plan.server(ENGINES[self.engine](plan, found.sites), found.test)
+        found = gather()
+        plan = self.plan(found)
+        server = plan.server(carrier(plan, found.sites, run.folder), found.test)
         state = self.open_run(run, found.runtime)
         story = Story(self.targets)
         if state is not None:
             server.load_state_dict(state["server"])
             server.central.clock.seconds = dict(state["seconds"])
             story.load_state_dict(state["story"])
-        write_file(run.folder / "clients.png", holdings(found.counts, found.class_names))
-        with Progress(f"federate {algorithm.name}", server.rounds.rounds, "rounds") as progress:
+        if found.counts:
+            write_file(run.folder / "clients.png", holdings(found.counts, found.class_names))
+        with contextlib.closing(server.engine), Progress(f"federate {server.algorithm.name}", server.rounds.rounds, "rounds") as progress:
 
             def note(done: Round) -> None:
                 story.note(done)
@@ -157,7 +183,7 @@ class Federate(RunVerb):
             "algorithm": algorithm.name,
             "params_student": count_parameters(central.network),
             "class_names": found.class_names,
-            "client_counts": found.counts,
+            **({"client_counts": found.counts} if found.counts else {}),
             "evaluation_images": len(found.test) if found.test is not None else None,
             "steps": central.local.steps * server.rounds.rounds,
         }
@@ -217,7 +243,7 @@ def _rows(result: dict[str, Any], folder: Path, judged: Network | None) -> list[
         ("sent", f"{size(metrics['bytes_down'])} down, {size(metrics['bytes_up'])} up, in {metrics['rounds']} rounds"),
         ("parameters", f"{metrics['params_student']:,}"),
         ("seconds", f"{result['seconds']['total']:.1f}"),
-        ("who holds what", str(folder / "clients.png")),
+        *([("who holds what", str(folder / "clients.png"))] if "client_counts" in metrics else []),
         ("model", str(folder / "model") if judged is not None else "none: each client has its own"),
     ]
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from tacit.core.errors import import_extra
 from tacit.federate.flower.member import Member
+from tacit.federate.flower.privacy import check_mods
 from tacit.federate.flower.records import answer_record, read_letter
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ def client_app(member: Callable[[Context], Member], *, mods: Sequence[Any] = ())
         member: Gives the client that this node is; called for every message, so it should remember what takes long.
         mods: Flower's modifiers, for training alone: an answer that only measures holds nothing for them.
     """
+    check_mods(mods)
     flower = import_extra("flwr.app", "federate", "Flower")
     app: ClientApp = import_extra("flwr.clientapp", "federate", "Flower").ClientApp()
 

@@ -44,6 +44,7 @@ QUIET = {
     "FLWR_DISABLE_UPDATE_CHECK": "1",
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # else ray binds the host's address
+    "RAY_worker_niceness": "0",  # else its workers wait for every other process of a busy machine, and this one waits for them
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
 }
 """Settings of the environment: no reports to anybody, no look for new versions, no ports but on loopback."""
@@ -141,7 +142,8 @@ class Simulation:
         workers: int | None = None,
         gpus: float | None = None,
     ) -> None:
-        import_extra("ray", "federate", "the engine `simulation`")
+        for name, value in QUIET.items():
+            os.environ.setdefault(name, value)  # read when they are imported
         import_extra("flwr.simulation", "federate", "the engine `simulation`")
         self.plan, self.sites, self.folder = plan, sites, folder
         self.deadlines, self.transport = deadlines or Deadlines(), transport
@@ -176,8 +178,6 @@ class Simulation:
     def _started(self) -> FlowerEngine:
         if self._inner is not None:
             return self._inner
-        for name, value in QUIET.items():
-            os.environ.setdefault(name, value)
         ray = import_extra("ray", "federate", "Flower's simulation")
         for name in ("flwr", "ray"):
             logging.getLogger(name).setLevel(logging.ERROR)

@@ -17,10 +17,12 @@ from tacit.core.errors import import_extra
 from tacit.data.images import ImageSet
 from tacit.federate.central import Central
 from tacit.federate.flower.engine import LEEWAY, Deadlines, FlowerEngine, answer
+from tacit.federate.flower.privacy import CLIPPING, check_central
 from tacit.federate.flower.records import Transport, arrays_of, check_transport, letter_record, tensors_of
 from tacit.federate.messages import Download, Lost, Upload
 from tacit.federate.plan import Plan
 from tacit.federate.server import Server
+from tacit.federate.sharing import statistics_keys
 
 if TYPE_CHECKING:
     from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord
@@ -82,7 +84,12 @@ def _kind() -> type[Any]:
                     Central.load(network, central.sharing[kind].at_home(tensors))
 
         def configure_train(self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid) -> Iterable[Message]:
-            """Draw who takes part, and write to them."""
+            """Draw who takes part, and write to them. `InputError` where a wrapper adds noise that would not cover everything."""
+            if CLIPPING in config:
+                central = self.server.central
+                sharing, model = central.sharing[0], central.network.model
+                state = model.state_dict()
+                check_central(self.server.algorithm, {key: state[key] for key in sharing.names.values()}, statistics_keys(model))
             self.load(arrays)
             self._over(grid)
             self._letters = self.server.ask()

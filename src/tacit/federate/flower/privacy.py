@@ -1,0 +1,132 @@
+"""Privacy: which of Flower's modifiers go with which algorithms, and why the others don't (flwr 1.41).
+
+- `LocalDpMod`, by which a site clips its update and adds noise to it, goes with FedAvg, FedProx, FedEnsemble, FedDF and DENSE, and with
+  FedGen and FedFTG where counts are withheld or noised. Refused: FedDistill and FedDistillPlus, whose mean logits would get no noise.
+- `fixedclipping_mod` with its wrapper of a strategy, by which sites clip and the server adds noise to the mean, goes with FedAvg and
+  FedProx. Refused: algorithms in which the server learns from each client's own weights: what it makes of them would get no noise.
+- SecAgg+ goes with none: it hides each client's weights, which those need, answers could not be checked one by one, and Flower has it for
+  its older interface alone.
+
+The modifiers want the transport `bytes`. They add noise to floating point tensors of one dimension or more alone, so that a network with
+parameters of no dimension is refused; and noise can make a running variance negative, so that those must stay at home (`bn: local`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from tacit.core.errors import InputError, import_extra
+from tacit.federate.algorithms.base import Algorithm, Counting
+from tacit.federate.client import Kind
+from tacit.federate.sharing import statistics_keys
+
+if TYPE_CHECKING:
+    from flwr.app import Context, Message
+
+__all__ = ["CLIPPING", "LocalPrivacy", "check_central", "check_mods", "check_private", "local_privacy"]
+
+CLIPPING = "clipping_norm"
+"""What Flower's wrapper of strategies puts into the config of a letter."""
+WEIGHED = (torch.float16, torch.float32, torch.float64)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LocalPrivacy:
+    """What a site asks for: the Gaussian mechanism on its own update, once a round; rounds add up, and nobody counts them here."""
+
+    clipping: float
+    """Largest norm of an update."""
+    epsilon: float
+    """Of one round; smaller hides more."""
+    delta: float
+    """Probability with which that does not hold."""
+    sensitivity: float
+    """How much one image, or whatever is to be hidden, can move the update; at most twice the clipping."""
+
+    def __post_init__(self) -> None:
+        if not (self.clipping > 0 and self.epsilon > 0 and 0 < self.delta < 1 and self.sensitivity > 0):
+            raise InputError(
+                "privacy: expected dp-clipping, dp-epsilon and dp-sensitivity of more than 0 and dp-delta between 0 and 1, got "
+                f"{self.clipping}, {self.epsilon}, {self.sensitivity} and {self.delta}"
+            )
+
+    @classmethod
+    def of(cls, config: Mapping[str, Any]) -> LocalPrivacy | None:
+        """Return what a node's config asks for; None: nothing."""
+        if not any(name.startswith("dp-") for name in config):
+            return None
+        try:
+            clipping, epsilon, delta = (float(config[f"dp-{name}"]) for name in ("clipping", "epsilon", "delta"))
+        except (KeyError, ValueError) as error:
+            raise InputError(f"privacy: expected dp-clipping, dp-epsilon and dp-delta as numbers: {error}") from error
+        return cls(clipping=clipping, epsilon=epsilon, delta=delta, sensitivity=float(config.get("dp-sensitivity", 2 * clipping)))
+
+
+def local_privacy(message: Message, context: Context, call_next: Any) -> Message:
+    """Clip and noise an update where the node's config asks for it: Flower's `LocalDpMod`, with numbers that each site chooses."""
+    asked = LocalPrivacy.of(context.node_config)
+    if asked is None:
+        reply: Message = call_next(message, context)
+        return reply
+    mod = import_extra("flwr.clientapp.mod", "federate", "privacy").LocalDpMod(
+        clipping_norm=asked.clipping, sensitivity=asked.sensitivity, epsilon=asked.epsilon, delta=asked.delta
+    )
+    made: Message = mod(message, context, call_next)
+    return made
+
+
+def check_private(kind: Kind) -> None:
+    """Raise `InputError` where noise on the weights would not cover all that a client sends, or break it."""
+    algorithm, model = kind.algorithm, kind.network.model
+    if not kind.sharing.names or type(algorithm).report is not Algorithm.report:
+        raise InputError(f"privacy: {algorithm.name} sends mean logits, to which Flower's modifiers add no noise: choose another algorithm")
+    if isinstance(algorithm, Counting) and algorithm.counts == "told" and not algorithm.count_noise:
+        raise InputError(f"privacy: {algorithm.name} tells exact label counts beside the weights: set `counts: withheld`, or `count_noise`")
+    _check_tensors(model.state_dict(), set(kind.sharing.names.values()), statistics_keys(model))
+
+
+def check_central(algorithm: Algorithm, shared: Mapping[str, torch.Tensor], statistics: set[str]) -> None:
+    """Raise `InputError` where noise on the mean would not cover all that the server makes of clients' weights.
+
+    Args:
+        algorithm: What is done.
+        shared: Tensors that travel, by the network's keys.
+        statistics: Which of them are running statistics.
+    """
+    if (
+        algorithm.splits
+        or algorithm.keeps
+        or algorithm.mixes
+        or isinstance(algorithm, Counting)
+        or type(algorithm).report is not Algorithm.report
+    ):
+        raise InputError(
+            f"privacy: with {algorithm.name} the server learns from each client's own weights or logits, to which no noise is added: what "
+            "it sends out would be outside the accounting. Take FedAvg or FedProx, or let each site add noise (dp-epsilon)"
+        )
+    _check_tensors(shared, set(shared), statistics)
+
+
+def _check_tensors(state: Mapping[str, torch.Tensor], travels: set[str], statistics: set[str]) -> None:
+    for key in sorted(travels):
+        value = state[key]
+        if key in statistics and value.is_floating_point():
+            raise InputError(f"privacy: noise can make the running statistics {key} negative: leave them with each client (`bn: local`)")
+        if value.is_floating_point() and value.dtype not in WEIGHED:
+            raise InputError(f"privacy: {key} is {value.dtype}, to which Flower's modifiers add no noise: use fp32")
+        if value.is_floating_point() and not value.ndim:
+            raise InputError(f"privacy: {key} is a single number, which Flower's modifiers neither clip nor noise (flwr 1.41)")
+
+
+def check_mods(mods: Sequence[Any]) -> None:
+    """Raise `InputError` where modifiers can't be used at all."""
+    for mod in mods:
+        if str(getattr(mod, "__name__", "")).startswith("secagg"):
+            raise InputError(
+                f"mods: {mod.__name__} hides each client's weights from the server: FedGen, FedFTG, FedDF, FedEnsemble and DENSE need each "
+                "client's predictor, answers could not be checked one by one, and Flower runs it in its older interface alone (1.41)"
+            )

@@ -1,0 +1,148 @@
+"""A federation between real sites: what Flower starts at the server and at each site, and the folder that it starts it from."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import secrets
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+import yaml
+from torch import Tensor
+
+from tacit.core.errors import InputError
+from tacit.core.files import write_file
+from tacit.core.network import Network
+from tacit.federate import Client, Plan, Shelf, flower
+from tacit.federate.flower import Deadlines, FlowerEngine, LocalPrivacy, Member, check_private, client_app, local_privacy, server_app
+from tacit.verbs.base import Outcome
+
+if TYPE_CHECKING:
+    from tacit.verbs.federate import Federate
+
+__all__ = ["export_app", "site_app", "steering_app"]
+
+TEMPLATES = Path(flower.__path__[0]) / "app"
+SETTINGS: dict[str, Any] = {
+    "out": "",
+    "data": "dealt",
+    "transport": "array",
+    "joining-seconds": 300.0,
+    "reply-seconds": 3600.0,
+    "least-clients": 1,
+}
+"""What `flwr run --run-config` can say, and what holds where it does not."""
+
+
+def secret_noise(count: int) -> Tensor:
+    """Return draws, uniform in (0, 1), that nobody can know: for the noise of counts that really leave a site."""
+    generator = torch.Generator().manual_seed(secrets.randbits(63))
+    return torch.rand(count, generator=generator, dtype=torch.float64).clamp(1e-12, 1 - 1e-12)
+
+
+def site_app(make: Callable[[], Federate], *, mods: Sequence[Any] = ()) -> Any:
+    """Return what runs at a site, a `flwr.clientapp.ClientApp`.
+
+    A site that says ``dp-epsilon``, ``dp-delta`` and ``dp-clipping`` in its node-config clips what it learned and adds noise to it.
+
+    Args:
+        make: Reads the recipe.
+        mods: Flower's modifiers, for training.
+    """
+
+    @functools.lru_cache(maxsize=1)
+    def member(number: int, data: str, state: str) -> Member:
+        verb = make()
+        found = verb.party(data) if data else verb.gather()
+        if not 0 <= number < verb.clients:
+            raise InputError(f"node-config: client is {number}, expected 0 to {verb.clients - 1}")
+        site = replace(found.sites[0 if data else number], number=number)
+        plan = verb.plan(found)
+        folder = Path(state).expanduser() if state else Path.home() / ".tacit" / "federations" / _name(verb) / f"client-{number}"
+        return Member(Client(site, plan.kind(number), seed=plan.seed, noise=secret_noise), Shelf(folder))
+
+    def of(context: Any) -> Member:
+        config: Mapping[str, Any] = context.node_config
+        if "client" not in config and "partition-id" not in config:
+            raise InputError('node-config: say which client this is, as `--node-config "client=0"`')
+        number = int(config["client"] if "client" in config else config["partition-id"])
+        found = member(number, str(config.get("data", "")), str(config.get("state", "")))
+        if LocalPrivacy.of(config) is not None:
+            check_private(found.client.kind)
+        return found
+
+    return client_app(of, mods=[*mods, local_privacy])
+
+
+def _name(verb: Federate) -> str:
+    """Return a name for a folder: the same for the same recipe."""
+    return hashlib.sha256(yaml.safe_dump({**verb.config(), "device": None}).encode()).hexdigest()[:12]
+
+
+def steering_app(make: Callable[[], Federate]) -> Any:
+    """Return what runs at the server, a `flwr.serverapp.ServerApp`: tacit's own round loop, from the last checkpoint in ``out`` on.
+
+    Args:
+        make: Reads the recipe.
+    """
+
+    def main(grid: Any, context: Any) -> None:
+        chosen = {**SETTINGS, **context.run_config}
+        if not chosen["out"] or not Path(str(chosen["out"])).is_absolute():
+            raise InputError("run-config: say where the run is kept on the server, as `--run-config 'out=\"/srv/runs/first\"'`")
+        if chosen["data"] not in ("dealt", "sites"):
+            raise InputError(f"run-config: data is dealt or sites, got {chosen['data']!r}")
+        deadlines = Deadlines(
+            joining=float(chosen["joining-seconds"]), replies=float(chosen["reply-seconds"]), least=int(chosen["least-clients"])
+        )
+        verb = replace(make(), out=Path(str(chosen["out"])), resume=True)
+
+        def engine(plan: Plan, sites: Any, folder: Path) -> FlowerEngine:
+            return FlowerEngine(grid, plan.clients, deadlines=deadlines, transport=chosen["transport"])
+
+        outcome = verb.over(verb.party if chosen["data"] == "sites" else verb.gather, engine)
+        for label, text in outcome.rows:
+            print(f"{label}: {text}", flush=True)
+
+    return server_app(main)
+
+
+def export_app(verb: Federate, folder: Path) -> Outcome:
+    """Write a folder that `flwr run` takes: the recipe, the two apps, a script for certificates, and the commands.
+
+    Args:
+        verb: The federation, with an algorithm.
+        folder: New or empty.
+    """
+    if verb.algorithm is None:
+        raise InputError("export_app: name one algorithm, as `--algorithm FedGen`")
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise InputError(f"export_app: {folder} is not empty: choose another folder")
+    found = verb.gather()
+    config = {key: value for key, value in verb.config().items() if key not in ("export_app", "engine", "device", "model")}
+    given = verb.config()["model"]
+    named = isinstance(given, dict) and given.get("path")
+    kept = named and (given.get("weights") or ":" not in str(given["path"]) or len(found.networks) > 1)
+    config["model"] = given if kept else _reference(found.networks[0], alone=len(found.networks) == 1)
+    text = yaml.safe_dump({key: value for key, value in config.items() if value is not None}, sort_keys=False, allow_unicode=True)
+    write_file(folder / "federation" / "recipe.yaml", text)
+    for template in sorted(TEMPLATES.glob("*.txt")):
+        name = template.stem if template.stem != "gitignore" else ".gitignore"
+        inside = "federation/" if name in ("client_app.py", "server_app.py", "__init__.py") else ""
+        write_file(folder / f"{inside}{name}", template.read_text(encoding="utf-8").replace("@CLIENTS@", str(verb.clients)))
+    rows = [("algorithm", verb.algorithm.name), ("app", str(folder)), ("commands", str(folder / "README.md"))]
+    return Outcome(folder=folder, result={}, rows=rows)
+
+
+def _reference(network: Network, *, alone: bool) -> dict[str, Any]:
+    """Return a network as a recipe names it, so that every site builds the same without looking at data."""
+    origin, spec = network.origin, network.spec
+    if origin is None or not alone:
+        raise InputError("export_app: sites must build the network themselves: name it as package.module:callable or a folder")
+    moments = {"mean": [float(value) for value in spec.mean], "std": [float(value) for value in spec.std]}
+    names = {"names": list(spec.names)} if spec.names else {}
+    return {"path": origin.factory, "kwargs": dict(origin.kwargs), "shape": list(spec.shape), "classes": spec.classes, **moments, **names}

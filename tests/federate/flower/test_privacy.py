@@ -1,0 +1,129 @@
+"""Differential privacy and secure aggregation: what goes together does, and what can't says why."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+pytest.importorskip("flwr")
+
+from flwr.clientapp.mod import LocalDpMod, fixedclipping_mod
+from flwr.serverapp.strategy import DifferentialPrivacyClientSideFixedClipping
+
+from tacit.core.device import Runtime
+from tacit.core.errors import InputError
+from tacit.federate import Algorithm, FedAvg, FedDistill, FedDistillPlus, FedEnsemble, FedGen
+from tacit.federate.flower import LocalPrivacy, check_private, client_app, make_strategy
+from tacit.federate.flower.privacy import check_central
+from tacit.federate.flower.records import tensors_of
+from toyfed import flat, plan, sites
+from toyflower import InProcessGrid, members, over_grid
+
+CLIP = 0.05
+PRIVATE = [FedAvg(bn="local"), FedGen(steps=3, generated=1, latent=1, counts="withheld", bn="local")]
+
+
+def mod(epsilon: float) -> LocalDpMod:
+    return LocalDpMod(clipping_norm=CLIP, sensitivity=CLIP, epsilon=epsilon, delta=1e-5)
+
+
+def moved(server: Any, before: dict[str, torch.Tensor]) -> float:
+    parameters = dict(server.central.network.model.named_parameters())
+    return float(torch.cat([(parameters[key].detach() - value).flatten() for key, value in before.items()]).norm())
+
+
+@pytest.mark.parametrize("algorithm", PRIVATE, ids=lambda one: one.name)
+def test_a_site_clips_what_it_learned_and_adds_noise(algorithm: Algorithm, runtime: Runtime, tmp_path: Path) -> None:
+    made = plan(algorithm, runtime, rounds=3, steps=10, every=0, networks=None)
+    check_private(made.kind(0))
+    steps: dict[float, list[float]] = {1e9: [], 50.0: []}
+    for epsilon, norms in steps.items():
+        running = over_grid(made, tmp_path / str(epsilon), mods=[mod(epsilon)], transport="bytes")
+        for _ in range(2):  # in the second round there is a generator to send
+            before = {key: value.detach().clone() for key, value in running.central.network.model.named_parameters()}
+            done = running.round()
+            assert (done.replies, dict(done.dropped)) == (4, {})
+            norms.append(moved(running, before))
+    count = sum(parameter.numel() for parameter in made.networks[0].parameters())
+    noise = CLIP * (2 * torch.tensor(1.25e5).log()).sqrt() / 50 * (count / 4) ** 0.5  # of a mean of four, equally weighted or nearly so
+    assert all(0.3 * CLIP < norm <= CLIP * 1.001 for norm in steps[1e9])
+    assert all(0.8 * float(noise) < norm < 1.6 * float(noise) + CLIP for norm in steps[50.0])
+
+
+def test_a_generator_of_its_own_record_is_not_what_the_modifiers_take(runtime: Runtime, tmp_path: Path) -> None:
+    running = over_grid(plan(PRIVATE[1], runtime, rounds=3, steps=2, every=0), tmp_path, mods=[mod(10.0)])
+    running.round()
+    done = running.round()
+    assert sorted(done.dropped) == [0, 1, 2, 3]
+    assert "LocalDpMod expects exactly one ArrayRecord" in done.dropped[0]
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "why"),
+    [
+        (FedDistill(), "FedDistill sends mean logits"),
+        (FedDistillPlus(), "FedDistillPlus sends mean logits"),
+        (FedGen(bn="local"), "FedGen tells exact label counts"),
+        (FedGen(count_noise=2.0), "can make the running statistics .* negative"),
+        (FedAvg(), "can make the running statistics .* negative"),
+    ],
+)
+def test_what_noise_on_the_weights_would_not_cover_is_refused(algorithm: Algorithm, why: str, runtime: Runtime) -> None:
+    with pytest.raises(InputError, match=why):
+        check_private(plan(algorithm, runtime).kind(0))
+
+
+def test_parameters_that_the_modifiers_pass_over_are_refused() -> None:
+    for value, why in ((torch.tensor(1.0), "scale is a single number"), (torch.ones(2, dtype=torch.bfloat16), "scale is torch.bfloat16")):
+        with pytest.raises(InputError, match=why):
+            check_central(FedAvg(), {"scale": value}, set())
+
+
+def test_the_server_adds_noise_to_the_mean_of_clipped_updates(runtime: Runtime, tmp_path: Path) -> None:
+    norms = []
+    for noise in (1e-9, 1.0):
+        made = plan(FedAvg(bn="local"), runtime, steps=10)
+        strategy = make_strategy(made, transport="bytes")
+        grid = InProcessGrid(members(made, sites(), tmp_path / str(noise), mods=[fixedclipping_mod]), range(4))
+        wrapped = DifferentialPrivacyClientSideFixedClipping(strategy, noise_multiplier=noise, clipping_norm=CLIP, num_sampled_clients=4)
+        before = flat(tensors_of(strategy.initial_arrays))
+        result = wrapped.start(grid, strategy.initial_arrays, num_rounds=1)
+        assert result.train_metrics_clientapp[1]["replies"] == 4
+        norms.append(float((flat(tensors_of(result.arrays)) - before).norm()))
+    assert 0.3 * CLIP < norms[0] <= CLIP * 1.001
+    assert norms[1] == pytest.approx(CLIP / 4 * len(before) ** 0.5, rel=0.2)
+
+
+@pytest.mark.parametrize("algorithm", [PRIVATE[1], FedEnsemble()], ids=lambda one: one.name)
+def test_where_the_server_learns_from_each_clients_weights_noise_on_the_mean_is_refused(
+    algorithm: Algorithm, runtime: Runtime, tmp_path: Path
+) -> None:
+    made = plan(algorithm, runtime, steps=2)
+    strategy = make_strategy(made, transport="bytes")
+    grid = InProcessGrid(members(made, sites(), tmp_path, mods=[fixedclipping_mod]), range(4))
+    wrapped = DifferentialPrivacyClientSideFixedClipping(strategy, noise_multiplier=1.0, clipping_norm=CLIP, num_sampled_clients=4)
+    with pytest.raises(InputError, match="would be outside the accounting"):
+        wrapped.start(grid, strategy.initial_arrays, num_rounds=1)
+
+
+def test_secure_aggregation_is_refused_with_its_reason() -> None:
+    from flwr.client.mod import secaggplus_mod
+
+    with pytest.raises(InputError, match="secaggplus_mod hides each client's weights from the server: FedGen"):
+        client_app(lambda context: None, mods=[secaggplus_mod])  # type: ignore[arg-type,return-value]
+
+
+def test_a_site_says_in_its_config_what_it_asks_for() -> None:
+    assert LocalPrivacy.of({"client": 1}) is None
+    asked = LocalPrivacy.of({"dp-clipping": 1.0, "dp-epsilon": 5, "dp-delta": 1e-5})
+    assert asked == LocalPrivacy(clipping=1.0, epsilon=5.0, delta=1e-5, sensitivity=2.0)
+    for config in (
+        {"dp-epsilon": 5.0},
+        {"dp-clipping": "a", "dp-epsilon": 1, "dp-delta": 0.1},
+        {"dp-clipping": 1, "dp-epsilon": 0, "dp-delta": 0.1},
+    ):
+        with pytest.raises(InputError, match="privacy: expected"):
+            LocalPrivacy.of(config)

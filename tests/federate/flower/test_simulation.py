@@ -1,0 +1,57 @@
+"""Flower's own simulation gives the weights of the in-process engine, keeps what clients keep, and leaves nothing behind."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+pytest.importorskip("flwr")
+
+from tacit.core.errors import MissingExtraError
+from tacit.core.models import load
+from tacit.federate import Dirichlet, FedGen
+from tacit.verbs.federate import Federate
+from toyfed import flat
+
+RECIPE: dict[str, Any] = {
+    "algorithm": FedGen(steps=5, generated=1, latent=1),
+    "partition": Dirichlet(alpha=0.5),
+    "clients": 4,
+    "active": 3,
+    "rounds": 3,
+    "local_steps": 5,
+    "device": "cpu",
+    "precision": "32-true",
+}
+
+
+@pytest.mark.flower
+@pytest.mark.timeout(900)
+@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")  # ray's own
+def test_the_same_recipe_gives_the_same_weights_in_the_simulation(tmp_path: Path) -> None:
+    near = Federate(**RECIPE, out=tmp_path / "near").run()
+    far = Federate(**RECIPE, engine="simulation", out=tmp_path / "far").run()
+    assert near.network is not None
+    assert far.network is not None
+    one, two = (flat(outcome.network.model.state_dict()) for outcome in (near, far) if outcome.network is not None)
+    assert torch.allclose(one, two, rtol=0, atol=1e-5)
+    assert near.metrics["student_accuracy"] == pytest.approx(far.metrics["student_accuracy"])
+    assert near.metrics["client_accuracy"] == pytest.approx(far.metrics["client_accuracy"])
+    assert torch.equal(flat(load(tmp_path / "far").model.state_dict()), two)
+    assert json.loads((tmp_path / "far" / "result.json").read_text())["metrics"]["dropped"] == 0
+    import ray
+
+    assert not ray.is_initialized()
+
+
+def test_without_flower_one_line_says_how_it_is_installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import sys
+
+    monkeypatch.setitem(sys.modules, "flwr.simulation", None)
+    with pytest.raises(MissingExtraError, match=r"the engine `simulation` needs the package 'flwr': install it with `pip"):
+        Federate(**RECIPE, engine="simulation", out=tmp_path / "run").run()
+    assert not (tmp_path / "run").exists()

@@ -1,0 +1,175 @@
+"""The app folder for real sites: what is in it is what both sides are built from."""
+
+from __future__ import annotations
+
+import sys
+import tomllib
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+
+pytest.importorskip("flwr")
+
+from flwr.app import Context, RecordDict
+
+from tacit.cli import main
+from tacit.command import parse
+from tacit.core.errors import InputError
+from tacit.core.network import Network
+from tacit.data import digits
+from tacit.federate import IID, FedAvg, FedGen
+from tacit.verbs.federate import Federate
+from tacit.verbs.flowerapp import secret_noise, site_app, steering_app
+from toyfed import SPEC
+from toyflower import InProcessGrid
+
+FIELDS: dict[str, Any] = {
+    "algorithm": FedGen(steps=2, generated=1, latent=1),
+    "partition": IID(),
+    "clients": 3,
+    "active": 2,
+    "rounds": 2,
+    "local_steps": 3,
+    "device": "cpu",
+    "precision": "32-true",
+}
+
+
+def exported(folder: Path, **fields: Any) -> Path:
+    return Federate(**{**FIELDS, **fields}, export_app=folder).run().folder or folder
+
+
+def recipe(folder: Path) -> Any:
+    return parse("federate", ["--config", str(folder / "federation" / "recipe.yaml"), "--device", "cpu"])
+
+
+class Mine:
+    """Images of one site."""
+
+    def __init__(self, split: str = "train") -> None:
+        self.inner = digits(split)
+
+    def __len__(self) -> int:
+        return 60
+
+    def __getitem__(self, number: int) -> tuple[torch.Tensor, int]:
+        return self.inner.images[number], int(self.inner.labels[number])
+
+
+def test_the_folder_holds_all_that_flower_needs(tmp_path: Path) -> None:
+    app = exported(tmp_path / "app")
+    assert {path.relative_to(app).as_posix() for path in app.rglob("*") if path.is_file()} == {
+        *("pyproject.toml", "README.md", "certificates.py", ".gitignore"),
+        *("federation/__init__.py", "federation/client_app.py", "federation/server_app.py", "federation/recipe.yaml"),
+    }
+    described = tomllib.loads((app / "pyproject.toml").read_text())
+    assert described["tool"]["flwr"]["app"]["components"] == {
+        "serverapp": "federation.server_app:app",
+        "clientapp": "federation.client_app:app",
+    }
+    assert "# A federation of 3 clients" in (app / "README.md").read_text()
+    compile((app / "federation" / "client_app.py").read_text(), "client_app.py", "exec")
+
+
+def test_the_recipe_says_the_same_federation_and_what_the_network_expects(tmp_path: Path) -> None:
+    app = exported(tmp_path / "app")
+    read = recipe(app)
+    plain = yaml.safe_load((app / "federation" / "recipe.yaml").read_text())
+    assert plain["model"]["shape"] == [1, 8, 8]
+    assert read.algorithm == FIELDS["algorithm"]
+    assert (read.clients, read.active, read.rounds, read.local_steps) == (3, 2, 2, 3)
+    ours, theirs = Federate(**FIELDS).gather(), read.gather()
+    for one, two in zip(ours.networks[0].model.state_dict().values(), theirs.networks[0].model.state_dict().values(), strict=True):
+        assert torch.equal(one, two)
+    assert ours.networks[0].spec == theirs.networks[0].spec
+    assert ours.counts == theirs.counts
+
+
+@pytest.mark.parametrize("data", ["dealt", "sites"])
+def test_both_sides_of_the_app_run_the_federation_and_go_on_where_they_were(
+    data: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app, out = exported(tmp_path / "app"), tmp_path / "run"
+
+    def node(client: int, message: Any) -> Any:
+        config: dict[str, Any] = {"client": client, "state": str(tmp_path / f"client-{client}")}
+        config |= {"data": "test_flowerapp:Mine"} if data == "sites" else {}
+        return sites(message, Context(7, message.metadata.dst_node_id, config, RecordDict(), {}))
+
+    monkeypatch.setitem(sys.modules, "test_flowerapp", sys.modules[__name__])
+    sites = site_app(lambda: recipe(app))
+    steering = steering_app(lambda: recipe(app))
+    context = Context(7, 1, {}, RecordDict(), {"out": str(out), "data": data, "joining-seconds": 5.0})
+    steering(InProcessGrid(sites, range(3), node), context)
+    written = (out / "metrics.jsonl").read_text()
+    assert written.count('"kind": "round"') == 2
+    assert '"dropped"' not in written.replace('"dropped": 0', "")
+    assert (out / "model" / "model.json").is_file()
+    assert (out / "clients.png").exists() == (data == "dealt")
+    again = InProcessGrid(sites, range(3), node)
+    steering(again, context)
+    assert [kind for _, kind in again.asked if kind == "train"] == []  # all rounds were done already
+    if data == "dealt":
+        near = Federate(**FIELDS, out=tmp_path / "near").run()
+        near_log = (tmp_path / "near" / "metrics.jsonl").read_text()
+        losses = [[line.split('"loss"')[1] for line in log.splitlines() if '"loss"' in line] for log in (near_log, written)]
+        assert near.network is not None
+        assert losses[0] == losses[1]
+
+
+@pytest.mark.parametrize(
+    ("config", "why"),
+    [({"out": ""}, "say where the run is kept"), ({"out": "here"}, "say where"), ({"data": "mine"}, "data is dealt or sites")],
+)
+def test_settings_of_a_run_are_checked(config: dict[str, Any], why: str, tmp_path: Path) -> None:
+    app = exported(tmp_path / "app")
+    grid = InProcessGrid(site_app(lambda: recipe(app)), range(3))
+    context = Context(7, 1, {}, RecordDict(), {"out": str(tmp_path / "run"), **config})
+    with pytest.raises(InputError, match=why):
+        steering_app(lambda: recipe(app))(grid, context)
+
+
+def test_a_node_must_say_which_client_it_is(tmp_path: Path) -> None:
+    app = exported(tmp_path / "app")
+    grid = InProcessGrid(site_app(lambda: recipe(app)), range(3))
+    from flwr.app import ConfigRecord, Message
+
+    message = Message(RecordDict({"config": ConfigRecord()}), 5, "query")
+    cases: list[tuple[dict[str, Any], str]] = [({}, "say which client this is"), ({"client": 3}, "client is 3, expected 0 to 2")]
+    for config, why in cases:
+        with pytest.raises(InputError, match=why):
+            grid.app(message, Context(7, 5, config, RecordDict(), {}))
+
+
+def test_what_cannot_be_exported_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="export_app: name one algorithm"):
+        exported(tmp_path / "a", algorithm=None)
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "file").touch()
+    with pytest.raises(InputError, match="is not empty"):
+        exported(tmp_path / "full")
+    with pytest.raises(InputError, match="sites must build the network themselves"):
+        exported(tmp_path / "b", model=Network(torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 10)), SPEC), algorithm=FedAvg())
+
+
+def test_the_command_line_writes_the_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["federate", "--algorithm", "FedAvg", "--export_app", str(tmp_path / "app")]) == 0
+    assert str(tmp_path / "app" / "README.md") in capsys.readouterr().out
+    assert recipe(tmp_path / "app").algorithm == FedAvg()
+
+
+def test_noise_that_leaves_a_site_is_another_each_time() -> None:
+    one, two = secret_noise(1000), secret_noise(1000)
+    assert not torch.equal(one, two)
+    assert bool(((one > 0) & (one < 1)).all())
+    assert abs(float(one.mean()) - 0.5) < 0.06
+
+
+def test_a_site_with_its_own_data_wants_a_network_that_is_described(tmp_path: Path) -> None:
+    verb = replace(Federate(**FIELDS), model=None)
+    with pytest.raises(InputError, match=r"give model.shape and model.classes"):
+        verb.party("digits")
