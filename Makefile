@@ -42,7 +42,7 @@ demo: $(BIN)/tacit
 
 # Two single-thread processes use two cores best: torch's own threads only get in each other's way on small models.
 test: $(VENV)/.test
-	$(PYTEST) -n 2 --dist loadfile --ignore $(ENGINES)
+	$(PYTEST) -n 2 --dist loadfile --no-loadscope-reorder --ignore $(ENGINES)
 	$(PYTEST) $(ENGINES)
 
 test-flower: $(VENV)/.test

@@ -60,7 +60,7 @@ def tried(runs: Runs, others: Mapping[str, str]) -> str:
 def above(one: str, other: str, differences: Sequence[float]) -> tuple[str, bool]:
     """Return that one is above another in every seed, and whether it is."""
     count = sum(difference > 0 for difference in differences)
-    words = f"{one} is {spread(differences, '+.2f')} points over {other}; it is above in {count} of {len(differences)} seeds"
+    words = f"{one} is {spread(differences, '+.2f')} points from {other}; above it in {count} of {len(differences)} seeds"
     return words, count == len(differences)
 
 

@@ -110,8 +110,8 @@ def test_what_a_probe_reads_is_held_against_untrained_and_supervised(tmp_path: P
             put(tmp_path, "cross-modal", "luminance-chrominance", row, seed, 10, probes=probes)
     text = part(section(tmp_path), "cross-modal")
     assert "| `CRD` | 45.00 ± 7.07 | 62 ± 18 |" in text
-    assert "CRD is +0.00 ± 7.07 points over L2; it is above in 1 of 2 seeds: **no**" in text
-    assert "CRD is +25.00 ± 7.07 points over untrained; it is above in 2 of 2 seeds: yes" in text
+    assert "CRD is +0.00 ± 7.07 points from L2; above it in 1 of 2 seeds: **no**" in text
+    assert "CRD is +25.00 ± 7.07 points from untrained; above it in 2 of 2 seeds: yes" in text
     draw_representation(tmp_path)
     assert (tmp_path / "figures/representation-cross-modal.png").stat().st_size > 1000
 
@@ -160,19 +160,19 @@ def test_the_claim_is_judged_by_differences_of_the_same_seed(tmp_path: Path) -> 
         for row, accuracy in (("KD", kd), ("CRD", crd), ("student alone", alone), ("AT", 50), ("SP", 62.6)):
             put(tmp_path, "cpu", pair, row, seed, accuracy)
     text = part(section(tmp_path), "cpu")
-    assert "CRD is +1.50 ± 0.71 points over KD; it is above in 2 of 2 seeds: yes" in text
+    assert "CRD is +1.50 ± 0.71 points from KD; above it in 2 of 2 seeds: yes" in text
     assert "CRD is number 2 of 5, 0.10 points below the best (SP), at most 0.5: yes" in text
     rows = [line.split("`")[1] for line in text.splitlines() if line.startswith("| `")]
     assert rows == ["SP", "CRD", "KD", "student alone", "AT"]
     put(tmp_path, "cpu", pair, "KD", 1, 65)
     text = part(section(tmp_path), "cpu")
-    assert "CRD is +0.00 ± 1.41 points over KD; it is above in 1 of 2 seeds: **no**" in text
+    assert "CRD is +0.00 ± 1.41 points from KD; above it in 1 of 2 seeds: **no**" in text
 
 
 def test_a_student_as_large_as_its_teacher_is_held_against_it(tmp_path: Path) -> None:
     put(tmp_path, "cpu", "resnet20-resnet20", "CRD+KD", 0, 71.0)
     put(tmp_path, "cpu", "resnet20-resnet20", "CRD+KD", 1, 72.0)
-    assert "CRD+KD is +1.50 ± 0.71 points over a teacher as large as its student; it is above in 2 of 2 seeds: yes" in section(tmp_path)
+    assert "CRD+KD is +1.50 ± 0.71 points from a teacher as large as its student; above it in 2 of 2 seeds: yes" in section(tmp_path)
 
 
 def test_errors_are_by_objective_and_number_of_teachers(tmp_path: Path) -> None:
