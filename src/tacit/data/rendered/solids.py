@@ -8,11 +8,10 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-from tacit.core.device import derived_seed
-from tacit.core.errors import InputError
 from tacit.data.images import ImageSet
 from tacit.data.rendered.bodies import BODIES, pebble
 from tacit.data.rendered.march import Camera, turned
+from tacit.data.rendered.opening import opening
 from tacit.data.rendered.scene import Background, Group, Light, Picture, Surface
 
 __all__ = ["IMAGES", "solids"]
@@ -43,12 +42,7 @@ def solids(split: str = "train", images: int | None = None, size: tuple[int, int
     Raises:
         InputError: There is no such split, or nothing would be seen.
     """
-    if split not in IMAGES:
-        raise InputError(f"split: solids has 'train' and 'test', got {split!r}")
-    count = IMAGES[split] if images is None else images
-    if count < 1 or min(size) < 4:
-        raise InputError(f"solids: expected at least 1 image of at least 4x4 pixels, got {count} of {size[0]}x{size[1]}")
-    draw = torch.Generator().manual_seed(derived_seed(seed, "solids", split))
+    count, draw = opening("solids", split, images, size, seed, counts=IMAGES, least=4)
     labels = torch.arange(count)[torch.randperm(count, generator=draw)] % len(BODIES)
     pictures = torch.cat([_render(part, size, draw) for part in torch.split(labels, TOGETHER)])
     return ImageSet(pictures, labels, tuple(BODIES))

@@ -8,10 +8,9 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-from tacit.core.device import derived_seed
-from tacit.core.errors import InputError
 from tacit.data.images import ImageSet
 from tacit.data.rendered.noise import Draw, noise
+from tacit.data.rendered.opening import opening
 
 __all__ = ["KINDS", "textures"]
 
@@ -37,12 +36,7 @@ def textures(split: str = "train", images: int | None = None, size: tuple[int, i
     Raises:
         InputError: There is no such split, or nothing would be seen.
     """
-    if split not in IMAGES:
-        raise InputError(f"split: textures has 'train' and 'test', got {split!r}")
-    count = IMAGES[split] if images is None else images
-    if count < 1 or min(size) < 4:
-        raise InputError(f"textures: expected at least 1 image of at least 4x4 pixels, got {count} of {size[0]}x{size[1]}")
-    generator = torch.Generator().manual_seed(derived_seed(seed, "textures", split))
+    count, generator = opening("textures", split, images, size, seed, counts=IMAGES, least=4)
     kinds = torch.arange(count)[torch.randperm(count, generator=generator)] % len(KINDS)
     parts = torch.split(kinds, max(1, TOGETHER // (size[0] * size[1])))
     return ImageSet(torch.cat([_render(part, size, Draw(generator, len(part))) for part in parts]), kinds, KINDS)

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from tacit.core.device import derived_seed
-from tacit.core.errors import InputError
 from tacit.data.images import ImageSet
 from tacit.data.rendered.noise import Draw
+from tacit.data.rendered.opening import opening
 from tacit.data.rendered.street.cars import cars
 from tacit.data.rendered.street.frame import NAMES, Camera, Frame
 from tacit.data.rendered.street.ground import Layout, end, ground, sky
@@ -49,12 +49,7 @@ def street(
     Raises:
         InputError: There is no such split, or nothing would be seen.
     """
-    if split not in IMAGES:
-        raise InputError(f"split: street has 'train' and 'test', got {split!r}")
-    count = IMAGES[split] if images is None else images
-    if count < 1 or min(size) < 16:
-        raise InputError(f"street: expected at least 1 image of at least 16x16 pixels, got {count} of {size[0]}x{size[1]}")
-    generator = torch.Generator().manual_seed(derived_seed(seed, "street", split))
+    count, generator = opening("street", split, images, size, seed, counts=IMAGES, least=16)
     painter = torch.Generator().manual_seed(derived_seed(seed, "other textures", split)) if textures == "other" else None
     parts = torch.split(torch.arange(count), max(1, TOGETHER // (size[0] * size[1])))
     drawn = [_render(Draw(generator, len(part)), size, painter) for part in parts]
