@@ -30,6 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"not given: all of {', '.join(TEACHERS)}")
     parser.add_argument("--data", type=Path, help="folder with mnist/ and cifar10/; not given: $TACIT_DATA, else ./data")
+    parser.add_argument("--out", type=Path, help="where teachers/ is; not given: benchmarks/")
     parser.add_argument("--run", type=Path, help="keep this finished run of `tacit train` as the one teacher that is named")
 
 
