@@ -62,6 +62,11 @@ def _settings() -> tuple[RepresentationRow, ...]:
         "AT, 300": ("AT", "ce=1,at=300"),
         "RKD, 0.3": ("RKD", "ce=1,rkd=0.3"),
         "SP, 1000": ("SP", "ce=1,sp=1000"),
+        # In ten epochs a row of the memory moves ten times, and the first positives are random vectors: banks without that delay.
+        "CRD, queue": ("CRD", _terms(("crd", 0.8, {"bank": "queue"}))),
+        "CRD+KD, queue": ("CRD+KD", _terms(("crd", 0.8, {"bank": "queue"}), ("kd", 1.0, {}))),
+        "CRD, batch": ("CRD", _terms(("crd", 0.8, {"bank": "batch", "form": "infonce"}))),
+        "CRD+KD, batch": ("CRD+KD", _terms(("crd", 0.8, {"bank": "batch", "form": "infonce"}), ("kd", 1.0, {}))),
     }
     rates = {row.label: row.objective for row in _main()}
     return (
