@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -10,7 +12,21 @@ from torch import Tensor
 from tacit.core.loss import Loss, View
 from tacit.core.network import VOID
 from tacit.core.probe import Signals
-from tacit.losses import KD, L1, MSE, ClassBalance, ClassPrior, CrossEntropy, DecoupledKD, Dist, SoftCrossEntropy
+from tacit.losses import (
+    KD,
+    L1,
+    MSE,
+    ClassBalance,
+    ClassPrior,
+    Competition,
+    CrossEntropy,
+    DecisionAdversarial,
+    DecoupledKD,
+    Disagreement,
+    Dist,
+    Divergence,
+    SoftCrossEntropy,
+)
 from tacit.losses.logits import cross_entropy
 
 IMAGES = torch.zeros(2, 3, 4, 5)
@@ -36,7 +52,10 @@ def view(student: Tensor, teacher: Tensor, targets: Tensor | None) -> View:
     return View(IMAGES, targets, teacher=Signals(teacher), student=Signals(student))
 
 
-LOSSES = (KD(), KD(standardise=True), L1(), MSE(), SoftCrossEntropy(), Dist(), DecoupledKD(), CrossEntropy(), ClassPrior(), ClassBalance())
+LOSSES = (
+    *(KD(), KD(standardise=True), L1(), MSE(), SoftCrossEntropy(), Dist(), DecoupledKD(), CrossEntropy(), ClassPrior(), ClassBalance()),
+    *(DecisionAdversarial(), Divergence(), Competition()),
+)
 
 
 @pytest.mark.parametrize("loss", LOSSES, ids=lambda loss: type(loss).__name__)
@@ -67,3 +86,20 @@ def test_a_batch_without_any_class_teaches_nothing(loss: Loss) -> None:
 def test_a_classifier_of_many_classes_keeps_class_255() -> None:
     logits, targets = torch.randn(3, 300), torch.tensor([255, 4, 255])
     assert float(cross_entropy(logits, targets)) == pytest.approx(float(F.cross_entropy(logits, targets)))
+
+
+def test_disagreement_is_the_logarithm_of_one_and_the_mean_difference() -> None:
+    student, teacher = draw(0), draw(1)
+    apart = sum(abs(a - b) for a, b in zip(student.flatten().tolist(), teacher.flatten().tolist(), strict=True)) / student.numel()
+    assert float(Disagreement()(view(student, teacher, None))) == pytest.approx(-math.log(1 + apart), rel=1e-5)
+    assert float(Disagreement()(view(flat(student), flat(teacher), None))) == pytest.approx(-apart, rel=1e-5)
+    near, far = (1e-6, 1e3)
+    steep = [_slope(Disagreement(), scale) for scale in (near, far)]
+    assert steep[0] == pytest.approx(1 / student.numel(), rel=1e-3), "as that of the mean where they agree"
+    assert steep[1] < 0.01 / student.numel(), "less where they differ much"
+
+
+def _slope(loss: Loss, scale: float) -> float:
+    student = (scale * torch.ones(2, CLASSES, 4, 5)).requires_grad_()
+    (gradient,) = torch.autograd.grad(loss(view(student, torch.zeros_like(student), None)), student)
+    return float(gradient.abs().max())

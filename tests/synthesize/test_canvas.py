@@ -12,7 +12,14 @@ from torch import Tensor, nn
 from tacit.core.network import Spec
 from tacit.core.state import frozen_as_critic, load_state
 from tacit.synthesize.canvas import Canvas, Generator, GeneratorAndLatents, Noise, Pixels, Round
-from tacit.synthesize.generators import ConvGenerator, UpConv2d, initialise, sigmoid_moments
+from tacit.synthesize.generators import (
+    ConvGenerator,
+    TransposedGenerator,
+    UpConv2d,
+    fitting_generator,
+    initialise,
+    sigmoid_moments,
+)
 
 SPEC = Spec(shape=(2, 5, 7), classes=3, mean=(0.3, 0.6), std=(0.1, 0.2))
 
@@ -276,3 +283,31 @@ def test_a_student_is_let_go_after_an_exception() -> None:
         raise KeyError
     assert student.norm.training
     assert student.norm.weight.requires_grad
+
+
+def test_large_images_are_made_by_the_papers_generator_for_them() -> None:
+    made = fitting_generator(256, (3, 128, 128), 64)
+    assert isinstance(made, TransposedGenerator)
+    grow = [module for module in made.modules() if isinstance(module, nn.ConvTranspose2d)]
+    assert [(each.in_channels, each.out_channels) for each in grow] == [(512, 256), (256, 128), (128, 64), (64, 64)]
+    assert all((each.kernel_size, each.stride) == ((4, 4), (2, 2)) for each in grow)
+    assert sum(isinstance(module, nn.LeakyReLU) and module.negative_slope == 0.2 for module in made.modules()) == 4
+    assert made.project.out_features == 512 * 8 * 8
+    assert isinstance(fitting_generator(8, (3, 64, 63), 4), ConvGenerator)
+
+
+def test_the_generator_of_large_images_starts_as_in_the_paper_and_has_the_moments_that_are_asked_for() -> None:
+    spec = Spec(shape=(3, 65, 100), classes=3, mean=(0.3, 0.5, 0.6), std=(0.1, 0.2, 0.25))
+    plain, known = (TransposedGenerator(16, spec.shape, 4, spec=each) for each in (None, spec))
+    for net in (plain, known):
+        initialise(net, seeded())
+        weights = torch.cat([m.weight.detach().flatten() for m in net.modules() if isinstance(m, nn.Conv2d | nn.ConvTranspose2d)])
+        assert float(weights.std()) == pytest.approx(0.02, rel=0.1)
+        images = net(torch.randn(64, 16, generator=seeded()))
+        assert images.shape == (64, 3, 65, 100)
+        assert 0 <= float(images.detach().min()) < float(images.detach().max()) <= 1
+    images = known(torch.randn(64, 16, generator=seeded())).detach()
+    assert images.mean(dim=(0, 2, 3)).tolist() == pytest.approx(spec.mean, abs=0.02)
+    assert images.std(dim=(0, 2, 3)).tolist() == pytest.approx(spec.std, abs=0.03)
+    grey = plain(torch.zeros(2, 16)).detach()
+    assert float(grey.mean()) == pytest.approx(0.5, abs=0.02), "tanh of nothing is grey"

@@ -258,10 +258,11 @@ def test_the_command_line_evaluates_and_writes_pictures(teacher: Network, tmp_pa
 
 def test_methods_that_want_a_class_an_image_are_refused_and_one_that_does_not_runs(teacher: Network, tmp_path: Path) -> None:
     found = tacit.inspect(teacher=teacher, steps=1).result
-    assert found["recommended"] == "DFAD"
-    assert found["methods"]["DeepInversion"]["reason"] == "makes images of one class each, and this teacher names a class for every pixel"
-    with pytest.raises(InputError, match="DeepInversion makes images of one class each, and this teacher names a class for every pixel"):
-        tacit.distill(teacher=teacher, student=student(), source="DeepInversion", out=tmp_path / "refused")
+    can = {name for name, said in found["methods"].items() if said["usable"]}
+    assert can == {"DeepInversion", "AdaptiveDeepInversion", "FastDFKD", "DFAD", "Gaussian"}
+    assert found["methods"]["CMI"]["reason"] == "makes images of one class each, and this teacher names a class for every pixel"
+    with pytest.raises(InputError, match="CMI makes images of one class each, and this teacher names a class for every pixel"):
+        tacit.distill(teacher=teacher, student=student(), source="CMI", out=tmp_path / "refused")
     method, training = DFAD(batch=8, width=8, every=2), tacit.Training(steps=4, batch=8, lr=0.01)
     outcome = tacit.distill(
         teacher=teacher, student=student(), method=method, data="street", out=tmp_path / "run", training=training, checks=2, **SHORT

@@ -16,7 +16,7 @@ from tacit.core.errors import InputError
 from tacit.core.parts import find_part, first_tensor, only_tensor, outline
 from tacit.core.state import evaluation_mode
 
-__all__ = ["VOID", "Ensemble", "Network", "Origin", "Spec", "Teacher", "count_parameters", "dry_run", "members", "work_per_image"]
+__all__ = ["VOID", "Ensemble", "Network", "Origin", "Spec", "Task", "Teacher", "count_parameters", "dry_run", "members", "work_per_image"]
 
 VOID = 255
 """Of a pixel that belongs to no class: losses and measures leave it out."""

@@ -5,6 +5,7 @@ Pixels start as uniform noise and are optimised by Adam; the teacher sees them r
 The authors' settings for CIFAR-10: 2,000 steps, batch 256, lr 0.05, bn 10, tv 2.5e-5, l2 0, on
 pixels after normalisation. Here they are in [0, 1]: a learning rate acts as if 1 / std times as large, the weights of tv and l2 as if std
 times as large. The defaults are for short runs on small images.
+Where the teacher names a class for every pixel, the class prior is dense: a map of classes that are drawn (`tacit.synthesize.wanted`).
 """
 
 from __future__ import annotations
@@ -53,6 +54,7 @@ class DeepInversion(IterativeMethod):
     flip: bool = False
     """Whether half of the looks are mirrored; wrong where left and right differ, as in digits."""
 
+    dense: ClassVar[bool] = True
     betas: ClassVar[tuple[float, float]] = (0.5, 0.9)
 
     def canvas(self, teacher: Teacher, generator: torch.Generator) -> Canvas:

@@ -6,6 +6,7 @@ over these steps (first-order MAML), or goes towards the copy (Reptile).
 The authors' settings for CIFAR (220 rounds of 256 images, 400 student steps each, 20 rounds of warm-up): bn 10 with momentum 0.9; ce 0.4
 and adv 1.1 for WRNs (0.5 and 1.33 for ResNet-34, 0.5 and 1.0 for VGG-11); steps, lr and lr_latent of 2, 5e-3, 0.015, or 5, 3e-3, 0.01, or
 10, 2e-3, 0.01. Once, 120 rounds after the warm-up, the first linear layer and the first batch norm of the meta-generator start again.
+Where the teacher names a class for every pixel, the class prior is dense: a map of classes that are drawn (`tacit.synthesize.wanted`).
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from torch.optim import Adam, Optimizer
 from tacit.core.network import Teacher
 from tacit.synthesize.canvas import Canvas, Round
 from tacit.synthesize.generative_inversion import GenerativeInversion
-from tacit.synthesize.generators import ConvGenerator, initialise
+from tacit.synthesize.generators import ConvGenerator, TransposedGenerator, fitting_generator, initialise
 
 __all__ = ["FastDFKD", "MetaGenerator"]
 
@@ -41,7 +42,7 @@ class MetaGenerator(Canvas):
 
     fresh = True
 
-    def __init__(self, net: ConvGenerator, width: int, *, meta: Meta, lr: float, reset: int) -> None:
+    def __init__(self, net: ConvGenerator | TransposedGenerator, width: int, *, meta: Meta, lr: float, reset: int) -> None:
         super().__init__()
         self.net, self.width, self.meta, self.reset = net.requires_grad_(False), width, meta, reset
         self.work = copy.deepcopy(net).requires_grad_(True)
@@ -103,11 +104,12 @@ class FastDFKD(GenerativeInversion):
     reset: int = 120
     """Rounds after the warm-up when the generator's first layers start again, once; 0: never."""
 
+    dense: ClassVar[bool] = True
     minimum: ClassVar[dict[str, float]] = {**GenerativeInversion.minimum, "latent": 1, "lr_latent": 0.0, "reset": 0}
     choices: ClassVar[dict[str, tuple[str, ...]]] = {"meta": get_args(Meta)}
 
     def canvas(self, teacher: Teacher, generator: torch.Generator) -> Canvas:
-        net = ConvGenerator(self.latent, teacher.spec.shape, self.width)
+        net = fitting_generator(self.latent, teacher.spec.shape, self.width)
         initialise(net, generator)
         reset = self.warmup + self.reset if self.reset else 0
         return MetaGenerator(net, self.latent, meta=self.meta, lr=self.lr * self.steps, reset=reset)

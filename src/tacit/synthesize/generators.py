@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
@@ -10,7 +11,10 @@ from torch import Tensor, nn
 
 from tacit.core.network import Spec
 
-__all__ = ["ConvGenerator", "UpConv2d", "initialise", "sigmoid_moments"]
+__all__ = ["LARGE", "ConvGenerator", "TransposedGenerator", "UpConv2d", "fitting_generator", "initialise", "sigmoid_moments"]
+
+LARGE = 64
+"""Height and width from which an image is large: made by a `TransposedGenerator`."""
 
 
 @torch.no_grad()
@@ -140,3 +144,58 @@ class ConvGenerator(nn.Module):
         x = self.project(latent).view(-1, self.maps, self.rows, self.columns)
         images: Tensor = self.squash(self.blocks(x)[..., : self.height, : self.width])
         return images
+
+
+class TransposedGenerator(nn.Module):
+    """Linear, BN, then four times (transposed convolution 4x4 of stride 2, BN, leaky ReLU), then a convolution to the image.
+
+    The generator of "Data-Free Adversarial Distillation", Fang et al., 2019, https://arxiv.org/abs/1912.11006, for images of 128x128: one
+    that sees them as a whole before it sees their parts. An image whose height or width is no multiple of 16 is cut from the next larger
+    one.
+
+    Args:
+        latent: Length of a latent.
+        shape: Channels, height and width of an image.
+        width: Number of maps of the last two blocks; those before have 2, 4 and 8 times as many. 64 in the paper.
+        spec: Where given, the images have the mean and deviation of the preprocessing, as those of `ConvGenerator`; else, as in the paper,
+            a tanh, here in [0, 1], which is right for a mean and deviation of 0.5.
+        eps: Of the batch norms after the convolutions.
+    """
+
+    def __init__(self, latent: int, shape: tuple[int, int, int], width: int = 64, *, spec: Spec | None = None, eps: float = 1e-5) -> None:
+        super().__init__()
+        channels, self.height, self.width = shape
+        self.rows, self.columns = math.ceil(self.height / 16), math.ceil(self.width / 16)
+        self.maps = 8 * width
+        self.project = nn.Linear(latent, self.maps * self.rows * self.columns)
+        sizes = [8 * width, 4 * width, 2 * width, width, width]
+        layers: list[nn.Module] = [nn.BatchNorm2d(self.maps)]
+        for inputs, outputs in pairwise(sizes):
+            grow = nn.ConvTranspose2d(inputs, outputs, 4, stride=2, padding=1, bias=False)
+            layers += [grow, nn.BatchNorm2d(outputs, eps=eps), nn.LeakyReLU(0.2, inplace=True)]
+        self.blocks = nn.Sequential(*layers, nn.Conv2d(width, channels, 3, padding=1))
+        self.squash = _Halved() if spec is None else _Moments(spec)
+
+    def forward(self, latent: Tensor) -> Tensor:
+        """Return images of shape (N, C, H, W) in [0, 1] for latents of shape (N, latent)."""
+        x = self.project(latent).view(-1, self.maps, self.rows, self.columns)
+        images: Tensor = self.squash(self.blocks(x)[..., : self.height, : self.width])
+        return images
+
+
+class _Halved(nn.Tanh):
+    """A tanh, brought from [-1, 1] to [0, 1]."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return (super().forward(x) + 1) / 2
+
+
+def fitting_generator(
+    latent: int, shape: tuple[int, int, int], width: int, *, spec: Spec | None = None, eps: float = 1e-5
+) -> ConvGenerator | TransposedGenerator:
+    """Return a generator for images of `shape`: a `TransposedGenerator` where height and width are `LARGE` or more, else a `ConvGenerator`.
+
+    The arguments are theirs.
+    """
+    kind = TransposedGenerator if min(shape[1:]) >= LARGE else ConvGenerator
+    return kind(latent, shape, width, spec=spec, eps=eps)

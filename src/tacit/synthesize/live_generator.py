@@ -10,7 +10,7 @@ from torch import Tensor
 
 from tacit.core.network import Teacher
 from tacit.synthesize.canvas import Canvas, Generator
-from tacit.synthesize.generators import ConvGenerator, initialise
+from tacit.synthesize.generators import fitting_generator, initialise
 from tacit.synthesize.method import IterativeMethod
 
 __all__ = ["JointGenerator", "LiveGenerator"]
@@ -34,7 +34,7 @@ class LiveGenerator(IterativeMethod):
     minimum: ClassVar[dict[str, float]] = {**IterativeMethod.minimum, "latent": 1, "width": 1}
 
     def canvas(self, teacher: Teacher, generator: torch.Generator) -> Canvas:
-        net = ConvGenerator(self.latent, teacher.spec.shape, self.width, spec=teacher.spec, eps=self.eps)
+        net = fitting_generator(self.latent, teacher.spec.shape, self.width, spec=teacher.spec, eps=self.eps)
         initialise(net, generator)
         return Generator(net, self.latent)
 

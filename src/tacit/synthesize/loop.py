@@ -18,6 +18,7 @@ from tacit.core.state import frozen_as_critic, load_state
 from tacit.synthesize.canvas import Round
 from tacit.synthesize.generators import initialise
 from tacit.synthesize.method import Method
+from tacit.synthesize.wanted import moved_alike
 
 __all__ = ["Synthesizer"]
 
@@ -162,11 +163,9 @@ class Synthesizer:
 
         with self.runtime.autocast():
             canvas = self.canvas()
-            images = self.method.augment(canvas, self.generator)
+            images, targets = moved_alike(canvas, targets, lambda shown: self.method.augment(shown, self.generator))
             taught = look(images)
             answered = watch(images) if self.needs.student else None
-        if targets is not None and len(images) != len(targets):
-            targets = targets.repeat(len(images) // len(targets), *[1] * (targets.ndim - 1))
         return View(
             images,
             targets,

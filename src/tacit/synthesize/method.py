@@ -13,6 +13,7 @@ from tacit.core.errors import InputError
 from tacit.core.loss import Objective
 from tacit.core.network import Teacher
 from tacit.synthesize.canvas import Canvas
+from tacit.synthesize.wanted import drawn
 
 __all__ = ["IterativeMethod", "Method"]
 
@@ -91,13 +92,19 @@ class Method:
         raise NotImplementedError
 
     def targets(self, n: int, teacher: Teacher, generator: torch.Generator, round: int) -> Tensor | None:
-        """Return what is wanted of `n` images: class numbers (N,), drawn uniformly or in turn; or soft or dense labels; or nothing."""
+        """Return what is wanted of `n` images: class numbers (N,), drawn uniformly or in turn; or soft or dense labels; or nothing.
+
+        Where the teacher names a class for every pixel, that is a map of classes, of shape (N, H, W); see `tacit.synthesize.wanted`.
+        """
         if self.takes_turns:
             return torch.arange(n, device=generator.device) % teacher.spec.classes
-        return torch.randint(teacher.spec.classes, (n,), generator=generator, device=generator.device)
+        return drawn(n, teacher.spec, generator)
 
     def augment(self, images: Tensor, generator: torch.Generator) -> Tensor:
-        """Return what the networks are shown of the canvas: as many images, or several copies of the whole batch, one after the other."""
+        """Return what the networks are shown of the canvas: as many images, or several copies of the whole batch, one after the other.
+
+        Wanted classes of pixels are moved with them, as one more channel: where they are, an image must be moved by whole pixels.
+        """
         return images
 
     def renew(self, round: int) -> bool:
