@@ -222,3 +222,43 @@ def dense(run: Callable[..., Path], tmp_path: Path) -> Path:
 def maps() -> Callable[..., Path]:
     """A function that writes label maps into a run folder."""
     return _maps
+
+
+@pytest.fixture
+def federation(run: Callable[..., Path], tmp_path: Path) -> Path:
+    """A run of two federated algorithms on one split, as `tacit federate` leaves it; the second lost some answers."""
+    counts = [[120, 0, 6], [0, 30, 0], [1, 40, 250]]
+    names = ["cat", "dog", "cow"]
+    folder = run(
+        tmp_path / "fed", "federate", config={"seed": 7, "held": 0.1}, algorithm="FedGen", class_names=names, student_accuracy=0.91
+    )
+    for name, end, letter in (("FedAvg", 0.8, 1_000_000), ("FedGen", 0.91, 2_000_000)):
+        lines: list[dict[str, Any]] = []
+        for step in (1, 2, 3, 4):
+            when = {"step": step, "seconds": 1.5 * step}
+            lines.append({"kind": "round", **when, "took": 1.5, "replies": 2, "bytes_down": letter, "bytes_up": 500_000})
+            lines.append({"kind": "train", **when, "loss": 2.0 / step})
+            lines.append({"kind": "evaluation", **when, "student_accuracy": end * step / 4})
+            if name == "FedGen" and step != 3:
+                lines.append({"kind": "dropped", "step": step, "client": 1, "why": "NaN in encode.weight"})
+        run(
+            folder / name,
+            "federate",
+            config={"seed": 7, "algorithm": {"class_path": f"tacit.federate.{name}", "init_args": {}}},
+            log=lines,
+            algorithm=name,
+            class_names=names,
+            student_accuracy=end,
+            evaluation_images=540,
+            params_student=3394,
+            rounds=4,
+            rounds_to={"0.85": 4 if name == "FedGen" else None, "0.2": 1},
+            client_accuracy={"0": 0.75, "1": end, "2": 1.0},
+            client_accuracy_mean=0.85,
+            client_counts=counts,
+            bytes_down=4 * letter,
+            bytes_up=2_000_000,
+            dropped=3 if name == "FedGen" else 0,
+            beside={"ensemble": 0.935} if name == "FedGen" else None,
+        )
+    return folder

@@ -89,6 +89,12 @@ def test_label_maps_do_not_stick_out(browser: Callable[..., str], dense: Path, w
     assert measured["shown"] == measured["images"] == 6
 
 
+def test_a_federation_does_not_stick_out(browser: Callable[..., str], federation: Path) -> None:
+    measured = measure(browser, write_report(federation), 320)
+    assert measured["scroll"] == 320
+    assert measured["wide"] == []
+
+
 def test_light_and_dark(browser: Callable[..., str], demo: Path) -> None:
     path = write_report(demo)
     light = measure(browser, path, 800, "--blink-settings=preferredColorScheme=1")

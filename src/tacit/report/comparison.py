@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from tacit.report import figures, table
 from tacit.report.charts import Chart
+from tacit.report.clients import deals
 from tacit.report.figures import Series
 from tacit.report.read import Record
 from tacit.report.rows import Curve, Row
 from tacit.report.templates import filled
 from tacit.report.words import percent
 
-__all__ = ["is_comparison", "page", "picture"]
+__all__ = ["curves", "is_comparison", "page", "picture"]
 
 MAX_LINES = 10
 """Rows that are drawn: more can't be told apart."""
@@ -38,9 +40,10 @@ def page(record: Record) -> str:
         words=table.WORDS,
         legend=table.LEGEND,
         notes=record.listed("notes"),
-        charts=[chart for x in ("seconds", "steps") if (chart := _chart(rows, x))],
+        charts=curves(rows),
         hidden=max(0, len(_drawn(rows)) - MAX_LINES),
         rows=rows,
+        deals=deals(rows),
         versions=(record.result or {}).get("versions") or {},
     )
 
@@ -67,16 +70,21 @@ def _summary(rows: Sequence[Row]) -> str:
     return f"{what} “{best.name}” {ahead} {table.share(best.student_accuracy, places)}% accuracy {over}{beside}."
 
 
+def curves(rows: Sequence[Row]) -> list[Chart]:
+    """Return accuracy over seconds, steps or rounds and, of federated runs, bytes sent; one line a row, of the first ten."""
+    federated = any(row.federation is not None for row in rows)
+    order = ("steps", "bytes", "seconds") if federated else ("seconds", "steps")
+    return [chart for x in order if (chart := _chart(rows, x, federated))]
+
+
 def _drawn(rows: Sequence[Row]) -> list[tuple[Row, Curve]]:
     return [(row, row.curve) for row in rows if row.curve is not None]
 
 
 def _series(rows: Sequence[Row], x: str) -> list[Series]:
     drawn = _drawn(rows)[:MAX_LINES]
-    return [
-        Series(row.name, curve.seconds if x == "seconds" else curve.steps, curve.mean, index, curve.low, curve.high)
-        for index, (row, curve) in enumerate(drawn)
-    ]
+    found = [(index, row.name, curve, getattr(curve, x)) for index, (row, curve) in enumerate(drawn)]
+    return [Series(name, at, curve.mean, index, curve.low, curve.high) for index, name, curve, at in found if at]
 
 
 def _teacher(rows: Sequence[Row]) -> float | None:
@@ -85,13 +93,19 @@ def _teacher(rows: Sequence[Row]) -> float | None:
     return known.pop() if len(known) == 1 else None
 
 
-def _chart(rows: Sequence[Row], x: str) -> Chart | None:
+def _chart(rows: Sequence[Row], x: str, federated: bool) -> Chart | None:
     series = _series(rows, x)
     if not series:
         return None
-    under = "seconds of synthesis and training" if x == "seconds" else "student steps"
+    title, under = {
+        "seconds": ("By time", "seconds of training, tests left out" if federated else "seconds of synthesis and training"),
+        "steps": ("By round", "rounds") if federated else ("By step", "student steps"),
+        "bytes": ("By what was sent", "MB sent, to clients and back"),
+    }[x]
+    if x == "bytes":
+        series = [replace(one, x=[value / 1e6 for value in one.x]) for one in series]
     teacher = _teacher(rows)
     label = f"Line chart of accuracy by {under}: " + ", ".join(f"{one.name} ends at {percent(one.last)}" for one in series) + "."
     drawn = figures.lines(series, key=f"c-{x}", label=label, x=under, percent=True, reference=teacher, whole=x == "steps")
     caption = "" if teacher is None else f"Dotted across: the teacher's {percent(teacher)}."
-    return Chart("By time" if x == "seconds" else "By step", drawn, series, percent=True, caption=caption)
+    return Chart(title, drawn, series, percent=True, caption=caption)

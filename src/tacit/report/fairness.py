@@ -11,7 +11,7 @@ from tacit.report.table import decimals, share
 __all__ = ["notes"]
 
 NAMED = 4
-TOLD = ("method", "source", "teacher", "student", "model", "data", "split", "eval_split", "max_seconds", "training.steps")
+TOLD = ("method", "algorithm", "source", "teacher", "student", "model", "data", "split", "eval_split", "max_seconds", "training.steps")
 """Options that are a row's own, or are told of in other words."""
 
 

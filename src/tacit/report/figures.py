@@ -18,13 +18,13 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter, PercentFormatter
 
-__all__ = ["COLOURS", "DASHES", "MAX_NAMED", "Series", "heat", "lines", "picture"]
+__all__ = ["COLOURS", "DASHES", "FAINT", "INK", "MAX_NAMED", "PRINTED", "SETTINGS", "Series", "heat", "inline", "lines", "picture"]
 
 COLOURS = 7  # in the style sheet: --s0 to --s6
 DASHES = ("none", "6 2.5", "1.5 2", "7 2 1.5 2")  # a second sign beside the colour, of stroke width 1.6
 MAX_NAMED = 30  # classes up to which cells of a heat-map carry numbers
 MAX_POINTS = 300
-INK, FAINT = "#010101", "#010102"  # stand-ins that `_inline` turns into colours of the page
+INK, FAINT = "#010101", "#010102"  # stand-ins that `inline` turns into colours of the page
 PRINTED = ("#0f6cbd", "#c75000", "#00805c", "#b0478a", "#8a6d00", "#2b93c9", "#7a5bc0")  # the palette of the light page
 SIDE = 400  # of a heat-map, at least
 HEAT = (0.2, 0.52, 0.86)
@@ -83,7 +83,7 @@ def lines(
         # Fixed margins: the text on the page is of another font, and larger on a phone.
         axes = figure.add_axes((0.125, 0.185, 0.825, 0.77))
         _lines(axes, series, x, percent=percent, reference=reference, whole=whole)
-        return _inline(figure, key, label)
+        return inline(figure, key, label)
 
 
 def picture(series: Sequence[Series], *, title: str, x: str, reference: float | None = None) -> bytes:
@@ -126,7 +126,7 @@ def heat(matrix: Sequence[Sequence[int]], names: Sequence[str], *, key: str, lab
             for row, column in itertools.product(range(classes), range(classes)):
                 if counts[row, column]:
                     axes.text(column, row, f"{counts[row, column]:.0f}", ha="center", va="center_baseline", color=INK)
-        return _inline(figure, key, label, width=side)
+        return inline(figure, key, label, width=side)
 
 
 def _lines(
@@ -197,7 +197,7 @@ def _clip(name: str) -> str:
     return name if len(name) <= 16 else name[:15] + "…"
 
 
-def _inline(figure: Figure, key: str, label: str, width: int | None = None) -> Markup:
+def inline(figure: Figure, key: str, label: str, width: int | None = None) -> Markup:
     """Return the figure as an <svg> for a page: own ids, the page's colours and font, nothing that refers elsewhere."""
     buffer = io.StringIO()
     figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None, "Format": None, "Type": None})

@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from tacit.report.federation import federation, sent
 from tacit.report.names import describe, label, named
 from tacit.report.read import Record, number
 from tacit.report.rows import Curve, Row, Spread
@@ -132,7 +133,7 @@ def _row(name: str, members: Sequence[Record]) -> Row:
         evaluation_images=_images(first),
         sees_data=sees_data,
         images_synthesized=Spread.of(number(result.get("images_synthesized")) for result in results),
-        steps=Spread.of(steps),
+        steps=Spread.of(steps if first.verb != "federate" else []),
         steps_exact=all(step == _planned(one) for step, one in zip(steps, runs, strict=True)),
         max_seconds=number(first.config.get("max_seconds")),
         synthesis_seconds=seconds("synthesis"),
@@ -141,6 +142,7 @@ def _row(name: str, members: Sequence[Record]) -> Row:
         precision=str(results[0].get("precision")),
         selection=results[0].get("selection"),
         curve=_curve(runs),
+        federation=federation(runs),
     )
 
 
@@ -190,10 +192,13 @@ def _curve(runs: Sequence[Record]) -> Curve | None:
         points.append((sum(end for end, _, _ in ends) / len(ends), [took for _, took, _ in ends], [value for _, _, value in ends]))
     if not points:
         return None
+    paid = [sent(one) for one in runs]
+    paid = paid if all(step in track for track in paid for step, _, _ in points) else []
     return Curve(
         steps=tuple(step for step, _, _ in points),
         seconds=tuple(sum(times) / len(times) for _, times, _ in points),
         mean=tuple(sum(values) / len(values) for _, _, values in points),
         low=tuple(min(values) for _, _, values in points),
         high=tuple(max(values) for _, _, values in points),
+        bytes=tuple(sum(track[step] for track in paid) / len(paid) for step, _, _ in points) if paid else (),
     )

@@ -7,14 +7,17 @@ from collections.abc import Sequence
 
 import matplotlib as mpl
 import numpy as np
+from markupsafe import Markup
 from matplotlib.figure import Figure
 
-from tacit.report.figures import MAX_NAMED, PRINTED, SETTINGS
+from tacit.report.figures import FAINT, INK, MAX_NAMED, PRINTED, SETTINGS, inline
 
-__all__ = ["holdings"]
+__all__ = ["drawn", "holdings"]
 
 MAX_CLIENTS = 60
 """Clients that are drawn: more can't be told apart."""
+PAGE = ("#020000", "#020001")
+"""Stand-ins for the first two colours of the page."""
 
 
 def holdings(counts: Sequence[Sequence[int]], names: Sequence[str]) -> bytes:
@@ -24,25 +27,40 @@ def holdings(counts: Sequence[Sequence[int]], names: Sequence[str]) -> bytes:
         counts: Images by client (rows) and class (columns); the first 60 clients are drawn.
         names: Of the classes.
     """
-    held = np.asarray(counts, dtype=float)[:MAX_CLIENTS]
-    clients, classes = held.shape
-    width, height = max(4.0, 1.2 + 0.32 * clients), max(2.6, 1.6 + 0.24 * min(classes, MAX_NAMED))
     with mpl.rc_context(SETTINGS):
-        figure = Figure(figsize=(width, height), dpi=150, layout="constrained")
-        bars, dots = figure.subplots(2, 1, sharex=True, height_ratios=(1, 3))
-        bars.bar(range(clients), held.sum(axis=1), color=PRINTED[0], width=0.7)
-        bars.set_ylabel("images")
-        across, down = np.meshgrid(np.arange(clients), np.arange(classes), indexing="ij")
-        dots.scatter(across, down, s=170 * held / max(held.max(), 1.0), color=PRINTED[1], linewidths=0)
-        dots.set_xlabel("client" if len(counts) <= MAX_CLIENTS else f"client (the first {MAX_CLIENTS} of {len(counts)})")
-        dots.set_ylabel("class")
-        dots.set_xlim(-0.7, clients - 0.3)
-        dots.set_ylim(-0.7, classes - 0.3)
-        if classes <= MAX_NAMED:
-            dots.set_yticks(range(classes), [str(name)[:16] for name in names], parse_math=False)
-        for axes in (bars, dots):
-            axes.spines[["top", "right"]].set_visible(False)
-        dots.xaxis.get_major_locator().set_params(integer=True)
+        figure = _figure(counts, names, PRINTED[:2], "#1a1d21", "#8d96a0")
         buffer = io.BytesIO()
         figure.savefig(buffer, format="png", metadata={"Software": None})
     return buffer.getvalue()
+
+
+def drawn(counts: Sequence[Sequence[int]], names: Sequence[str], *, key: str) -> Markup:
+    """Draw the same for a page, in its colours; `key` is put before each id."""
+    with mpl.rc_context(SETTINGS):
+        figure = _figure(counts, names, PAGE, INK, FAINT)
+        label = f"How the images of {len(counts[0])} classes are spread over {len(counts)} clients; the table has the numbers by client."
+        return inline(figure, key, label, width=round(72 * figure.get_figwidth()))
+
+
+def _figure(counts: Sequence[Sequence[int]], names: Sequence[str], colours: Sequence[str], ink: str, faint: str) -> Figure:
+    held = np.asarray(counts, dtype=float)[:MAX_CLIENTS]
+    clients, classes = held.shape
+    width, height = max(4.0, 1.2 + 0.32 * clients), max(2.6, 1.6 + 0.24 * min(classes, MAX_NAMED))
+    figure = Figure(figsize=(width, height), dpi=150, layout="constrained")
+    bars, dots = figure.subplots(2, 1, sharex=True, height_ratios=(1, 3))
+    bars.bar(range(clients), held.sum(axis=1), color=colours[0], width=0.7)
+    bars.set_ylabel("images", color=ink)
+    across, down = np.nonzero(held)
+    dots.scatter(across, down, s=170 * held[across, down] / max(held.max(), 1.0), color=colours[1], linewidths=0)
+    dots.set_xlabel("client" if len(counts) <= MAX_CLIENTS else f"client (the first {MAX_CLIENTS} of {len(counts)})", color=ink)
+    dots.set_ylabel("class", color=ink)
+    dots.set_xlim(-0.7, clients - 0.3)
+    dots.set_ylim(-0.7, classes - 0.3)
+    if classes <= MAX_NAMED:
+        dots.set_yticks(range(classes), [str(name)[:16] for name in names], parse_math=False)
+    for axes in (bars, dots):
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.spines[["left", "bottom"]].set_color(faint)
+        axes.tick_params(colors=ink, color=faint)
+    dots.xaxis.get_major_locator().set_params(integer=True)
+    return figure

@@ -10,13 +10,15 @@ __all__ = ["describe", "differing", "label", "named"]
 
 
 def label(verb: str, options: Mapping[str, Any], metrics: Mapping[str, Any]) -> str:
-    """Return what a run is called before anything is said of its options: ``DFAD``, ``real data``, ``pool runs/samples``, ``train``.
+    """Return what a run is called before anything is said of its options: ``DFAD``, ``real data``, ``FedGen``, ``pool runs/samples``.
 
     Args:
-        verb: Whose run it is; `distill` goes without saying.
+        verb: Whose run it is; `distill` and, where the algorithm is known, `federate` go without saying.
         options: Its options, flat.
         metrics: Its metrics, which name the method where the options do not.
     """
+    if verb == "federate" and (algorithm := options.get("algorithm") or metrics.get("algorithm")):
+        return str(algorithm)
     method, source = options.get("method") or metrics.get("method"), options.get("source")
     how = str(method) if method else "real data" if source == "data" else f"pool {source}" if source else ""
     return how if how and verb == "distill" else f"{verb} {how}".strip()

@@ -7,7 +7,7 @@ from itertools import count as counter
 from pathlib import Path
 
 from tacit.core.files import write_file
-from tacit.report import charts, comparison, maps, words
+from tacit.report import charts, comparison, federated, maps, words
 from tacit.report.bars import Bar, baselines, latencies, similarities
 from tacit.report.read import Record, Sample, read
 from tacit.report.templates import filled
@@ -35,6 +35,8 @@ def render(folder: Path) -> str:
     record = read(folder)
     if comparison.is_comparison(record):
         return comparison.page(record)
+    if federated.is_federated(record):
+        return federated.page(record)
     records, result = [record, *record.parts], record.result or {}
     keys = (f"c{index}" for index in counter())
     mapped = [one for one in records if any(sample.maps for sample in one.samples)]

@@ -17,7 +17,7 @@ from tacit.core.errors import InputError
 from tacit.core.files import read_json
 from tacit.core.run import Run
 
-__all__ = ["Record", "Sample", "number", "read", "read_figures"]
+__all__ = ["Record", "Sample", "members", "number", "read", "read_figures"]
 
 MAX_PIXELS = 96  # a side of a picture on the page
 
@@ -101,6 +101,12 @@ def read(folder: Path) -> Record:
     records = [replace(_record(child), samples=tuple(_samples(child / "samples"))) for child in inside]
     parts = sorted(records, key=lambda one: not one.samples)
     return replace(_record(folder), samples=tuple(_samples(folder / "samples")), parts=tuple(parts))
+
+
+def members(folder: Path) -> list[Path]:
+    """Return the runs that a run folder stands for: those of its own verb inside it or, where there are none, itself."""
+    inside = sorted(child for child in folder.iterdir() if child.is_dir() and Run.is_run(child)) if Run.is_run(folder) else []
+    return [child for child in inside if _record(child).verb == _record(folder).verb] or [folder]
 
 
 def read_figures(folder: Path) -> Record:

@@ -2,29 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from statistics import fmean, stdev
 from typing import Any
 
 from tacit.core.errors import InputError
+from tacit.report.federation import Federation
+from tacit.report.spread import Spread
 
 __all__ = ["Curve", "Row", "Spread"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Spread:
-    """A measure over the runs of a row; `sd` is the sample standard deviation, None for fewer than two runs."""
-
-    mean: float
-    sd: float | None
-    values: tuple[float, ...]
-
-    @classmethod
-    def of(cls, values: Iterable[float | None]) -> Spread | None:
-        """Return the spread of those values that were measured; None where none was."""
-        known = tuple(value for value in values if value is not None)
-        return cls(mean=fmean(known), sd=stdev(known) if len(known) > 1 else None, values=known) if known else None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +23,8 @@ class Curve:
     mean: tuple[float, ...]
     low: tuple[float, ...]
     high: tuple[float, ...]
+    bytes: tuple[float, ...] = ()
+    """Of federated runs: mean bytes sent up to that round, down and up together; empty for others."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,17 +68,21 @@ class Row:
     precision: str
     selection: str | None
     curve: Curve | None
+    federation: Federation | None = None
+    """What the rounds cost, and who took part; None where the runs are not federated."""
 
     @classmethod
     def load(cls, plain: Mapping[str, Any]) -> Row:
         """Return the row that ``dataclasses.asdict`` and JSON made plain; `InputError` where it is none."""
         try:
             return cls(**{key: _restored(key, value) for key, value in plain.items()})
-        except (TypeError, AttributeError) as error:
+        except (TypeError, AttributeError, KeyError, ValueError) as error:
             raise InputError(f"this is no row of a comparison, or one of another version: {error}") from error
 
 
 def _restored(key: str, value: Any) -> Any:
+    if isinstance(value, Mapping) and key == "federation":
+        return Federation.load(value)
     if isinstance(value, Mapping) and key != "options":
         kind = Curve if key == "curve" else Spread
         return kind(**{name: _restored(name, item) for name, item in value.items()})

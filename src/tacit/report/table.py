@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 from tacit.report.rows import Row, Spread
-from tacit.report.words import DASH
+from tacit.report.words import DASH, size
 
 __all__ = ["LEGEND", "WORDS", "cells", "decimals", "folded", "markdown", "share", "text"]
 
@@ -39,6 +40,13 @@ def cells(rows: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
         ("selected weights, %", lambda row: share(row.student_accuracy_selected, places)),
         ("agreement, %", lambda row: share(row.agreement, places)),
         ("teacher, %", lambda row: share(row.teacher_accuracy and Spread.of([row.teacher_accuracy.mean]), places)),
+        ("clients' own, %", lambda row: share(_told(row, "own"), places)),
+        ("rounds", lambda row: _counts(_told(row, "rounds"))),
+        *((f"{100 * float(target):g}% in round", partial(_reached, target=target)) for target in _targets(rows)),
+        ("down", lambda row: _sent(_told(row, "bytes_down"))),
+        ("up", lambda row: _sent(_told(row, "bytes_up"))),
+        ("s a round", lambda row: _short(_told(row, "round_seconds"))),
+        ("dropped", lambda row: _counts(_told(row, "dropped"))),
         ("parameters", _parameters),
         ("seeds", _seeds),
         ("images made", lambda row: _counts(row.images_synthesized)),
@@ -79,6 +87,37 @@ def text(rows: Sequence[Row]) -> str:
         for line in (heads, *lines)
     ]
     return "\n".join(filter(None, [*table, same, LEGEND]))
+
+
+def _targets(rows: Sequence[Row]) -> list[str]:
+    """Return the accuracies of which federated runs tell in which round they were first reached, in rising order."""
+    return sorted({target for row in rows if row.federation for target, _ in row.federation.reached}, key=float)
+
+
+def _reached(row: Row, target: str) -> str:
+    """Return the round in which `target` was first reached, from the first to the last of the runs, and in how many if not in all."""
+    rounds = dict(row.federation.reached).get(target) if row.federation else None
+    if rounds is None:
+        return DASH
+    known = [number for number in rounds if number is not None]
+    if not known:
+        return "never"
+    told = f"{min(known)}" if min(known) == max(known) else f"{min(known)} to {max(known)}"
+    return told if len(known) == len(rounds) else f"{told} (in {len(known)} of {len(rounds)} runs)"
+
+
+def _told(row: Row, name: str) -> Spread | None:
+    """Return a measure of a federation; None of other runs."""
+    found: Spread | None = getattr(row.federation, name, None)
+    return found
+
+
+def _sent(value: Spread | None) -> str:
+    return DASH if value is None else size(value.mean)
+
+
+def _short(value: Spread | None) -> str:
+    return DASH if value is None else f"{value.mean:.2g}"
 
 
 def _parameters(row: Row) -> str:

@@ -18,13 +18,13 @@ __all__ = ["Compare", "compare"]
 
 @dataclass(frozen=True, kw_only=True)
 class Compare(Verb):
-    """Set runs of `train` and `distill` side by side: a table (table.md), a picture (accuracy.png) and a page (report.html).
+    """Set runs of `train`, `distill` and others side by side: a table (table.md), a picture (accuracy.png) and a page (report.html).
 
     Runs that differ in nothing but the seed become one row, mean ± standard deviation; what is not like with like is said under the table.
     """
 
     runs: Sequence[str | Path] = ()
-    """The run folders."""
+    """The run folders; one that holds several of its kind, as `tacit federate` without an algorithm makes, stands for those."""
     out: Path | None = None
     """The folder to write; not given: runs/compare, or the next free number."""
     overwrite: bool = False
@@ -37,13 +37,14 @@ class Compare(Verb):
         """Compare; return the folder with the table, and the rows in ``metrics["rows"]``."""
         from tacit.report import comparable, group, markdown, notes, write_report
         from tacit.report.comparison import picture
-        from tacit.report.read import read_figures
+        from tacit.report.read import members, read_figures
         from tacit.report.table import LEGEND, text
 
         folders = self._folders()
         out = Path(self.out) if self.out is not None else free_folder(self.name)
         self._check(out, folders)
-        records, left = comparable([read_figures(folder) for folder in folders])
+        runs = dict.fromkeys(member for folder in folders for member in members(folder))
+        records, left = comparable([read_figures(folder) for folder in runs])
         if not records:
             raise InputError(f"runs: none of these can be compared: {' '.join(left)}")
         rows = group(records)
