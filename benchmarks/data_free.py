@@ -19,7 +19,7 @@ from benchmarks.suites import SUITES
 from tacit.core.errors import InputError, nearest
 from tacit.core.models import model_hash
 
-__all__ = ["OWN", "add_arguments", "jobs", "main", "measure", "outcome_of", "record", "settings"]
+__all__ = ["OWN", "add_arguments", "chosen", "jobs", "main", "measure", "measured", "outcome_of", "record", "settings"]
 
 OWN = ("suite", "pair", "row", "student_steps", "curve", "teacher", "settings")
 """What a kept run has over tacit's own result.json."""
@@ -38,7 +38,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(options: argparse.Namespace, home: Path) -> int:
     """Run what is missing under `home`; return the number of runs that failed, or could not be started."""
     suite = SUITES[options.suite]
-    made = _chosen(jobs(suite, home=home, data=options.data, seeds=options.seeds, small=options.smoke), suite, options)
+    made = jobs(suite, home=home, data=options.data, seeds=options.seeds, small=options.smoke)
+    for option, argument, known in (("methods", "row", [r.label for r in suite.rows]), ("pairs", "pair", [p.name for p in suite.pairs])):
+        made = chosen(made, suite, option, getattr(options, option), argument, known)
     if options.list:
         return runner.show(made)
     if options.smoke:
@@ -50,22 +52,33 @@ def main(options: argparse.Namespace, home: Path) -> int:
     return len(made) - len(ready) + runner.run(ready, side_by_side=runner.side_by_side(options, suite.device), say=_say)
 
 
-def _chosen(made: Sequence[runner.Job], suite: Suite, options: argparse.Namespace) -> list[runner.Job]:
-    """Return the jobs of the rows and pairs that were asked for; `InputError` where one has no such name."""
-    kept = list(made)
-    for option, argument, known in (("methods", "row", [r.label for r in suite.rows]), ("pairs", "pair", [p.name for p in suite.pairs])):
-        wanted = getattr(options, option)
-        if wanted is None:
-            continue
-        for name in wanted:
-            if name.lower() not in (each.lower() for each in known):
-                raise InputError(f"--{option}: suite {suite.name} has no {argument} called {name!r}{nearest(name, known, most=20)}")
-        kept = [job for job in kept if job.arguments[argument].lower() in (name.lower() for name in wanted)]
-    return kept
+def chosen(
+    made: Sequence[runner.Job], suite: Suite, option: str, wanted: Sequence[str] | None, argument: str, known: Sequence[str]
+) -> list[runner.Job]:
+    """Return the jobs that were asked for; `InputError` where one has no such name.
+
+    Args:
+        made: All jobs of `suite`.
+        suite: Named in the error.
+        option: Of the command line.
+        wanted: Names; not given: all.
+        argument: Of a job, which has the name.
+        known: Names that there are.
+    """
+    for name in wanted or ():
+        if name.lower() not in (each.lower() for each in known):
+            raise InputError(f"--{option}: suite {suite.name} has no {argument} called {name!r}{nearest(name, known, most=20)}")
+    return [job for job in made if wanted is None or job.arguments[argument].lower() in (name.lower() for name in wanted)]
 
 
 def jobs(
-    suite: Suite, *, home: Path = HOME, data: Path | None = None, seeds: Sequence[int] | None = None, small: bool = False
+    suite: Suite,
+    *,
+    home: Path = HOME,
+    data: Path | None = None,
+    seeds: Sequence[int] | None = None,
+    small: bool = False,
+    part: str = "data_free",
 ) -> list[runner.Job]:
     """Return every run of a suite: the first seed of everything, then the second.
 
@@ -75,14 +88,15 @@ def jobs(
         data: The folder of all data.
         seeds: Not given: the suite's.
         small: Whether it is a smoke run.
+        part: Of the benchmarks: the module whose `measure` does the work, and the folder of the results.
     """
-    place = home / "results" / "data_free" / suite.name
+    place = home / "results" / part / suite.name
     site = found(home, data, small=small)
     return [
         runner.Job(
             title=f"{suite.name}/{pair.name} {row.label}, seed {seed}",
             file=(place / pair.name / f"{slug(row.label)}-seed{seed}.json").resolve(),
-            work="benchmarks.data_free:measure",
+            work=f"benchmarks.{part}:measure",
             arguments={**site, "suite": suite.name, "pair": pair.name, "row": row.label, "seed": seed, "taught_by": [pair.teacher]},
             settings=settings(smoke.shrunk(suite) if small else suite, pair, smoke.small(row) if small else row),
             threads=1 if suite.device == "cpu" else None,
@@ -96,7 +110,11 @@ def jobs(
 
 def measure(arguments: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     """Do one run; return what is kept of it."""
-    suite = SUITES[arguments["suite"]]
+    return measured(SUITES[arguments["suite"]], arguments, folder)
+
+
+def measured(suite: Suite, arguments: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    """Do one run of `suite`, in the empty `folder`, where it leaves ``run/``; return what is kept of it."""
     pair = next(pair for pair in suite.pairs if pair.name == arguments["pair"])
     row = next(row for row in suite.on(pair) if row.label == arguments["row"])
     if arguments["smoke"]:
@@ -119,7 +137,7 @@ def outcome_of(suite: Suite, pair: Pair, row: Row, *, seed: int, data: Path, tea
         folder: The run folder; the pool, where one was made, is in ``pool/``.
     """
     shared: dict[str, Any] = {
-        "data": str(data / suite.dataset.folder),
+        "data": (row.shown or suite.dataset).at(data),
         "training": suite.training_of(pair, row),
         "augmentation": row.augmentation or suite.augmentation,
         "evaluations": suite.evaluations,
@@ -134,7 +152,8 @@ def outcome_of(suite: Suite, pair: Pair, row: Row, *, seed: int, data: Path, tea
         return tacit.train(model=student, **shared)
     taught = {**shared, "teacher": str(teacher), "student": student, "objective": row.objective or suite.objective}
     if row.method is None:
-        return tacit.distill(source="data", **taught)
+        unlabelled: dict[str, Any] = {"unlabelled": True, "eval_split": None} if row.shown else {}
+        return tacit.distill(source="data", **taught, **unlabelled)
     seconds = row.max_seconds or suite.max_seconds
     return tacit.distill(method=row.method, keep_images=row.keep_images, max_seconds=seconds, checks=suite.checks, **taught)
 
@@ -151,16 +170,17 @@ def settings(suite: Suite, pair: Pair, row: Row) -> dict[str, Any]:
         "max_seconds": (row.max_seconds or suite.max_seconds) if row.budgeted else None,
         "keep_images": row.keep_images,
         "precision": suite.precision,
+        **({"shown": row.shown.folder} if row.shown else {}),
     }
 
 
 def record(outcome: tacit.Outcome, suite: Suite, pair: Pair, row: Row, teacher: Path) -> dict[str, Any]:
-    """Return what is kept of a run: result.json, what was run, the steps that were taken, and accuracy over budgeted seconds."""
+    """Return what is kept of a run: result.json, what was run, the steps that were taken, and the suite's score over budgeted seconds."""
     assert outcome.folder is not None
     lines = [json.loads(line) for line in (outcome.folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
-    curve = [[round(line["seconds"], 3), line["student_accuracy"]] for line in lines if line["kind"] == "evaluation"]
+    curve = [[round(line["seconds"], 3), line[suite.score]] for line in lines if line["kind"] == "evaluation"]
     seconds = outcome.result["seconds"]
-    end = [round(seconds["synthesis"] + seconds["training"], 3), outcome.metrics["student_accuracy"]]
+    end = [round(seconds["synthesis"] + seconds["training"], 3), outcome.metrics.get(suite.score)]
     checkpoint = torch.load(outcome.folder / "checkpoint" / "state.pt", map_location="cpu", weights_only=True)
     return {
         "suite": suite.name,

@@ -37,7 +37,7 @@ def seen_as(spec: Spec, view: str | None) -> Spec:
 def reference(factory: str, kwargs: Mapping[str, Any], spec: Spec) -> ModelRef:
     """Return where an untrained network is, and what it expects."""
     return ModelRef(
-        path=factory, kwargs=dict(kwargs), **{name: getattr(spec, name) for name in ("shape", "classes", "mean", "std", "names")}
+        path=factory, kwargs=dict(kwargs), **{name: getattr(spec, name) for name in ("shape", "classes", "mean", "std", "names", "task")}
     )
 
 
@@ -140,6 +140,8 @@ class Row:
     """How samples are made; None: the student learns from real data."""
     labels: bool = False
     """With real data: whether it learns from their labels, without the teacher."""
+    shown: Dataset | None = None
+    """With real data: other images, whose labels nobody sees; None: the suite's own."""
     objective: Terms | None = None
     """What the student minimises, where the paper has its own; None: the suite's."""
     augmentation: Augmentation | None = None
@@ -188,6 +190,8 @@ class Suite:
     """Points of a curve, were all of the steps taken."""
     checks: int = 5
     """How often the health of a run is looked at; not counted in the budget."""
+    score: str = "student_accuracy"
+    """Name of the measure that curves show."""
 
     def training_of(self, pair: Pair, row: Row) -> Training:
         """Return how the student of `pair` is trained in `row`."""

@@ -7,7 +7,17 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from benchmarks import claim_tables, compression_tables, demo, plots, representation_plots, representation_tables, speed, tables
+from benchmarks import (
+    claim_tables,
+    compression_tables,
+    demo,
+    plots,
+    representation_plots,
+    representation_tables,
+    segmentation_tables,
+    speed,
+    tables,
+)
 from benchmarks.parts import spread
 from benchmarks.places import HOME
 
@@ -26,7 +36,10 @@ def write(home: Path = HOME) -> None:
     compression_tables.draw_compression(home)
     representation_plots.draw_representation(home)
     page = home / "RESULTS.md"
-    sections = (_demo, _speed, tables.data_free, claim_tables.claims, compression_tables.compression, representation_tables.representation)
+    sections = (
+        *(_demo, _speed, tables.data_free, segmentation_tables.segmentation, claim_tables.claims),
+        *(compression_tables.compression, representation_tables.representation),
+    )
     page.write_text(HEAD + "".join(section(home) for section in sections), encoding="utf-8")
     print(f"wrote {page}")
 

@@ -74,5 +74,10 @@ def _draw(dataset: Dataset, folder: Path) -> None:
         pixels = torch.randint(256, (IMAGES, height, width, channels), generator=draw, dtype=torch.uint8)
         pictures = [Pillow.fromarray(picture.squeeze(-1).numpy()) for picture in pixels]
         labels = (torch.arange(IMAGES) % dataset.spec.classes).tolist()
-        features = Features({dataset.column: Image(), "label": ClassLabel(names=list(dataset.spec.names))})
-        HubDataset.from_dict({dataset.column: pictures, "label": labels}, features=features).to_parquet(folder / f"{split}.parquet")
+        found: dict[str, Any] = {"label": labels}
+        kinds: dict[str, Any] = {"label": ClassLabel(names=list(dataset.spec.names))}
+        if dataset.spec.task == "segmentation":
+            masks = torch.randint(dataset.spec.classes, (IMAGES, height, width), generator=draw, dtype=torch.uint8)
+            found, kinds = {"mask": [Pillow.fromarray(mask.numpy()) for mask in masks]}, {"mask": Image()}
+        features = Features({dataset.column: Image(), **kinds})
+        HubDataset.from_dict({dataset.column: pictures, **found}, features=features).to_parquet(folder / f"{split}.parquet")

@@ -6,6 +6,8 @@ from benchmarks import rows
 from benchmarks.plans import Dataset, Pair, Suite, TeacherPlan
 from tacit.core.network import Spec
 from tacit.data.rendered.bodies import BODIES
+from tacit.data.rendered.street.frame import NAMES
+from tacit.data.rendered.textures import KINDS
 from tacit.distill import Training
 
 __all__ = ["DATASETS", "PART_IMAGES", "PART_TRAINING", "SUITES", "TEACHERS"]
@@ -38,7 +40,23 @@ SOLIDS = Dataset(
     test="solids, others (1,000)",
     rendered=True,
 )
-DATASETS = {dataset.folder: dataset for dataset in (MNIST, CIFAR10, SOLIDS)}
+STREET = Dataset(
+    folder="street",
+    column="image",
+    spec=Spec(shape=(3, 64, 64), classes=len(NAMES), mean=(0.45,) * 3, std=(0.23,) * 3, names=NAMES, task="segmentation"),
+    train="rendered streets of 64x64 (3,000)",
+    test="others (500)",
+    rendered=True,
+)
+TEXTURES = Dataset(
+    folder="textures",
+    column="image",
+    spec=Spec(shape=(3, 64, 64), classes=len(KINDS), names=KINDS),
+    train="rendered textures of 64x64 (3,000)",
+    test="others (500)",
+    rendered=True,
+)
+DATASETS = {dataset.folder: dataset for dataset in (MNIST, CIFAR10, SOLIDS, STREET, TEXTURES)}
 
 PART_IMAGES = 10_000
 PART_TRAINING = Training(steps=1500, batch=64, lr=0.05, weight_decay=5e-4)
@@ -131,6 +149,15 @@ TEACHERS = {
         aim=60.0,
         precision="bf16-mixed",
         view="rgb",
+    ),
+    "street-deeplab24": TeacherPlan(
+        factory="tacit.zoo:deeplab",
+        kwargs={},  # width 24
+        dataset=STREET,
+        training=Training(steps=950, batch=16, optimizer="adamw", lr=0.003, weight_decay=5e-4, warmup=20),
+        augmentation="shift-flip",
+        aim=88.0,  # of pixels
+        precision="32-true",
     ),
     "cifar10-resnet32x4": TeacherPlan(
         factory="tacit.zoo:resnet32x4",
