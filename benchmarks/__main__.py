@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks import claims, compression, data_free, demo, representation, results, segmentation, speed, teachers
+from benchmarks import claims, compression, data_free, demo, federated, representation, results, segmentation, speed, teachers
 from benchmarks.places import HOME
 from tacit.core.errors import InputError
 
@@ -45,6 +45,9 @@ def parser() -> argparse.ArgumentParser:
     one = suites.add_parser("representation", help=representation.__doc__, description=representation.__doc__)
     representation.add_arguments(one)
     one.set_defaults(action=representation.main)
+    one = suites.add_parser("federated", help=federated.__doc__, description=federated.__doc__)
+    federated.add_arguments(one)
+    one.set_defaults(action=federated.main)
     one = suites.add_parser("segmentation", help=segmentation.__doc__, description=segmentation.__doc__)
     segmentation.add_arguments(one)
     one.set_defaults(action=segmentation.main)

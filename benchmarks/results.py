@@ -11,6 +11,8 @@ from benchmarks import (
     claim_tables,
     compression_tables,
     demo,
+    federated_plots,
+    federated_tables,
     plots,
     representation_plots,
     representation_tables,
@@ -35,10 +37,11 @@ def write(home: Path = HOME) -> None:
     claim_tables.draw_claims(home)
     compression_tables.draw_compression(home)
     representation_plots.draw_representation(home)
+    federated_plots.draw_federated(home)
     page = home / "RESULTS.md"
     sections = (
         *(_demo, _speed, tables.data_free, segmentation_tables.segmentation, claim_tables.claims),
-        *(compression_tables.compression, representation_tables.representation),
+        *(compression_tables.compression, representation_tables.representation, federated_tables.federated),
     )
     page.write_text(HEAD + "".join(section(home) for section in sections), encoding="utf-8")
     print(f"wrote {page}")
