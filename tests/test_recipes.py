@@ -37,7 +37,7 @@ from tacit.verbs.quantize import Quantize
 ROOT = Path(__file__).parents[1]
 RECIPES = ROOT / "recipes"
 NAMES = sorted(str(path.relative_to(RECIPES).with_suffix("")) for path in RECIPES.rglob("*.yaml"))
-PUBLISHED = [name for name in NAMES if "/" in name and not name.startswith(("cross-modal/", "distillers/"))]  # tested elsewhere
+PUBLISHED = [name for name in NAMES if "/" in name and not name.startswith(("cross-modal/", "distillers/", "segmentation/"))]  # elsewhere
 TRAINS = [name for name in PUBLISHED if "/teacher-" in name]
 QUANTIZES = [name for name in PUBLISHED if "scheme" in yaml.safe_load((RECIPES / f"{name}.yaml").read_text())]
 DISTILLS = [name for name in PUBLISHED if name not in (*TRAINS, *QUANTIZES)]
@@ -218,6 +218,7 @@ def test_a_network_is_quantized_by_its_recipe_in_two_steps(name: str, place: Pat
     pytest.importorskip("onnxruntime")
     monkeypatch.chdir(place)
     asked = standins.install(monkeypatch)
+    monkeypatch.setattr("tacit.quantize.onnx.rehearse_onnx", lambda network: None)  # the file itself is written all the same
     *before, words = commands(name)
     recipe, folder = read(name), Path(name).parent.name
     kind, fields = method_of(name)

@@ -30,10 +30,15 @@ from tacit.federate import (
 )
 from tacit.zoo import fednet
 
-__all__ = ["SPEC", "TEST", "TRAIN", "Tampered", "network", "plan", "server", "sites"]
+__all__ = ["SPEC", "TEST", "TRAIN", "Tampered", "masked", "network", "plan", "server", "sites"]
 
 SPEC = Spec(shape=(1, 8, 8), classes=10, mean=(0.305,), std=(0.376,))
 TRAIN, TEST = digits("train"), digits("test")
+
+
+def masked() -> list[tuple[Tensor, Tensor]]:
+    """Return images with a class for every pixel."""
+    return [(torch.rand(1, 8, 8), torch.zeros(8, 8, dtype=torch.long)) for _ in range(4)]
 
 
 def network(width: int = 32, seed: int = 0) -> Network:

@@ -14,13 +14,14 @@ from pathlib import Path
 import pytest
 
 SMALL = ("--method.batch", "32", "--method.steps", "4", "--method.width", "4", "--method.latent", "8")
-KILLS = int(os.environ.get("TACIT_TEST_KILLS", "3"))
+OFTEN = ("--checkpoint-seconds", "0")
+KILLS = int(os.environ.get("TACIT_TEST_KILLS", "2"))
 """How often each run is killed; it is as long as that takes."""
 STUDENT = ("--student", "tacit.zoo:resnet", "--student.kwargs", '{"channels": 1, "width": 2}')
 
 
 def words(verb: str, teacher: Path, out: Path) -> list[str]:
-    shared = ["--teacher", str(teacher), "--precision", "32-true", "--checkpoint-seconds", "0", "--out", str(out)]
+    shared = ["--teacher", str(teacher), "--precision", "32-true", "--out", str(out)]
     if verb == "synthesize":
         return [
             verb,
@@ -80,7 +81,7 @@ def test_kills_change_nothing(verb: str, tmp_path: Path, teacher_folder: Path, e
     draw, kills = random.Random(verb), 0
     checkpoint = broken / "checkpoint" / "state.pt"
     while kills < KILLS:
-        process = start([*words(verb, teacher_folder, broken), "--resume"], environment)
+        process = start([*words(verb, teacher_folder, broken), *OFTEN, "--resume"], environment)
         before = checkpoint.stat().st_mtime_ns if checkpoint.exists() else 0
         deadline = time.monotonic() + 100
         while process.poll() is None and time.monotonic() < deadline:

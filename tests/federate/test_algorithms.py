@@ -36,6 +36,7 @@ from tacit.federate import (
     Upload,
 )
 from tacit.federate.algorithms.fedftg import DISTANCES, _Turns
+from tacit.federate.believed import Believed, beliefs
 from tacit.federate.client import Client, Kind
 from tacit.federate.teaching import ensemble_of, pixels_of, pool_of, teach
 from tacit.federate.work import Work
@@ -201,12 +202,38 @@ def test_dense_starts_from_first_weights_and_stands_beside_ensemble_and_mean(run
     first = {key: value.clone() for key, value in made.central.network.model.named_parameters()}
     done = made.round()
     assert all(torch.equal(value, first[key]) for key, value in made.central.network.model.named_parameters())  # at a rate of 0
-    assert set(done.beside) == {"ensemble", "mean"}
+    assert set(done.beside) == {"ensemble", "plain ensemble", "mean"}
     replies = {
         client: Upload(weights=weights, examples=int(made.central.examples[client])) for client, weights in made.central.latest.items()
     }
     FedAvg().learn(made.central, replies)
     assert done.beside["mean"] == predict(made.central.network, TEST.batches(512), runtime).accuracy
+
+
+def test_dense_with_counts_withheld_teaches_the_plain_ensemble(runtime: Runtime) -> None:
+    algorithm = DENSE(counts="withheld", method=Gaussian(batch=16, warmup=1), training=Training(steps=1, batch=8, lr=0.0))
+    made = server(algorithm, runtime, steps=2, partition=IID())
+    assert set(made.round().beside) == {"ensemble", "mean"}
+    assert not made.central.tensors
+
+
+def test_members_are_believed_by_their_images_of_each_class() -> None:
+    networks = [network(seed=seed) for seed in range(2)]
+    images = TEST.images[:5].float().div(255)
+    counts = [[40.0] * 9 + [0.0], [0.0] * 9 + [90.0]]
+    replies = {place: Upload(examples=examples, counts=tuple(counts[place])) for place, examples in enumerate((9, 3))}
+    weights = beliefs(replies)
+    assert weights is not None
+    # 9 images of 9 classes are one of each, 3 images of one class are three: shown more often, they don't count more
+    assert weights[:, 0].tolist() == pytest.approx([2 / 3, 1 / 3])
+    assert weights[:, 9].tolist() == pytest.approx([1 / 5, 4 / 5])
+    said = Believed.by(networks, weights).eval()(images)
+    first, second = (one.eval()(images) for one in networks)
+    slow = torch.stack([first[:, c] * weights[0, c] + second[:, c] * weights[1, c] for c in range(10)], dim=1)
+    assert torch.allclose(said, slow.float(), atol=1e-5)
+    even = Believed.by(networks, torch.full((2, 10), 0.5)).eval()(images)
+    assert torch.allclose(even, ensemble_of(networks)(images), atol=1e-5)
+    assert beliefs({**replies, 2: Upload(examples=4)}) is None
 
 
 @pytest.mark.parametrize("make", [pixels_of, pool_of])

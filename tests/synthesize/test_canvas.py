@@ -293,7 +293,7 @@ def test_large_images_are_made_by_the_papers_generator_for_them() -> None:
     assert all((each.kernel_size, each.stride) == ((4, 4), (2, 2)) for each in grow)
     assert sum(isinstance(module, nn.LeakyReLU) and module.negative_slope == 0.2 for module in made.modules()) == 4
     assert made.project.out_features == 512 * 8 * 8
-    assert isinstance(fitting_generator(8, (3, 64, 63), 4), ConvGenerator)
+    assert isinstance(fitting_generator(8, (3, 128, 127), 4), ConvGenerator)
 
 
 def test_the_generator_of_large_images_starts_as_in_the_paper_and_has_the_moments_that_are_asked_for() -> None:

@@ -282,7 +282,7 @@ def test_a_config_repeats_the_run(algorithm: Any, tmp_path: Path) -> None:
         (["--targets", "[1.5]"], "targets: expected shares between 0 and 1"),
         (["--lr_decay", "0"], "lr_decay: expected more than 0 and at most 1, got 0"),
         (["--held", "1"], "held: expected at least 0 and less than 1, got 1"),
-        (["--data", "street"], "expected one class an image, got a class for every pixel"),
+        (["--data", "toyfed:masked"], "expected one class an image, got a class for every pixel"),
         (["--roundz", "3"], "no option is called --roundz; did you mean 'rounds'?"),
     ],
 )

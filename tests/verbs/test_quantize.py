@@ -100,9 +100,12 @@ def test_eight_bits_can_be_fine_tuned_too(teacher_folder: Path, tmp_path: Path) 
 def test_a_stored_pool_and_real_images_serve_as_well(teacher_folder: Path, tmp_path: Path) -> None:
     made = tacit.synthesize(teacher=teacher_folder, out=tmp_path / "samples", method=QUICK["method"], images=64)
     assert made.folder is not None
-    stored = tacit.quantize(model=teacher_folder, out=tmp_path / "a", source=str(made.folder), acceptance=100, device="cpu")
+    stored = tacit.quantize(
+        model=teacher_folder, out=tmp_path / "a", source=str(made.folder), acceptance=100, device="cpu", baselines=False
+    )
     assert (stored.metrics["method"], stored.metrics["acceptance"]["images"]) == ("BNS", 16)
-    real = tacit.quantize(model=teacher_folder, out=tmp_path / "b", source="data", data="digits", images=100, device="cpu")
+    given: dict[str, Any] = {"source": "data", "data": "digits", "images": 100}
+    real = tacit.quantize(model=teacher_folder, out=tmp_path / "b", device="cpu", baselines=False, **given)
     assert (real.metrics["method"], real.result["images_synthesized"]) == ("data", 0)
     assert real.metrics["student_accuracy"] >= 0.94
     assert not (tmp_path / "b" / "pool").exists()
