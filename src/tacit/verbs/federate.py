@@ -48,7 +48,7 @@ class Federate(RunVerb):
     clients: int = 10
     """How many clients there are."""
     active: int | None = None
-    """Clients that take part in a round, drawn anew each time; not given: half of them."""
+    """Clients that take part in a round, drawn anew each time; not given: half of them or, where there is one round alone, all."""
     rounds: int = 40
     """Rounds."""
     local_steps: int | None = None
@@ -90,7 +90,7 @@ class Federate(RunVerb):
         if not all(0 < target < 1 for target in self.targets):
             raise InputError(f"targets: expected shares between 0 and 1, as [0.85, 0.9], got {list(self.targets)}")
         self._local(self.algorithm or BOTH[0])
-        self._rounds()
+        self._rounds(self.algorithm or BOTH[0])
 
     def config(self) -> dict[str, Any]:
         chosen = {name: value for name in ("algorithm", "partition") if (value := getattr(self, name)) is not None}
@@ -107,10 +107,9 @@ class Federate(RunVerb):
         steps = algorithm.local_steps if self.local_steps is None else self.local_steps
         return Local(steps=steps, batch=self.batch, lr=self.lr, decay=self.lr_decay, momentum=self.momentum, weight_decay=self.weight_decay)
 
-    def _rounds(self) -> Rounds:
-        return Rounds(
-            rounds=self.rounds, active=self.active if self.active is not None else -(-self.clients // 2), every=self.evaluate_every
-        )
+    def _rounds(self, algorithm: Algorithm) -> Rounds:
+        usual = self.clients if algorithm.rounds == 1 else -(-self.clients // 2)
+        return Rounds(rounds=self.rounds, active=usual if self.active is None else self.active, every=self.evaluate_every)
 
     def gather(self) -> Consortium:
         """Return who takes part in a trial, with what: networks, the images of each client, the test set."""
@@ -144,7 +143,8 @@ class Federate(RunVerb):
         algorithm = self.algorithm
         if algorithm is None:
             raise InputError("algorithm: name one, as `--algorithm FedGen`")
-        return Plan(found.networks, algorithm, self._local(algorithm), self._rounds(), self.clients, self.rules, self.seed, found.runtime)
+        local, rounds = self._local(algorithm), self._rounds(algorithm)
+        return Plan(found.networks, algorithm, local, rounds, self.clients, self.rules, self.seed, found.runtime)
 
     def over(self, gather: Callable[[], Consortium], carrier: Carrier) -> Outcome:
         """Run the federation of the parties that `gather` finds, over the engine that `carrier` makes."""

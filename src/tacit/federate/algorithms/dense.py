@@ -12,10 +12,11 @@ from dataclasses import dataclass, field
 from typing import ClassVar
 
 from tacit.core.errors import InputError
-from tacit.core.network import Ensemble, Network
+from tacit.core.network import Ensemble, Network, Teacher
 from tacit.distill import Training
 from tacit.federate.aggregate import average
-from tacit.federate.algorithms.base import Algorithm
+from tacit.federate.algorithms.base import Counting
+from tacit.federate.believed import Believed, beliefs
 from tacit.federate.central import Central
 from tacit.federate.messages import Upload
 from tacit.federate.teaching import ensemble_of, pool_of, teach
@@ -23,9 +24,12 @@ from tacit.synthesize import Method
 
 __all__ = ["DENSE"]
 
+BELIEFS = "beliefs"
+"""What the server keeps of the label counts: how much each client is believed about each class."""
+
 
 @dataclass(frozen=True, kw_only=True)
-class DENSE(Algorithm):
+class DENSE(Counting):
     """One round: clients train for long, the server distils their ensemble without data."""
 
     method: Method | None = None
@@ -47,18 +51,23 @@ class DENSE(Algorithm):
 
     def learn(self, central: Central, replies: Mapping[int, Upload]) -> dict[str, float]:
         """Teach the student, which starts from its first weights, not from a mean."""
-        teacher = ensemble_of([central.model_of(client, reply.weights) for client, reply in replies.items()])
+        networks = [central.model_of(client, reply.weights) for client, reply in replies.items()]
+        weights = beliefs(replies)
+        central.tensors = {} if weights is None else {BELIEFS: weights}
+        teacher = ensemble_of(networks) if weights is None else Teacher.of(Believed.by(networks, weights))
         method = self.method or pool_of(teacher)
         return teach(
             central, central.network, teacher, self.training, method=method, images=None, temperature=self.temperature, role="teach"
         )
 
     def beside(self, central: Central) -> dict[str, Network]:
-        """The ensemble, and, where there is one architecture, the mean weighted by numbers of images."""
+        """The ensemble that taught, that of plain means where it is another and, of one architecture, the mean by numbers of images."""
         models = {client: central.model_of(client, weights) for client, weights in sorted(central.latest.items())}
-        found = {"ensemble": Ensemble.of(list(models.values())).eval()}
+        networks, weights = list(models.values()), central.tensors.get(BELIEFS)
+        found = {"ensemble": Ensemble.of(networks).eval()}
+        if weights is not None:
+            found = {"ensemble": Believed.by(networks, weights).eval(), "plain ensemble": found["ensemble"]}
         if len(central.networks) == 1:
-            weights = [central.examples[client] for client in models]
-            mean = average([central.latest[client] for client in models], weights)
+            mean = average([central.latest[client] for client in models], [central.examples[client] for client in models])
             found["mean"] = central.model_of(next(iter(models)), mean)
         return found

@@ -1,7 +1,7 @@
 """Privacy: which of Flower's modifiers go with which algorithms, and why the others don't (flwr 1.41).
 
-- `LocalDpMod`, by which a site clips its update and adds noise to it, goes with FedAvg, FedProx, FedEnsemble, FedDF and DENSE, and with
-  FedGen and FedFTG where counts are withheld or noised. Refused: FedDistill and FedDistillPlus, whose mean logits would get no noise.
+- `LocalDpMod`, by which a site clips its update and adds noise to it, goes with FedAvg, FedProx, FedEnsemble and FedDF, and with FedGen,
+  FedFTG and DENSE where counts are withheld or noised. Refused: FedDistill and FedDistillPlus, whose mean logits would get no noise.
 - `fixedclipping_mod` with its wrapper of a strategy, by which sites clip and the server adds noise to the mean, goes with FedAvg and
   FedProx. Refused: algorithms in which the server learns from each client's own weights: what it makes of them would get no noise.
 - SecAgg+ goes with none: it hides each client's weights, which those need, answers could not be checked one by one, and Flower has it for
