@@ -33,7 +33,7 @@ def comparable(records: Sequence[Record]) -> tuple[list[Record], list[str]]:
 
 
 def group(records: Sequence[Record]) -> list[Row]:
-    """Return the rows of finished runs, best accuracy of the last step first; those without one come last.
+    """Return the rows of finished runs, best accuracy (or mean IoU) of the last step first; those without one come last.
 
     Runs share a row if their options are the same but for the seed (and what touches no weight, as how often was logged), and if their
     results name the same precision, sizes, teacher and number of evaluation images.
@@ -47,7 +47,7 @@ def group(records: Sequence[Record]) -> list[Row]:
     first = [members[0] for members in groups.values()]
     names = named([(label(one.verb, _options(one), one.metrics), _options(one), _measured(one)) for one in first])
     rows = [_row(name, members) for name, members in zip(names, groups.values(), strict=True)]
-    return sorted(rows, key=lambda row: (-row.student_accuracy.mean if row.student_accuracy else 1.0, row.name))
+    return sorted(rows, key=lambda row: (-score.mean if (score := row.student_miou or row.student_accuracy) else 1.0, row.name))
 
 
 def _options(record: Record) -> dict[str, Any]:
@@ -123,8 +123,10 @@ def _row(name: str, members: Sequence[Record]) -> Row:
         student_accuracy=spread("student_accuracy"),
         student_accuracy_ema=spread("student_accuracy_ema"),
         student_accuracy_selected=spread("student_accuracy_selected"),
+        student_miou=spread("student_miou"),
         agreement=spread("agreement"),
         teacher_accuracy=spread("teacher_accuracy"),
+        teacher_miou=spread("teacher_miou"),
         teacher=_teacher(first),
         params_teacher=_whole(first.metric("params_teacher")),
         student=_student(_options(first)),

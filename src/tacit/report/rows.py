@@ -68,6 +68,9 @@ class Row:
     precision: str
     selection: str | None
     curve: Curve | None
+    student_miou: Spread | None = None
+    """Mean IoU of the last step, where a class a pixel is named; accuracy is of pixels then."""
+    teacher_miou: Spread | None = None
     federation: Federation | None = None
     """What the rounds cost, and who took part; None where the runs are not federated."""
 

@@ -10,7 +10,7 @@ from tacit.report.words import DASH, size
 
 __all__ = ["LEGEND", "WORDS", "cells", "decimals", "folded", "markdown", "share", "text"]
 
-LEGEND = "Accuracy of the last step, mean ± sample standard deviation over seeds; seconds are means."
+LEGEND = "Accuracy of the last step (of pixels, beside mIoU), mean ± sample standard deviation over seeds; seconds are means."
 WORDS = ("run", "seeds", "device", "precision")
 """Columns that are read as words, from the left."""
 FEW = 1000
@@ -35,10 +35,12 @@ def cells(rows: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
     places = decimals(rows)
     columns: list[tuple[str, Callable[[Row], str]]] = [
         ("run", lambda row: row.name),
+        ("mIoU, %", lambda row: share(row.student_miou, places)),
         ("accuracy, %", lambda row: share(row.student_accuracy, places)),
         ("averaged weights, %", lambda row: share(row.student_accuracy_ema, places)),
         ("selected weights, %", lambda row: share(row.student_accuracy_selected, places)),
         ("agreement, %", lambda row: share(row.agreement, places)),
+        ("teacher mIoU, %", lambda row: share(row.teacher_miou and Spread.of([row.teacher_miou.mean]), places)),
         ("teacher, %", lambda row: share(row.teacher_accuracy and Spread.of([row.teacher_accuracy.mean]), places)),
         ("clients' own, %", lambda row: share(_told(row, "own"), places)),
         ("rounds", lambda row: _counts(_told(row, "rounds"))),
