@@ -95,10 +95,15 @@ def test_an_unfinished_federation_shows_its_curve_and_no_numbers(federation: Pat
 
 
 def test_where_nobody_knows_the_clients_only_their_own_tests_are_shown(federation: Path) -> None:
-    edit(federation / "FedAvg", client_counts=None)
+    edit(federation / "FedAvg", client_counts=None, class_names=None)
     page = Page(render(federation / "FedAvg"))
     assert "holdings" not in {section["id"] for section in page.all("section")}
     assert "FedAvg 0 — — 75.0%" in page.words
+
+
+def test_classes_without_names_go_by_their_numbers(federation: Path) -> None:
+    edit(federation / "FedAvg", class_names=None)
+    assert re.search(r">2</text>", render(federation / "FedAvg").partition('id="holdings"')[2].partition("</section>")[0])
 
 
 def test_what_was_sent_adds_up_and_drops_are_gathered(federation: Path) -> None:

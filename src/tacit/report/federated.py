@@ -29,7 +29,8 @@ def page(record: Record) -> str:
     finished = [row for row in rows if row.federation is not None and (row.student_accuracy or row.federation.rounds)]
     heads, cells, same = table.folded(finished) if len(finished) > 1 else ([], [], "")
     dealt = deals(rows)
-    names = next((one.listed("class_names") for one in runs if one.listed("class_names")), [])
+    known = next((one.listed("class_names") for one in runs if one.listed("class_names")), [])
+    names = [words.class_name(known, label) for label in range(max((len(counts) for deal in dealt for counts in deal.counts), default=0))]
     many = len(runs) > 1
     losses = [charts.losses(one, "train", f"l{place}", many) for place, one in enumerate(runs)]
     lost = [(one.name, _lost(one)) for one in runs]
