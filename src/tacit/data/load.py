@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from tacit.core.batch import Batch
-from tacit.core.errors import InputError, MissingExtraError
+from tacit.core.errors import InputError, MissingExtraError, nearest
 from tacit.core.models import import_object
 from tacit.core.network import Spec
 from tacit.data.folders import has_masks, mask_folder
@@ -112,7 +112,8 @@ def load_data(data: str | Data | Dataset[Any], split: str, spec: Spec | None = N
 
     Args:
         data: ``digits``; ``solids``, ``street`` or ``textures``, rendered in the model's size; a Hugging Face id, with an ``@`` before the
-            configuration where the set has several (``ufldl-stanford/svhn@cropped_digits``); a local folder of images (one sub-folder
+            configuration where the set has several (``ufldl-stanford/svhn@cropped_digits``) and a ``#`` before the column of the labels
+            where that can't be told (``flwrlabs/celeba#Smiling``; after a folder's name too); a local folder of images (one sub-folder
             a class), of images and masks (``images/`` and ``masks/``), or of parquet files; ``package.module:callable`` that gives a
             torch `Dataset` of (image, label or mask), and is passed ``split`` where it takes that; or such a set itself.
         split: ``train``, ``test``, ... as the set names them.
@@ -167,6 +168,7 @@ def open_hub(data: str, split: str) -> HubDataset:
     except ImportError as error:
         raise MissingExtraError("datasets", "data", f"loading {data!r}") from error
     datasets.disable_progress_bars()
+    data, _ = _label_named(data)
     folder = Path(data)
     name, at, configuration = data.partition("@")
     if at and not (folder.is_dir() or (name and configuration)):
@@ -187,10 +189,20 @@ def open_hub(data: str, split: str) -> HubDataset:
 
 
 def _from_hub(data: str, split: str, spec: Spec | None) -> Data:
-    found = open_hub(data, split)
-    image, label = _columns(found, spec)
+    found, (_, named) = open_hub(data, split), _label_named(data)
+    image, label = _columns(found, spec) if named is None else (_column(found, "Image", ("image", "img")), named)
+    if label not in found.features:
+        raise InputError(f"the data have no column {label!r}{nearest(label, list(found.features), most=20)}")
     names = tuple(getattr(found.features[label], "names", None) or ())
     return _collect(found, spec, names, image=image, label=label)
+
+
+def _label_named(data: str) -> tuple[str, str | None]:
+    """Return the name of a set, and the column of its labels that stands behind a ``#``."""
+    if "#" not in data or Path(data).exists():
+        return data, None
+    name, _, column = data.rpartition("#")
+    return name, column
 
 
 def _builder(folder: Path) -> str:
