@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from quick_methods import quick, synthesizer
+from quick_methods import plain_net, quick, synthesizer
 from tacit.core.device import Clock, Runtime
 from tacit.core.errors import InputError
 from tacit.core.loss import View
@@ -59,6 +59,22 @@ def test_the_student_is_in_the_mode_that_the_paper_says_and_goes_back(
     assert modes == [trains]
     assert not norm.training
     assert torch.equal(before, norm.get_buffer("running_mean")) != trains
+
+
+def test_dfad_keeps_to_batch_statistics_only_where_it_is_told(teacher: Teacher, runtime: Runtime) -> None:
+    assert not DFAD().objective(teacher).needs.bn
+    plain, told = (synthesizer(quick(DFAD, **fields), teacher, runtime) for fields in ({}, {"bn": 0.1}))
+    for work in (plain, told):
+        work.round()
+    assert list(plain.parts) == ["adv"]
+    assert list(told.parts) == ["adv", "bn"]
+    torch.testing.assert_close(plain.parts["adv"], told.parts["adv"])
+    before = told.parts["bn"]
+    for _ in range(20):
+        told.round()
+    assert told.parts["bn"] < before
+    with pytest.raises(InputError, match="DFAD: "):
+        synthesizer(quick(DFAD, bn=0.1), Teacher.of(Network(plain_net(), teacher.spec)), runtime)
 
 
 def test_zskt_clips_the_gradient_of_its_generator_at_five(teacher: Teacher, runtime: Runtime) -> None:

@@ -19,7 +19,7 @@ from typing import ClassVar, Literal
 
 from tacit.core.loss import Objective
 from tacit.core.network import Teacher
-from tacit.losses import Disagreement
+from tacit.losses import BNAlignment, Disagreement
 from tacit.synthesize.live_generator import JointGenerator
 
 __all__ = ["DFAD"]
@@ -29,9 +29,12 @@ __all__ = ["DFAD"]
 class DFAD(JointGenerator):
     """A live generator that follows the student; needs no batch-norm statistics."""
 
+    bn: float = 0.0
+    """Weight of BN alignment, which is not DFAD's; 0: none, and no batch norm is needed."""
+
     dense: ClassVar[bool] = True
     student_mode: ClassVar[Literal["train", "eval"]] = "train"
     student_buffers_move: ClassVar[bool] = True
 
     def objective(self, teacher: Teacher) -> Objective:
-        return Objective(adv=(1.0, Disagreement()))
+        return Objective(adv=(1.0, Disagreement()), bn=(self.bn, BNAlignment()))

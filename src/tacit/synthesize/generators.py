@@ -13,7 +13,7 @@ from tacit.core.network import Spec
 
 __all__ = ["LARGE", "ConvGenerator", "TransposedGenerator", "UpConv2d", "fitting_generator", "initialise", "sigmoid_moments"]
 
-LARGE = 64
+LARGE = 128
 """Height and width from which an image is large: made by a `TransposedGenerator`."""
 
 
