@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from benchmarks.federated_parts import runs_of, tested
 from benchmarks.federated_suites import SUITES
 from benchmarks.parts import Record, Runs, picture
+from benchmarks.plots import error_scale
 
 __all__ = ["draw_federated"]
 
@@ -56,8 +57,8 @@ def _curves(axes: Axes, runs: Runs, order: list[str], shown: set[str]) -> None:
         means = [mean(each) for each in zip(*(_points(run)[1] for run in by_seed.values()), strict=False)]
         axes.plot(rounds[: len(means)], means, color=colour, linestyle=style, linewidth=1.6, label=None if label in shown else label)
         shown.add(label)
-    ends = [value for by_seed in runs.values() for run in by_seed.values() for value in _points(run)[1][-1:]]
-    axes.set_ylim(max(0.0, min(70.0, min(ends) - 5)), 100)
+    curves = [_points(run)[1] for by_seed in runs.values() for run in by_seed.values()]
+    error_scale(axes, [curve[-1] for curve in curves] + [max(max(curve) for curve in curves)])
     axes.grid(axis="y", alpha=0.3)
 
 

@@ -14,7 +14,7 @@ from benchmarks.plans import Pair, Suite
 from benchmarks.suites import SUITES
 from benchmarks.tables import Line, lines_of
 
-__all__ = ["data_free"]
+__all__ = ["data_free", "error_scale"]
 
 TICKS = (0, 10, 20, 30, 40, 50, 60, 70, 80, 85, 90, 95, 97, 98, 99, 99.5)
 CEILING = 99.9
@@ -53,7 +53,7 @@ def _picture(suite: Suite, pair: Pair, lines: Sequence[Line], file: Path) -> Non
                 axes.plot(seconds, shown, color=colour, linestyle=style, linewidth=1.5, alpha=look, label=None if number else name)
                 axes.plot(seconds[-1], shown[-1], "o", color=colour, markersize=4, alpha=look)
                 ends += shown.tolist()
-        _scale(axes, ends)
+        error_scale(axes, ends)
         axes.set_xlim(left=0)
         axes.set_xlabel("seconds of synthesis and training")
         axes.set_ylabel("accuracy of the student in %")
@@ -62,7 +62,7 @@ def _picture(suite: Suite, pair: Pair, lines: Sequence[Line], file: Path) -> Non
         figure.legend(loc="outside right upper", frameon=False, title="mean ± sd, last step")
 
 
-def _scale(axes: Axes, shown: Sequence[float]) -> None:
+def error_scale(axes: Axes, shown: Sequence[float]) -> None:
     """Draw errors on a logarithmic scale, so that both 20 and 99 % can be read."""
 
     def up(accuracy: NDArray[np.float64]) -> NDArray[np.float64]:
