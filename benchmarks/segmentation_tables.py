@@ -29,7 +29,7 @@ steps, and are shown {dataset.train} or as many textures. Mean IoU and pixels th
 """
     for pair in STREETS.pairs:
         runs = kept(home / "results" / "segmentation" / STREETS.name / pair.name, [row.label for row in STREETS.rows])
-        absent = missing(runs, {row.label: STREETS.seeds for row in STREETS.rows})
+        absent = missing(runs, {row.label: row.seeds or STREETS.seeds for row in STREETS.rows})
         text += f"\n{pair.title}. {_teacher(pair)}\n\n{_rows(runs)}"
         text += verdict(_shown(runs)) + (f"\nNot run yet: {absent}.\n" if absent else "")
     return f"{text}\nPublished: mean IoU in % on CamVid and NYUv2, {PUBLISHED_SOURCE}; their budgets, best epoch.\n"
