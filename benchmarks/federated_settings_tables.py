@@ -81,14 +81,9 @@ def dense(suite: FederatedSuite, home: Path) -> str:
     by_seed = runs_of(suite, alpha, home).get("DENSE", {})
     if not by_seed:
         return ""
-    reads: dict[str, Callable[[Record], float | None]] = {
-        "DENSE": tested,
-        "mean of the models": _beside_it("mean"),
-        "ensemble": _beside_it("ensemble"),
-    }
-    lines = [
-        [f"{name}", *(f"{read(run) or 0:.2f}" for run in by_seed.values()), over(by_seed, read, ".2f")] for name, read in reads.items()
-    ]
+    beside = dict.fromkeys(name for run in by_seed.values() for name in run["metrics"]["beside"])
+    reads: dict[str, Callable[[Record], float | None]] = {"DENSE": tested, **{name: _beside_it(name) for name in beside}}
+    lines = [[name, *(f"{read(run) or 0:.2f}" for run in by_seed.values()), over(by_seed, read, ".2f")] for name, read in reads.items()]
     over_mean, over_all = (
         [(tested(run) or 0.0) - (_beside_it(name)(run) or 0.0) for run in by_seed.values()] for name in ("mean", "ensemble")
     )
@@ -98,9 +93,10 @@ def dense(suite: FederatedSuite, home: Path) -> str:
     ]
     made = over(by_seed, at("images_synthesized"), ",.0f").partition(" ±")[0]
     rows = table(["", *(f"seed {seed}" for seed in by_seed), "mean ± sd"], lines)
-    said = f"All three are of the same clients' models. {made} images were made; {over(by_seed, seconds, '.0f')} seconds."
+    took = over(by_seed, seconds, ".0f")
+    said = f"Below DENSE: the same clients' models together, and the mean of their weights. {made} images were made; {took} seconds."
     return f"\n{rows}\n{said}\n{verdict(checks)}"
 
 
 def _beside_it(name: str) -> Callable[[Record], float | None]:
-    return lambda run: None if run["metrics"].get("beside") is None else 100 * float(run["metrics"]["beside"][name])
+    return lambda run: 100 * float(run["metrics"]["beside"][name]) if name in (run["metrics"].get("beside") or {}) else None
