@@ -36,8 +36,11 @@ def pixels_of(teacher: Teacher) -> Method:
 
 
 def pool_of(teacher: Teacher) -> Method:
-    """Return DENSE's way of making many images of an ensemble: a generator with class prior, BN alignment and an adversarial term."""
-    return CMI(batch=128, steps=30, warmup=4, every=50, contrast=0.0, restart=0, adv=1.0, bn=_bn(teacher, 1.0), width=32)
+    """Return DENSE's way of making many images of an ensemble: a generator with class prior, BN alignment and an adversarial term.
+
+    Many small batches of a small generator: an image of MNIST's size then costs half of what it does at batch 128 and 32 maps.
+    """
+    return CMI(batch=64, steps=30, warmup=20, every=20, contrast=0.0, restart=0, adv=1.0, bn=_bn(teacher, 1.0), width=16)
 
 
 def teach(

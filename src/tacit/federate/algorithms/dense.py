@@ -3,6 +3,10 @@
 "DENSE: Data-Free One-Shot Federated Learning", Zhang et al., 2022, https://arxiv.org/abs/2112.12371, eqs. 2-6: a generator with class
 prior, BN alignment and an adversarial term against the student (its images are kept), then distillation. Clients may have any
 architecture; the student has the first. Any method of tacit can take the generator's place.
+
+The paper's ensemble is the mean of the clients' logits, and no student gets far beyond its teacher. Where clients hold few classes each,
+that ensemble is hardly better than the mean of the weights, however long they learn: those who never saw a class outvote those who did.
+So clients tell their label counts here, and each is believed by its share of a class (`Believed`); ``counts="withheld"`` is the paper.
 """
 
 from __future__ import annotations
@@ -30,7 +34,7 @@ BELIEFS = "beliefs"
 
 @dataclass(frozen=True, kw_only=True)
 class DENSE(Counting):
-    """One round: clients train for long, the server distils their ensemble without data."""
+    """One round: clients train for long, the server distils their ensemble without data. With `counts` withheld it is the paper's."""
 
     method: Method | None = None
     """How images are made of the ensemble; not given: a generator as in the paper, whose images are kept."""
