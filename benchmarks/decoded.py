@@ -16,13 +16,14 @@ from tacit.data import ImageSet, load_data
 __all__ = ["decoded"]
 
 
-def decoded(dataset: Dataset, data: Path, split: str) -> ImageSet:
+def decoded(dataset: Dataset, data: Path, split: str, *, keep: bool = True) -> ImageSet:
     """Return one split of a data set; decoding 60,000 pictures takes longer than a tenth of a run of minutes.
 
     Args:
         dataset: Which.
         data: The folder of all data.
-        split: ``train`` or ``test``. What was decoded is kept in the system's temporary folder, under path, size and time of the file.
+        split: ``train`` or ``test``.
+        keep: Whether what was decoded is kept, in the system's temporary folder, under path, size and time of the file.
     """
     file = data / dataset.folder / f"{split}.parquet"
     stat = file.stat()
@@ -34,8 +35,9 @@ def decoded(dataset: Dataset, data: Path, split: str) -> ImageSet:
     loaded = load_data(dataset.at(data), split, dataset.spec)
     if not isinstance(loaded, ImageSet):
         raise InputError(f"{file} is too large to be kept in memory")
-    kept.parent.mkdir(parents=True, exist_ok=True)
-    part = kept.with_name(f"{name}-{os.getpid()}.part")  # runs side by side may both come here
-    torch.save({"images": loaded.images, "labels": loaded.labels}, part)
-    part.replace(kept)
+    if keep:
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        part = kept.with_name(f"{name}-{os.getpid()}.part")  # runs side by side may both come here
+        torch.save({"images": loaded.images, "labels": loaded.labels}, part)
+        part.replace(kept)
     return ImageSet(loaded.images, loaded.labels, dataset.spec.names)

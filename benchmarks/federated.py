@@ -144,8 +144,10 @@ def measure(arguments: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     suite = SUITES[arguments["suite"]].shrunk() if arguments["smoke"] else SUITES[arguments["suite"]]
     row = next(row for row in suite.rows if row.label == arguments["row"])
     alpha, lr, seed, data = float(arguments["alpha"]), float(arguments["lr"]), int(arguments["seed"]), Path(arguments["data"])
-    verb = _verb(suite, row, alpha, lr, seed, data, folder / "run")
-    taking_part = _consortium(verb, suite, row, data)
+    train = decoded(suite.dataset, data, "train", keep=not arguments["smoke"])
+    test = None if suite.held else decoded(suite.dataset, data, "test", keep=not arguments["smoke"])
+    verb = _verb(suite, row, alpha, lr, seed, train, data, folder / "run")
+    taking_part = _tested_on(test, verb.gather(), row)
     known = {"suite": suite.place, "split": split_name(alpha), "row": row.label, "lr": lr}
     try:
         outcome = verb.over(lambda: taking_part, ENGINES[verb.engine])
@@ -163,7 +165,9 @@ def measure(arguments: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     }
 
 
-def _verb(suite: FederatedSuite, row: FederatedRow, alpha: float, lr: float, seed: int, data: Path, folder: Path) -> Federate:
+def _verb(
+    suite: FederatedSuite, row: FederatedRow, alpha: float, lr: float, seed: int, train: ImageSet, data: Path, folder: Path
+) -> Federate:
     algorithm = row.algorithm
     if row.proxy is not None:
         assert isinstance(algorithm, FedDF)
@@ -171,7 +175,7 @@ def _verb(suite: FederatedSuite, row: FederatedRow, alpha: float, lr: float, see
     spec = suite.dataset.spec
     return Federate(
         algorithm=algorithm,
-        data=decoded(suite.dataset, data, "train"),
+        data=train,
         eval_split=None,
         partition=suite.partition(alpha),
         clients=suite.clients,
@@ -190,15 +194,13 @@ def _verb(suite: FederatedSuite, row: FederatedRow, alpha: float, lr: float, see
     )
 
 
-def _consortium(verb: Federate, suite: FederatedSuite, row: FederatedRow, data: Path) -> Consortium:
-    """Return who takes part, with the test set, unless clients set images aside: then nobody looks at it.
+def _tested_on(test: ImageSet | None, made: Consortium, row: FederatedRow) -> Consortium:
+    """Return who takes part, with the test set; None where clients set images aside: then nobody looks at it.
 
     Where there is no global model, clients test their own on all of it, and, as in the authors' code, on the labels that they have.
     """
-    made = verb.gather()
-    if suite.held:
+    if test is None:
         return made
-    test = decoded(suite.dataset, data, "test")
     sites = [replace(site, test=_of_labels(test, site.train.labels) if row.apart else None, public=test) for site in made.sites]
     return replace(made, test=test, sites=sites)
 

@@ -10,12 +10,15 @@ import pytest
 
 from benchmarks import federated
 from benchmarks.__main__ import main
+from benchmarks.decoded import decoded
 from benchmarks.federated_parts import chosen_rates, sign_flip
 from benchmarks.federated_plots import draw_federated
 from benchmarks.federated_published import HEAD, WHOLE
 from benchmarks.federated_suites import RATES, SUITES
 from benchmarks.federated_tables import federated as section
+from benchmarks.places import made_up
 from benchmarks.plans import slug
+from benchmarks.suites import DATASETS
 from tacit.core.files import write_json
 from tacit.core.run import check_result
 from tacit.federate import FederationError
@@ -84,6 +87,16 @@ def test_clients_own_models_are_tested_on_their_labels_too(smoked: Path) -> None
     counts = run["metrics"]["client_counts"]
     assert run["own"]["images"] == sum(4 for client in counts for count in client if count)  # 40 test images of 10 classes
     assert run["metrics"]["student_accuracy"] is not None
+
+
+def test_images_are_decoded_once(smoked: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    fresh = decoded(DATASETS["mnist"], made_up(smoked), "test")
+    monkeypatch.setattr("benchmarks.decoded.load_data", None)
+    again = decoded(DATASETS["mnist"], made_up(smoked), "test")
+    assert fresh.images.shape == (40, 1, 28, 28)
+    assert fresh.images.equal(again.images)
+    assert fresh.labels.equal(again.labels)
 
 
 def test_learning_rates_are_tried_without_the_test_set(smoked: Path) -> None:
