@@ -38,7 +38,7 @@ def test_all_algorithms_stand_side_by_side(federation: Path) -> None:
         "rounds 4; 20% in round 1; up 2.0 MB; s a round 1.5; parameters 3,394",
         "By round FedGen 91.0% FedAvg 80.0%",
         "By what was sent FedGen 91.0% FedAvg 80.0%",
-        "FedGen FedGen 91.0% ensemble 93.5%",
+        "FedGen FedGen 91.0% ensemble of the clients' models 93.5%",
         "the images that it set aside (10% of its own)",
         "Client Images it holds Classes FedGen FedAvg 0 126 2 of 3 75.0% 75.0% 1 30 1 of 3 91.0% 80.0% 2 291 3 of 3 100.0% 100.0%",
         "FedGen Client Rounds Why 1 1 to 2, 4 NaN in encode.weight",
@@ -99,6 +99,13 @@ def test_where_nobody_knows_the_clients_only_their_own_tests_are_shown(federatio
     page = Page(render(federation / "FedAvg"))
     assert "holdings" not in {section["id"] for section in page.all("section")}
     assert "FedAvg 0 — — 75.0%" in page.words
+
+
+def test_one_round_draws_no_line(federation: Path) -> None:
+    log = federation / "FedAvg" / "metrics.jsonl"
+    log.write_text("".join(f"{line}\n" for line in log.read_text().splitlines() if '"step": 1,' in line))
+    found = {section["id"] for section in Page(render(federation / "FedAvg")).all("section")}
+    assert not found & {"accuracy", "losses"}
 
 
 def test_classes_without_names_go_by_their_numbers(federation: Path) -> None:

@@ -17,6 +17,14 @@ from tacit.report.tiles import Tile
 __all__ = ["is_federated", "page"]
 
 
+BESIDE = {
+    "ensemble": "ensemble of the clients' models",
+    "plain ensemble": "ensemble, all believed alike",
+    "mean": "mean of the clients' weights",
+}
+"""What stands beside a global model, by the name that its algorithm gives it."""
+
+
 def is_federated(record: Record) -> bool:
     """Whether the run is a federation, of one algorithm or of several."""
     return record.verb == "federate"
@@ -48,7 +56,7 @@ def page(record: Record) -> str:
         cells=cells,
         same=same,
         words=table.WORDS,
-        charts=comparison.curves(rows),
+        charts=[chart for chart in comparison.curves(rows) if _moves(chart)],
         beside=[(row.name, bars) for row in finished if (bars := _beside(row))],
         deals=dealt,
         pictures=[holdings.drawn(deal.counts, names, key=f"h{place}") for place, deal in enumerate(dealt) if deal.counts],
@@ -56,8 +64,13 @@ def page(record: Record) -> str:
         lost=[(name, lines) for name, lines in lost if lines],
         answered=all(row.federation is not None and row.federation.dropped is not None for row in finished) and bool(finished),
         many=many,
-        losses=[chart for chart in losses if chart],
+        losses=[chart for chart in losses if chart and _moves(chart)],
     )
+
+
+def _moves(chart: charts.Chart) -> bool:
+    """Whether there is a line to be seen: one-shot algorithms leave a single point."""
+    return any(len(line.x) > 1 for line in chart.lines)
 
 
 def _summary(record: Record, rows: Sequence[Row]) -> str:
@@ -101,7 +114,7 @@ def _of_one(row: Row) -> list[Tile]:
     assert found is not None
     tiles = [Tile("On clients' own images", words.percent(found.own.mean), "mean of the clients")] if found.own else []
     if found.rounds:
-        took = f"{found.round_seconds.mean:.2g} s each" if found.round_seconds else ""
+        took = f"{words.seconds(found.round_seconds.mean)} each" if found.round_seconds else ""
         tiles.append(Tile("Rounds", words.count(found.rounds.mean), took))
     for target, rounds in found.reached:
         share = f"{100 * float(target):g}%"
@@ -131,7 +144,7 @@ def _beside(row: Row) -> list[Bar]:
     """Return bars of the accuracy of a row and of what stands beside it."""
     if row.federation is None or not row.federation.beside or row.student_accuracy is None:
         return []
-    others = [Bar(name, value.mean, words.percent(value.mean)) for name, value in row.federation.beside]
+    others = [Bar(BESIDE.get(name, name), value.mean, words.percent(value.mean)) for name, value in row.federation.beside]
     return [Bar(row.name, row.student_accuracy.mean, words.percent(row.student_accuracy.mean), "own"), *others]
 
 
