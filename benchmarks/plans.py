@@ -83,6 +83,8 @@ class TeacherPlan:
     """So many images of the training set are learned from, its first; None: all."""
     view: str | None = None
     """What it sees of them, as luminance; None: the images as they are."""
+    half: bool = False
+    """Whether its weights are kept in 16 bits, rounded, in half the room."""
 
     @property
     def split(self) -> str:

@@ -30,7 +30,7 @@ steps, and are shown {dataset.train} or as many textures. Mean IoU and pixels th
     for pair in STREETS.pairs:
         runs = kept(home / "results" / "segmentation" / STREETS.name / pair.name, [row.label for row in STREETS.rows])
         absent = missing(runs, {row.label: row.seeds or STREETS.seeds for row in STREETS.rows})
-        text += f"\n{pair.title}. {_teacher(pair)}\n\n{_rows(runs)}"
+        text += f"\n{pair.title}. {_teacher(pair, runs)}\n\n{_rows(runs)}"
         text += verdict(_shown(runs)) + (f"\nNot run yet: {absent}.\n" if absent else "")
     return f"{text}\nPublished: mean IoU in % on CamVid and NYUv2, {PUBLISHED_SOURCE}; their budgets, best epoch.\n"
 
@@ -53,15 +53,17 @@ def _published(label: str) -> str:
     return " / ".join(f"{100 * value:.1f}" for value in PUBLISHED[label]) if label in PUBLISHED else "-"
 
 
-def _teacher(pair: Pair) -> str:
-    """Return who teaches, and how good it is."""
+def _teacher(pair: Pair, runs: Runs) -> str:
+    """Return who teaches, and how good it is: by the runs themselves, else by the folder that is kept of it, before it was rounded."""
     place = TEACHERS_HOME / pair.teacher / "result.json"
     if not place.is_file():
         return f"Teacher `teachers/{pair.teacher}`: not made yet."
     found = read_json(place)["metrics"]
+    measured = [run["metrics"] for by_seed in runs.values() for run in by_seed.values() if run["metrics"].get("teacher_miou") is not None]
+    miou, pixels = (measured[0][f"teacher_{name}"] if measured else found[f"student_{name}"] for name in ("miou", "accuracy"))
     return (
         f"Teacher `teachers/{pair.teacher}`, {found['params_student']:,} parameters, trained on {STREETS.dataset.train}: mean IoU "
-        f"{100 * found['student_miou']:.2f} %, pixels {100 * found['student_accuracy']:.2f} % (published: {_published('teacher')})."
+        f"{100 * miou:.2f} %, pixels {100 * pixels:.2f} % (published: {_published('teacher')})."
     )
 
 

@@ -158,6 +158,7 @@ TEACHERS = {
         augmentation="shift-flip",
         aim=88.0,  # of pixels
         precision="32-true",
+        half=True,
     ),
     "cifar10-resnet32x4": TeacherPlan(
         factory="tacit.zoo:resnet32x4",

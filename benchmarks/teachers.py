@@ -17,7 +17,8 @@ from benchmarks.places import checked_data
 from benchmarks.plans import TeacherPlan
 from benchmarks.suites import TEACHERS
 from tacit.core.errors import InputError, nearest
-from tacit.core.files import read_json, write_file, write_json
+from tacit.core.files import read_json, read_tensors, write_file, write_json, write_tensors
+from tacit.core.models import model_hash
 from tacit.core.network import Spec
 
 __all__ = ["add_arguments", "keep", "main", "make"]
@@ -104,6 +105,10 @@ def keep(run: Path, place: Path, plan: TeacherPlan) -> bool:
     for name in (*KEPT, *MODEL):
         shutil.copyfile(run / ("model" if name in MODEL else "") / name, half / name)
     write_json(half / "model.json", {**described, "spec": spec})
+    if plan.half:
+        weights = read_tensors(half / "weights.safetensors")
+        write_tensors(half / "weights.safetensors", {k: v.half() if v.is_floating_point() else v for k, v in weights.items()})
+        write_json(half / "model.json", {**described, "spec": spec, "sha256": model_hash(tacit.load(half))})
     first, _, text = (half / "config.yaml").read_text(encoding="utf-8").partition("\n")
     config: Mapping[str, object] = {**yaml.safe_load(text), "data": plan.dataset.at(Path("data"))}  # wherever it was on that machine
     if plan.start:
