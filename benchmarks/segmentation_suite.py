@@ -42,7 +42,7 @@ STREETS = Suite(
         Row(label=REAL),
         Row(label="unrelated", shown=TEXTURES),
         Row(label="noise", method=Gaussian(batch=64, warmup=16)),
-        Row(label="DFAD", method=DFAD(batch=16, every=2, lr=5e-3, width=16, bn=1.0)),
+        Row(label="DFAD", method=DFAD(batch=16, every=2, lr=5e-3, width=16, bn=0.1)),
         Row(label="DFAD, as published", method=DFAD(batch=16, width=16), objective="l1=1", seeds=(0,)),
         Row(label="DeepInversion", method=DeepInversion(batch=32, steps=40, lr=0.1, warmup=16)),
         Row(label="FastDFKD", method=FastDFKD(batch=32, steps=5, warmup=10, every=20, width=16)),
