@@ -21,6 +21,8 @@ __all__ = ["KD", "SUITES"]
 KD: Terms = [{"loss": "ce", "weight": 0.1}, {"loss": "kd", "weight": 0.9, "temperature": 4.0}]
 CRD = "ce=1,crd=0.8"
 BOTH = "ce=1,crd=0.8,kd=1"
+_QUEUE = {"bank": "queue", "form": "infonce"}
+_BATCH = {"bank": "batch", "form": "infonce"}
 
 
 def _terms(*terms: tuple[str, float, Mapping[str, Any]], ce: float = 1.0) -> Terms:
@@ -63,10 +65,11 @@ def _settings() -> tuple[RepresentationRow, ...]:
         "RKD, 0.3": ("RKD", "ce=1,rkd=0.3"),
         "SP, 1000": ("SP", "ce=1,sp=1000"),
         # In ten epochs a row of the memory moves ten times, and the first positives are random vectors: banks without that delay.
-        "CRD, queue": ("CRD", _terms(("crd", 0.8, {"bank": "queue"}))),
-        "CRD+KD, queue": ("CRD+KD", _terms(("crd", 0.8, {"bank": "queue"}), ("kd", 1.0, {}))),
-        "CRD, batch": ("CRD", _terms(("crd", 0.8, {"bank": "batch", "form": "infonce"}))),
-        "CRD+KD, batch": ("CRD+KD", _terms(("crd", 0.8, {"bank": "batch", "form": "infonce"}), ("kd", 1.0, {}))),
+        "CRD, queue": ("CRD", _terms(("crd", 0.8, _QUEUE))),
+        "CRD, queue, analytic": ("CRD", _terms(("crd", 0.8, {**_QUEUE, "form": "nce", "normaliser": "analytic"}))),
+        "CRD+KD, queue": ("CRD+KD", _terms(("crd", 0.8, _QUEUE), ("kd", 1.0, {}))),
+        "CRD, batch": ("CRD", _terms(("crd", 0.8, _BATCH))),
+        "CRD+KD, batch": ("CRD+KD", _terms(("crd", 0.8, _BATCH), ("kd", 1.0, {}))),
     }
     rates = {row.label: row.objective for row in _main()}
     return (

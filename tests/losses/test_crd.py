@@ -185,7 +185,7 @@ def test_a_queue_keeps_the_last_embeddings() -> None:
 
 
 def test_the_batch_alone_can_be_told_apart() -> None:
-    loss = ready(None, width=8, bank="batch", temperature=0.5)
+    loss = ready(None, width=8, bank="batch", temperature=0.5, normaliser="analytic")
     view, _ = shown(4, targets=torch.tensor([0, 0, 1, 2]), index=None)
     ((answered, taught),), (pair,) = loss.seen(view), loss._pairs()
     sides, wanted = (pair.embed(0, answered).double(), pair.embed(1, taught).double()), torch.zeros((), dtype=torch.double)
@@ -237,6 +237,20 @@ def test_the_normaliser_can_be_measured(normaliser: Any) -> None:
     assert float(first[0]) == pytest.approx(math.log(float(scores.double().exp().mean())), rel=1e-4)
     loss(shown(6, seed=5)[0])
     assert torch.equal(pair.get_buffer("log_mean"), first) == (normaliser == "first")
+
+
+def test_without_a_memory_the_normaliser_is_measured_since_new_embeddings_are_alike() -> None:
+    values = {}
+    for normaliser in (None, "analytic"):
+        loss = ready(None, width=128, bank="queue", rows=64, normaliser=normaliser)
+        (pair,) = loss._pairs()
+        pair.bank = F.normalize(torch.ones(2, 64, 128) + 0.1 * torch.randn(2, 64, 128, generator=seeded(0)), dim=2)
+        pair.labels = torch.full((64,), -1)
+        anchors = (pair.get_buffer("bank")[:, :4] + 0.0).clone()
+        values[normaliser] = float(loss._side(pair, 0, (anchors[0], anchors[1]), None, shown(4, index=None)[0]))
+    assert values[None] < 8  # of which ln 64 is the positive's
+    assert values["analytic"] > 10 * values[None]
+    assert ready(None, bank="memory").normaliser == "analytic"
 
 
 def test_several_teachers_are_summed_or_averaged() -> None:
