@@ -250,7 +250,7 @@ def test_without_a_memory_the_normaliser_is_measured_since_new_embeddings_are_al
         values[normaliser] = float(loss._side(pair, 0, (anchors[0], anchors[1]), None, shown(4, index=None)[0]))
     assert values[None] < 8  # of which ln 64 is the positive's
     assert values["analytic"] > 10 * values[None]
-    assert ready(None, bank="memory").normaliser == "analytic"
+    assert ready(9).normaliser == "analytic"
 
 
 def test_several_teachers_are_summed_or_averaged() -> None:
