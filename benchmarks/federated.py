@@ -134,6 +134,7 @@ def settings(suite: FederatedSuite, row: FederatedRow, alpha: float, lr: float) 
         "batch": suite.batch,
         "lr": lr,
         "lr_decay": 0.99,
+        "momentum": suite.momentum,
         "held": suite.held,
         "every": row.every or suite.every,
     }
@@ -184,6 +185,7 @@ def _verb(
         local_steps=suite.local_steps,
         batch=suite.batch,
         lr=lr,
+        momentum=suite.momentum,
         held=suite.held,
         model=reference("tacit.zoo:fednet", {"channels": spec.shape[0], "side": spec.shape[1], "classes": spec.classes}, spec),
         evaluate_every=row.every or suite.every,

@@ -75,6 +75,8 @@ class FederatedSuite:
     active: int = 10
     local_steps: int | None = 20
     """Steps of a client in a round; None: the algorithm's."""
+    momentum: float = 0.0
+    """Of the clients' SGD."""
     batch: int = 32
     share: float = 0.5
     """Share of the training images that is dealt, as `Dirichlet.share`."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from statistics import mean
 
@@ -78,23 +78,24 @@ table 4. FedDF, published there too ({theirs}), is not run: it teaches whole mod
 def dense(suite: FederatedSuite, home: Path) -> str:
     """Return DENSE beside the mean and the ensemble of the same models, and whether it is where it is to be."""
     (alpha,) = suite.alphas
-    by_seed = runs_of(suite, alpha, home).get("DENSE", {})
-    if not by_seed:
-        return ""
+    return "".join(_one_round(label, by_seed) for label, by_seed in runs_of(suite, alpha, home).items())
+
+
+def _one_round(label: str, by_seed: Mapping[int, Record]) -> str:
     beside = dict.fromkeys(name for run in by_seed.values() for name in run["metrics"]["beside"])
-    reads: dict[str, Callable[[Record], float | None]] = {"DENSE": tested, **{name: _beside_it(name) for name in beside}}
+    reads: dict[str, Callable[[Record], float | None]] = {f"`{label}`": tested, **{name: _beside_it(name) for name in beside}}
     lines = [[name, *(f"{read(run) or 0:.2f}" for run in by_seed.values()), over(by_seed, read, ".2f")] for name, read in reads.items()]
     over_mean, over_all = (
         [(tested(run) or 0.0) - (_beside_it(name)(run) or 0.0) for run in by_seed.values()] for name in ("mean", "ensemble")
     )
     checks = [
-        (f"DENSE is {spread(over_mean, '+.2f')} points from the mean of the models, at least {WIDE:g} above", mean(over_mean) >= WIDE),
-        (f"DENSE is {spread(over_all, '+.2f')} points from the ensemble, at most {BESIDE:g} below", mean(over_all) >= -BESIDE),
+        (f"{label} is {spread(over_mean, '+.2f')} points from the mean of the models, at least {WIDE:g} above", mean(over_mean) >= WIDE),
+        (f"{label} is {spread(over_all, '+.2f')} points from the ensemble, at most {BESIDE:g} below", mean(over_all) >= -BESIDE),
     ]
     made = over(by_seed, at("images_synthesized"), ",.0f").partition(" ±")[0]
     rows = table(["", *(f"seed {seed}" for seed in by_seed), "mean ± sd"], lines)
     took = over(by_seed, seconds, ".0f")
-    said = f"Below DENSE: the same clients' models together, and the mean of their weights. {made} images were made; {took} seconds."
+    said = f"Below it: the same clients' models together, and the mean of their weights. {made} images were made; {took} seconds."
     return f"\n{rows}\n{said}\n{verdict(checks)}"
 
 

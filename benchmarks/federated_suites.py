@@ -23,6 +23,7 @@ PROXY = 5_000
 """Images that the server of FedDF is given."""
 
 _FEW = DeepInversion(batch=4, steps=2, warmup=1)
+_ONCE = {"method": _FEW, "training": Training(steps=2, batch=8, lr=0.05)}
 
 _FEDAVG = FederatedRow(label="FedAvg", algorithm=FedAvg())
 _FEDPROX = FederatedRow(label="FedProx", algorithm=FedProx())
@@ -89,18 +90,15 @@ SUITES = {
             name="dense",
             title="one round, five clients",
             rows=(
-                FederatedRow(
-                    label="DENSE",
-                    algorithm=DENSE(),
-                    smoke={"method": _FEW, "training": Training(steps=2, batch=8, lr=0.05)},
-                ),
+                FederatedRow(label="DENSE", algorithm=DENSE(), smoke=_ONCE),
+                FederatedRow(label="DENSE, paper", algorithm=DENSE(counts="withheld"), smoke=_ONCE),
             ),
             alphas=(0.1,),
-            lr=0.05,
+            momentum=0.9,
             rounds=1,
             clients=5,
             active=5,
-            local_steps=None,
+            local_steps=2000,
             share=0.25,
         ),
     )
