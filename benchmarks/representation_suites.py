@@ -21,8 +21,6 @@ __all__ = ["KD", "SUITES"]
 KD: Terms = [{"loss": "ce", "weight": 0.1}, {"loss": "kd", "weight": 0.9, "temperature": 4.0}]
 CRD = "ce=1,crd=0.8"
 BOTH = "ce=1,crd=0.8,kd=1"
-_QUEUE = {"bank": "queue", "form": "infonce"}
-_BATCH = {"bank": "batch", "form": "infonce"}
 
 
 def _terms(*terms: tuple[str, float, Mapping[str, Any]], ce: float = 1.0) -> Terms:
@@ -64,16 +62,17 @@ def _settings() -> tuple[RepresentationRow, ...]:
         "AT, 300": ("AT", "ce=1,at=300"),
         "RKD, 0.3": ("RKD", "ce=1,rkd=0.3"),
         "SP, 1000": ("SP", "ce=1,sp=1000"),
-        # In ten epochs a row of the memory moves ten times, and the first positives are random vectors: banks without that delay.
-        "CRD, queue": ("CRD", _terms(("crd", 0.8, _QUEUE))),
-        "CRD, queue, analytic": ("CRD", _terms(("crd", 0.8, {**_QUEUE, "form": "nce", "normaliser": "analytic"}))),
-        "CRD+KD, queue": ("CRD+KD", _terms(("crd", 0.8, _QUEUE), ("kd", 1.0, {}))),
-        "CRD, batch": ("CRD", _terms(("crd", 0.8, _BATCH))),
-        "CRD+KD, batch": ("CRD+KD", _terms(("crd", 0.8, _BATCH), ("kd", 1.0, {}))),
+        "CRD, queue, analytic": ("CRD", _terms(("crd", 0.8, {"bank": "queue", "form": "nce", "normaliser": "analytic"}))),
+    }
+    banks = {  # in ten epochs a row of the memory moves ten times, and the first positives are random vectors: these have no such delay
+        f"{name}, {bank}": (name, _terms(("crd", 0.8, {"bank": bank, "form": "infonce"}), *more))
+        for bank in ("queue", "batch")
+        for name, more in (("CRD", ()), ("CRD+KD", (("kd", 1.0, {}),)))
     }
     rates = {row.label: row.objective for row in _main()}
     return (
         *(RepresentationRow(label=label, objective=terms, setting_of=of) for label, (of, terms) in weights.items()),
+        *(RepresentationRow(label=label, objective=terms, setting_of=of, probed=True) for label, (of, terms) in banks.items()),
         *(RepresentationRow(label=f"{name}, lr 0.1", objective=terms, lr=0.1, setting_of=name) for name, terms in rates.items()),
     )
 
@@ -141,7 +140,13 @@ _ENSEMBLE = RepresentationSuite(
     training=PART_TRAINING,
 )
 _CROSS = ("luminance-chrominance", "grey-edges", "rgb-depth")
-_UNLABELLED: Mapping[str, Terms] = {"L2": [{"loss": "benchmarks.pooled:PooledL2"}], "AT": "at=1000", "KD": "kd=1", "CRD": "crd=1"}
+_UNLABELLED: Mapping[str, Terms] = {
+    "L2": [{"loss": "benchmarks.pooled:PooledL2"}],
+    "AT": "at=1000",
+    "KD": "kd=1",
+    "CRD": "crd=1",
+    "CRD, batch": [{"loss": "crd", "bank": "batch", "form": "infonce"}],
+}
 _CROSS_MODAL = RepresentationSuite(
     name="cross-modal",
     title="from one modality to another, without labels",
