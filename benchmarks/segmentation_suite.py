@@ -44,7 +44,7 @@ STREETS = Suite(
         Row(label="noise", method=Gaussian(batch=64, warmup=16)),
         Row(label="DFAD", method=DFAD(batch=16, every=2, lr=5e-3, width=16, bn=0.02)),
         Row(label="DFAD, as published", method=DFAD(batch=16, width=16), objective="l1=1", seeds=(0,)),
-        Row(label="DeepInversion", method=DeepInversion(batch=32, steps=40, lr=0.1, warmup=16)),
+        Row(label="DeepInversion", method=DeepInversion(batch=32, steps=120, lr=0.1, warmup=8, tv=1e-3)),
         Row(label="FastDFKD", method=FastDFKD(batch=32, steps=5, warmup=10, every=20, width=16)),
     ),
     max_seconds=720,
