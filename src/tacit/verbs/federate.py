@@ -194,6 +194,8 @@ class Federate(RunVerb):
 
     def _run_both(self) -> Outcome:
         run = self.plan_run()
+        found = (first := replace(self, algorithm=BOTH[0])).gather()
+        ENGINES[self.engine](first.plan(found), found.sites, run.folder).close()  # what is wrong is said before there is a folder
         run.open(resume=self.resume, overwrite=self.overwrite)
         outcomes: list[Outcome] = []
         for number, algorithm in enumerate(BOTH, start=1):

@@ -13,7 +13,7 @@ pytest.importorskip("flwr")
 
 from tacit.core.errors import MissingExtraError
 from tacit.core.models import load
-from tacit.federate import Dirichlet, FedGen
+from tacit.federate import Algorithm, Dirichlet, FedGen
 from tacit.verbs.federate import Federate
 from toyfed import flat
 
@@ -48,10 +48,11 @@ def test_the_same_recipe_gives_the_same_weights_in_the_simulation(tmp_path: Path
     assert not ray.is_initialized()
 
 
-def test_without_flower_one_line_says_how_it_is_installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("algorithm", [RECIPE["algorithm"], None])
+def test_without_flower_one_line_says_how_to_get_it(algorithm: Algorithm | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import sys
 
     monkeypatch.setitem(sys.modules, "flwr.simulation", None)
     with pytest.raises(MissingExtraError, match=r"the engine `simulation` needs the package 'flwr': install it with `pip"):
-        Federate(**RECIPE, engine="simulation", out=tmp_path / "run").run()
+        Federate(**{**RECIPE, "algorithm": algorithm}, engine="simulation", out=tmp_path / "run").run()
     assert not (tmp_path / "run").exists()
