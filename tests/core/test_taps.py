@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -30,6 +32,20 @@ class TwoHeads(nn.Module):
         return logits
 
 
+class Auxiliary(nn.Module):
+    """Returns a second opinion, of a layer in the middle, which it asks last."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.front, self.back = nn.Conv2d(1, 4, 3, padding=1), nn.Conv2d(4, 6, 3, 2, 1)
+        self.relu, self.classifier, self.second = nn.ReLU(inplace=True), nn.Conv2d(6, 5, 1), nn.Conv2d(4, 5, 1)
+
+    def forward(self, x: Tensor) -> dict[str, Tensor]:
+        middle = self.front(x)
+        named = self.relu(self.classifier(self.back(middle)))
+        return {"out": nn.functional.interpolate(named, x.shape[2:]), "second": self.second(middle)}
+
+
 def convolutional() -> nn.Module:
     return nn.Sequential(nn.Conv2d(1, 4, 3, 2, 1), nn.ReLU(), nn.Conv2d(4, 5, 1), nn.AdaptiveAvgPool2d(1), nn.Flatten())
 
@@ -39,6 +55,18 @@ def test_the_classifier_is_the_layer_that_makes_the_logits_by_use_and_not_by_pla
     assert classifier_name(Network(TwoHeads(), GREY)) == "classifier"
     assert classifier_name(Network(GroupNet(), Spec(shape=(1, 28, 28), classes=7))) == "head"
     assert classifier_name(Network(resnet(8, channels=1, width=4), Spec(shape=(1, 8, 8), classes=10))) == "classifier"
+
+
+def test_an_auxiliary_head_is_no_classifier_though_it_is_called_last() -> None:
+    torch.manual_seed(0)
+    spec = Spec(shape=(1, 8, 8), classes=5, task="segmentation", output="out")
+    network = Network(Auxiliary(), spec)
+    assert classifier_name(network) == classifier_name(Teacher.of(network)) == "classifier"
+    assert classifier_name(Network(Auxiliary(), replace(spec, output="second"))) == "second"
+    with torch.no_grad():
+        assert classifier_name(Ensemble.of([network, Network(Auxiliary(), spec)])) == "networks.1.model.classifier"
+    assert all(parameter.grad is None for parameter in network.parameters())
+    assert not any(module._forward_hooks for module in network.modules())
 
 
 def test_a_convolution_can_be_the_classifier_and_its_kernels_are_its_rows() -> None:

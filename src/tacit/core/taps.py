@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import torch
 from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
 from torch.nn.modules.pooling import _AvgPoolNd, _MaxPoolNd
 
 from tacit.core.errors import InputError
 from tacit.core.network import Network, dry_run
+from tacit.core.state import evaluation_mode
 
 __all__ = ["classifier_name", "classifier_rows", "stage_names"]
 
@@ -33,11 +35,28 @@ def _classifier(network: Network) -> tuple[str, nn.Module]:
             f"{type(network.model).__name__} has no linear or convolution layer with {network.spec.classes} outputs, whose input would be "
             "its features: use a method or loss that reads the logits alone"
         )
-    return found[-1]
+    return found[-1] if len(found) == 1 else (_leading(network, found) or found)[-1]
+
+
+def _leading(network: Network, found: list[tuple[str, nn.Module]]) -> list[tuple[str, nn.Module]]:
+    """Return those of `found` on which the logits depend, by their gradient: an auxiliary head may be called last."""
+    made: dict[nn.Module, Tensor] = {}
+    handles = [layer.register_forward_hook(lambda layer, _, output: made.update({layer: output})) for _, layer in found]
+    try:
+        with torch.enable_grad(), evaluation_mode(network):
+            logits = network(torch.full((1, *network.spec.shape), 0.5, device=network.mean.device, requires_grad=True))
+            outputs = [made[layer] for _, layer in found]
+            slopes = torch.autograd.grad(logits.sum(), outputs, allow_unused=True) if logits.requires_grad else [None] * len(found)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return [each for each, slope in zip(found, slopes, strict=True) if slope is not None]
 
 
 def classifier_name(network: Network) -> str:
-    """Return the dotted name of the layer that makes the logits: the last linear layer or convolution with as many outputs as classes.
+    """Return the dotted name of the layer that makes the logits.
+
+    It is the last linear layer or convolution with as many outputs as classes, of those that the logits depend on.
 
     Its input, the tap ``f"{classifier_name(network)}:in"``, is what papers call the penultimate features.
 
