@@ -78,6 +78,23 @@ def test_maps_that_a_convolution_classifies_are_pooled() -> None:
     assert pooled(Network(Convolutional(), SPEC)).shape == (7,)
 
 
+class Tokens(nn.Module):
+    """Four tokens of an image, and a classifier of all of them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tokens, self.head = nn.Linear(768, 6), nn.Linear(24, 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits: Tensor = self.head(self.tokens(x.view(len(x), 4, 768)).flatten(1))
+        return logits
+
+
+def test_what_is_no_map_counts_as_the_vector_that_it_is_flattened_to() -> None:
+    (found,) = layers(Network(Tokens(), SPEC), ["tokens"])
+    assert (found.shape, found.channels) == ((4, 6), 24) == ((4, 6), pooled(Network(Tokens(), SPEC)).channels)
+
+
 def test_what_is_not_there_is_said() -> None:
     network = Network(Chain(8), SPEC)
     with pytest.raises(InputError, match=r"no module is called 'boddy.0'.*body.0"):

@@ -155,6 +155,22 @@ def test_features_in_half_precision_do_no_harm() -> None:
     assert float(value.detach()) == pytest.approx(float(loss(shown(8, generator=seeded())[0]).detach()), rel=0.05)
 
 
+@pytest.mark.parametrize("bank", ["memory", "queue", "batch"])
+def test_whatever_is_around_it_the_loss_is_in_full_precision(bank: Any) -> None:
+    values, kept = [], []
+    for low in (False, True):
+        loss = ready(64, bank=bank)
+        with torch.autocast("cpu", torch.bfloat16, enabled=low):
+            for step in range(2):
+                view, _ = shown(8, seed=step)
+                value = loss(view)
+                loss.remember(view)
+        values.append(float(value.detach()))
+        kept.append(loss.state_dict())
+    assert values[0] == values[1]
+    assert all(torch.equal(value, kept[1][name]) for name, value in kept[0].items())
+
+
 def test_a_row_of_the_memory_moves_half_way_and_stays_on_the_sphere() -> None:
     loss = ready(6, width=8)
     view, _ = shown(3, index=torch.tensor([4, 0, 2]), targets=torch.tensor([1, 2, 3]))

@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from tacit.core.errors import InputError
 from tacit.core.loss import View
 from tacit.core.match import Layer, Match
 from tacit.core.network import Ensemble, Network, Spec, Teacher
@@ -124,6 +125,40 @@ def test_what_learns_nothing_of_its_own_is_nothing_for_the_teacher_itself_and_tw
     value = float(alone(seen(alone, other, student, images)).detach())
     assert value > 0
     assert float(both(seen(both, pair, student, images)).detach()) == pytest.approx(2 * value, rel=1e-4)
+
+
+class Tokens(nn.Module):
+    """Makes tokens (N, 9, width) of an image, as transformers do."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.tokens, self.head = nn.Linear(4, width), nn.Linear(width, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits: Tensor = self.head(self.tokens(x.view(len(x), 9, 4)).mean(dim=1))
+        return logits
+
+
+@pytest.mark.parametrize("name", ["crd", "cc", "rkd", "pkt", "sp", "reviewkd"])
+def test_tokens_are_compared_as_vectors(name: str) -> None:
+    spec = Spec(shape=(1, 6, 6), classes=5)
+    teacher, student = Network(Tokens(6), spec), Network(Tokens(8), spec)
+    loss = DISTILLERS[name](["tokens"], ["tokens"], **({"bank": "batch"} if name == "crd" else {}))
+    assert isinstance(loss, PairedTaps)
+    loss.fit(teacher, student)
+    value = loss(seen(loss, teacher, student, torch.rand(4, 1, 6, 6)))
+    value.backward()
+    assert math.isfinite(float(value.detach()))
+    weight = student.model.get_parameter("tokens.weight")
+    assert weight.grad is not None
+    assert float(weight.grad.abs().sum()) > 0
+
+
+@pytest.mark.parametrize("tap", ["tokens", "head"])
+def test_attention_is_of_maps(tap: str) -> None:
+    network = Network(Tokens(6), Spec(shape=(1, 6, 6), classes=5))
+    with pytest.raises(InputError, match=rf"at: expected feature maps \(C, H, W\), got {tap} of shape .*: name the tap of a map"):
+        DISTILLERS["at"]([tap], [tap]).fit(network, network)
 
 
 def test_an_ensemble_has_a_hint_of_each_member() -> None:

@@ -34,8 +34,8 @@ class Layer:
 
     @property
     def channels(self) -> int:
-        """Channels of a map, length of a vector."""
-        return self.shape[0]
+        """Channels of a map; of anything else, as the tokens of a transformer, the length of the vector that it is flattened to."""
+        return self.shape[0] if len(self.shape) == 3 else math.prod(self.shape)
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ def pooled(network: Network) -> Layer:
         InputError: There is no layer with as many outputs as classes.
     """
     (found,) = layers(network, [f"{classifier_name(network)}{INPUT}"])
-    return Layer(found.name, (found.channels if len(found.shape) == 3 else math.prod(found.shape),), -math.inf)
+    return Layer(found.name, (found.channels,), -math.inf)
 
 
 def match(teacher: Network, student: Network) -> list[Match]:

@@ -6,12 +6,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from tacit.core.loss import View
-from tacit.losses.pairs import PairedTaps, same_size
+from tacit.core.match import Match
+from tacit.losses.pairs import PairedTaps, only_maps, same_size
 
 __all__ = ["AttentionTransfer", "attention_distance", "attention_map"]
 
@@ -39,9 +42,12 @@ class AttentionTransfer(PairedTaps):
     times the classes.
 
     Args:
-        teacher: Taps of the teacher; not given: the last feature map of each resolution, as many as both have.
+        teacher: Taps of the teacher, maps; not given: the last feature map of each resolution, as many as both have.
         student: Taps of the student, as many.
     """
+
+    def build(self, matched: Sequence[Match]) -> None:
+        only_maps("at", matched)
 
     def forward(self, view: View) -> Tensor:
         return torch.stack([attention_distance(ours, theirs) for ours, theirs in self.seen(view)]).sum()

@@ -28,7 +28,7 @@ from tacit.core.errors import InputError
 from tacit.core.gather import gather
 from tacit.core.loss import View, positive_temperature
 from tacit.core.match import Match
-from tacit.losses.pairs import PairedTaps, as_vector
+from tacit.losses.pairs import PairedTaps, as_vector, in_fp32
 
 __all__ = ["CRD", "infonce_loss", "nce_loss"]
 
@@ -174,10 +174,11 @@ class CRD(PairedTaps):
             raise InputError("crd: call `fit` first: the heads are made for the networks' shapes")
         labels = view.targets if view.targets is not None and view.targets.ndim == 1 and self.sampling != "free" else None
         self._latest, losses = [], []
-        for pair, (answered, taught) in zip(self._pairs(), self.seen(view), strict=True):
-            embedded = pair.embed(0, answered), pair.embed(1, taught)
-            self._latest.append((embedded[0].detach(), embedded[1].detach()))
-            losses.append(self._side(pair, 0, embedded, labels, view) + self._side(pair, 1, embedded, labels, view))
+        with in_fp32(view.images):
+            for pair, (answered, taught) in zip(self._pairs(), self.seen(view), strict=True):
+                embedded = pair.embed(0, answered), pair.embed(1, taught)
+                self._latest.append((embedded[0].detach(), embedded[1].detach()))
+                losses.append(self._side(pair, 0, embedded, labels, view) + self._side(pair, 1, embedded, labels, view))
         total = torch.stack(losses).sum()
         return total / len(losses) if self.average else total
 
