@@ -50,6 +50,12 @@ def test_a_column_of_a_parquet_folder_is_in_the_order_of_its_images(tmp_path: Pa
         load_column(str(folder), "train", "writr")
 
 
+@pytest.mark.parametrize("name", ["digits", "solids", "street@other"])
+def test_sets_that_come_along_have_labels_alone(name: str) -> None:
+    with pytest.raises(InputError, match=f"partition: the images of {name} have no column 'writer', labels alone"):
+        load_column(name, "train", "writer")
+
+
 def test_an_attribute_of_a_torch_set_is_read_by_split() -> None:
     assert load_column(f"{__name__}:Letters", "train", "hand") == ["left", "right", "left", "right"]
     assert load_column(f"{__name__}:Letters", "test", "hand") == ["left"] * 4

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -349,6 +350,36 @@ def test_pictures_of_different_sizes_and_labels_in_words_are_refused() -> None:
         load_data(Mixed(), "train")
     with pytest.raises(InputError, match="expected class numbers as labels, got 'cat'"):
         load_data(Worded(), "train")
+
+
+def cut_short() -> Image.Image:
+    """Return a picture whose file ends in the middle, which is noticed when its pixels are wanted."""
+    whole = io.BytesIO()
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)).save(whole, "JPEG")
+    return Image.open(io.BytesIO(whole.getvalue()[:-1000]))
+
+
+@pytest.mark.parametrize(
+    ("sample", "words"),
+    [
+        ((torch.zeros(1, 4, 4), 1.5), "image 1: expected class numbers as labels, got 1.5"),
+        ((torch.zeros(1, 4, 4), float("inf")), "image 1: expected class numbers as labels, got inf"),
+        ((torch.zeros(1, 4, 4), torch.tensor([0.0, 1.0])), "image 1: expected class numbers as labels, got tensor"),
+        ((torch.full((1, 4, 4), 7.0), 1), r"image 1: float images must be in \[0, 1\]"),
+        ({"image": torch.zeros(1, 4, 4), "label": 1}, "image 1: expected an image at 0 and its label at 1 of a sample, got a dict"),
+        ((torch.zeros(1, 4, 4),), "image 1: expected an image at 0 and its label at 1 of a sample, got a tuple of 1"),
+        ((cut_short(), 1), "image 1 can't be read: .*truncated"),
+    ],
+)
+def test_what_is_wrong_with_a_sample_is_told_with_its_number(sample: Any, words: str) -> None:
+    with pytest.raises(InputError, match=words):
+        load_data([(torch.zeros(1, 4, 4), 0), sample], "train")  # type: ignore[arg-type]
+
+
+def test_whole_numbers_of_any_kind_are_labels() -> None:
+    kinds = (1, 1.0, True, np.int16(1), np.float32(1), torch.tensor(1), torch.tensor([1]), torch.tensor(1.0), "1")
+    found = in_memory(load_data([(torch.zeros(1, 4, 4), label) for label in kinds], "train"))  # type: ignore[arg-type]
+    assert found.labels.tolist() == [1] * len(kinds)
 
 
 def test_an_empty_set_is_refused() -> None:

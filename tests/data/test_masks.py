@@ -81,7 +81,7 @@ def test_a_mask_is_fitted_as_its_image_is_and_no_class_is_made_up() -> None:
         (np.full((4, 6), 0.5), "expected masks of whole numbers"),
         (np.full((4, 6), 256), "expected mask values from 0 to 255, got 256 to 256"),
         (np.full((2, 4, 6), 1), r"expected masks of whole numbers, of shape \(H, W\), got int64 of shape \[2, 4, 6\]"),
-        (Image.new("L", (5, 4)), "image 0 and its mask are of different sizes, 6x4 and 5x4"),
+        (Image.new("L", (5, 4)), "image 0: it and its mask are of different sizes, 6x4 and 5x4"),
     ],
 )
 def test_what_is_no_mask_is_refused(mask: Any, said: str) -> None:

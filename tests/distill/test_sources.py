@@ -13,7 +13,7 @@ from torch import Tensor
 from tacit.core.batch import Batch
 from tacit.core.device import Clock, Runtime
 from tacit.core.errors import InputError
-from tacit.core.network import Teacher
+from tacit.core.network import Spec, Teacher
 from tacit.data import Augmentation, ImageSet, StreamedSet, digits
 from tacit.data.load import load_data
 from tacit.distill import Stored, Synthetic
@@ -129,6 +129,13 @@ def test_a_streamed_source_goes_on_in_the_middle_of_an_epoch(tmp_path: Path, mon
     resumed.load_state_dict(through.state_dict(), tmp_path)
     for step in range(4, 7):
         assert torch.equal(resumed.batch(step).images, batches[step].images)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_what_is_wrong_with_a_streamed_image_is_said_in_one_line_whoever_read_it(workers: int) -> None:
+    source = Streamed(StreamedSet(Squares(), Spec(shape=(1, 4, 4), classes=3)), size=10, seed=0, device=CPU, workers=workers)
+    with pytest.raises(InputError, match=r"^image \d: labels run from [34] to [34], the model has 3 classes \(0 to 2\)$"):
+        source.batch(0)
 
 
 @dataclass(frozen=True, kw_only=True)

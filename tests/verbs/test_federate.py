@@ -199,7 +199,7 @@ def test_clients_by_a_column_of_the_data(tmp_path: Path) -> None:
     assert int(sizes.max() - sizes.min()) <= 3 * 1
     with pytest.raises(InputError, match="Written has no attribute 'author' with one value an image"):
         tacit.federate(algorithm=FedAvg(), data=f"{__name__}:Written", partition=ByColumn(column="author"), out=tmp_path / "s")
-    with pytest.raises(InputError, match="the digits have no column 'writer'"):
+    with pytest.raises(InputError, match="the images of digits have no column 'writer'"):
         tacit.federate(algorithm=FedAvg(), partition=ByColumn(column="writer"), out=tmp_path / "t")
 
 

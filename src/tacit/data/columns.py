@@ -9,6 +9,7 @@ from typing import Any
 from tacit.core.errors import InputError, nearest
 from tacit.core.models import import_object
 from tacit.data.load import open_hub
+from tacit.data.rendered import RENDERED
 
 __all__ = ["load_column"]
 
@@ -30,8 +31,8 @@ def load_column(data: Any, split: str, name: str) -> list[Any]:
         if callable(made):
             made = made(split=split) if "split" in inspect.signature(made).parameters else made()
     elif isinstance(data, str):
-        if data == "digits":
-            raise InputError(f"partition: the digits have no column {name!r}, labels alone")
+        if data == "digits" or data in RENDERED:
+            raise InputError(f"partition: the images of {data} have no column {name!r}, labels alone")
         made = open_hub(data, split)
     columns = getattr(made, "column_names", None)
     if columns is not None:

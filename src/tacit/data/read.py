@@ -11,6 +11,7 @@ from torch import Tensor
 
 from tacit.core.errors import InputError
 from tacit.core.network import VOID, Spec
+from tacit.core.parts import outline
 
 __all__ = ["as_image", "as_mask", "read_sample"]
 
@@ -32,29 +33,35 @@ def read_sample(rows: Any, number: int, image: str | int, label: str | int, spec
         InputError: Where the sample can't be read; the message has its number.
     """
     try:
-        row = rows[number]
-    except InputError:
-        raise
+        return _read(rows[number], image, label, spec)
+    except InputError as error:
+        raise InputError(f"image {number}: {error}") from error
     except Exception as error:  # a data set may raise anything here, and all of it means: this sample can't be read
         reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
         raise InputError(f"image {number} can't be read: {reason}") from error
-    picture, said = row[image], row[label]
+
+
+def _read(row: Any, image: str | int, label: str | int, spec: Spec | None) -> tuple[Tensor, Label]:
+    try:
+        picture, said = row[image], row[label]
+    except (KeyError, IndexError, TypeError) as error:
+        raise InputError(f"expected an image at {image!r} and its label at {label!r} of a sample, got {outline(row)}") from error
     if not (isinstance(said, Image.Image) or np.ndim(said) >= 2):
         return as_image(picture, spec), _as_label(said)
     if isinstance(picture, Image.Image) and isinstance(said, Image.Image) and picture.size != said.size:
         sizes = " and ".join(f"{one.width}x{one.height}" for one in (picture, said))
-        raise InputError(f"image {number} and its mask are of different sizes, {sizes}: expected a class for every pixel")
-    try:
-        return as_image(picture, spec), as_mask(said, spec)
-    except InputError as error:
-        raise InputError(f"image {number}: {error}") from error
+        raise InputError(f"it and its mask are of different sizes, {sizes}: expected a class for every pixel")
+    return as_image(picture, spec), as_mask(said, spec)
 
 
 def _as_label(label: Any) -> int:
     try:
-        return int(label)
-    except (TypeError, ValueError) as error:
+        number = int(label)
+        if not isinstance(label, str) and number != label:
+            raise ValueError
+    except (TypeError, ValueError, OverflowError) as error:
         raise InputError(f"expected class numbers as labels, got {label!r}") from error
+    return number
 
 
 def as_image(image: Any, spec: Spec | None) -> Tensor:

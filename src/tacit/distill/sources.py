@@ -164,11 +164,17 @@ class Streamed:
             self._order = torch.randperm(len(self.samples), generator=draw)[first::ranks]
             rows = [self._rows(number).tolist() for number in range(place, batches)]
             self._batches = iter(self.samples.loader(rows, workers=self.workers))
-        images, labels = next(self._batches)
+        images, labels = self._read()
         device = self.generator.device
         self.generator.manual_seed(derived_seed(self.seed, "augmentation", epoch, place, first))
         shown = Batch(images.to(device).float().div(255), labels.to(device).long(), index=self._rows(place).to(device))
         return augmented(shown, self.augmentation, self.generator)
+
+    def _read(self) -> tuple[torch.Tensor, torch.Tensor]:
+        try:
+            return next(self._batches)
+        except InputError as error:  # one of a worker process tells where that was in the code, line by line
+            raise InputError(str(error).rpartition("InputError: ")[2].strip()) from error
 
     def _rows(self, place: int) -> torch.Tensor:
         return self._order[place * self.size : (place + 1) * self.size]
