@@ -92,6 +92,9 @@ def test_every_distiller_can_be_named_alone(name: str) -> None:
         ("toy:BNNet=1", "toy:BNNet is no tacit Loss"),
         ("toy:Reached=1", "toy has no 'Reached'; did you mean 'Reach'?"),
         ("nowhere:Loss", "can't import 'nowhere'"),
+        (["kd=1", "ce=0.1"], r"expected `kd=1,ce=0.1`, or a list of mappings as {loss: kd, weight: 1}, got \['kd=1', 'ce=0.1'\]"),
+        (None, "or a list of mappings as {loss: kd, weight: 1}, got None"),
+        ([{"phase": ["kd=1"]}], r"or a list of mappings as {loss: kd, weight: 1}, got \['kd=1'\]"),
     ],
 )
 def test_what_can_not_be_built_is_refused_with_the_nearest_name(terms: Any, words: str) -> None:

@@ -137,6 +137,9 @@ class Given(Loss):
         self.told.append("fit")
         self.needs = Needs(bn=True)
 
+    def attach(self, population: int | None) -> None:
+        self.told.append(f"attach {population}")
+
     def remember(self, view: View) -> None:
         self.told.append("remember")
 
@@ -174,8 +177,9 @@ def test_an_increment_stays_finite_and_passes_on_what_it_is_told() -> None:
     assert math.isfinite(float(objective(View(torch.full((1, 1, 1, 1), 1e4)))))
     objective.fit(None, None)
     assert objective.needs.bn
+    objective.attach(7)
     objective.remember(View(IMAGES))
-    assert inner.told == ["fit", "remember"]
+    assert inner.told == ["fit", "attach 7", "remember"]
     with pytest.raises(InputError, match="expected at least 1 round, got 0"):
         Increment(Given(), 0)
 

@@ -52,7 +52,7 @@ class View:
         look: Shows other images to the teacher, for losses with crops of their own.
         canvas: The images before augmentation, for priors on pixels.
         step: Optimisation steps done in this round (synthesis) or in this phase (distillation).
-        round: Rounds done.
+        round: Rounds of synthesis done; 0 in distillation.
         generator: Source of every random draw that a loss makes.
     """
 

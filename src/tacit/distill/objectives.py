@@ -114,6 +114,8 @@ def _written(terms: Terms) -> list[tuple[list[dict[str, Any]], float | None]]:
     """Return the terms of each phase, and its share where one is given."""
     if isinstance(terms, str):
         return [(_split(words), _share(share) if at else None) for words, at, share in (part.partition("@") for part in terms.split(";"))]
+    if not isinstance(terms, list | tuple) or not all(isinstance(entry, Mapping) for entry in terms):
+        raise InputError(f"objective: expected `kd=1,ce=0.1`, or a list of mappings as {{loss: kd, weight: 1}}, got {terms!r}")
     if not any("phase" in entry for entry in terms):
         return [([dict(entry) for entry in terms], None)]
     found: list[tuple[list[dict[str, Any]], float | None]] = []

@@ -37,6 +37,9 @@ class Increment(Loss):
         self.loss.fit(teacher, student)
         self.needs = self.loss.needs
 
+    def attach(self, population: int | None) -> None:
+        self.loss.attach(population)
+
     def remember(self, view: View) -> None:
         self.loss.remember(view)
 
