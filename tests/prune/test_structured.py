@@ -77,6 +77,13 @@ class Stubborn(nn.Module):
         return out
 
 
+class Coarse(nn.Sequential):
+    """Names a class for every two by two pixels."""
+
+    def __init__(self) -> None:
+        super().__init__(nn.Conv2d(3, 8, 3, stride=2, padding=1), nn.BatchNorm2d(8), nn.ReLU(), nn.Conv2d(8, 4, 1))
+
+
 @pytest.mark.parametrize("case", CASES)
 def test_each_layer_loses_its_share_and_the_last_keeps_all(case: str) -> None:
     network = made(case)
@@ -158,6 +165,12 @@ def test_a_folder_is_read_again_and_pruned_again(case: str, tmp_path: Path) -> N
     assert torch.equal(load(tmp_path / "twice").eval()(images), twice(images))
     of_a_frozen_one = prune(Teacher.of(network), 0.3)
     assert all(parameter.requires_grad for parameter in of_a_frozen_one.parameters())
+
+
+def test_a_dense_network_is_built_again_with_all_that_it_was_told(tmp_path: Path) -> None:
+    spec = Spec(shape=(3, 16, 16), classes=4, task="segmentation", upsample="bilinear", ignore=7)
+    save(prune(Network(Coarse(), spec, origin=Origin(factory=f"{__name__}:Coarse", kwargs={})), 0.5), tmp_path / "model")
+    assert load(tmp_path / "model").spec == spec
 
 
 def test_a_folder_is_read_without_the_package_that_pruned(tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from tacit.core.device import Runtime
 from tacit.core.network import Network, Spec, Teacher
@@ -59,6 +59,30 @@ def test_a_coarse_network_is_better_for_it(teacher: Teacher, runtime: Runtime) -
 def test_networks_without_batch_norm_are_left_alone(runtime: Runtime) -> None:
     network = Network(nn.Sequential(nn.Flatten(), nn.Linear(64, 3)), Spec(shape=(1, 8, 8), classes=3)).eval()
     assert adjust_norms(simulate(network, Scheme()), network, torch.rand(8, 1, 8, 8), runtime) == 0
+
+
+class Again(nn.Module):
+    """Calls a convolution and its batch norm twice."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.first, self.conv, self.norm = nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.Conv2d(4, 4, 1), nn.BatchNorm2d(4)
+        self.head = nn.Linear(4, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.first(self.stem(x))
+        for _ in range(2):
+            x = self.norm(self.conv(x)).relu()
+        logits: Tensor = self.head(x.mean((2, 3)))
+        return logits
+
+
+def test_norms_that_are_called_twice_stay_as_they_are(runtime: Runtime) -> None:
+    torch.manual_seed(0)
+    network = Network(Again(), Spec(shape=(1, 8, 8), classes=3)).eval()
+    same = simulate(network, Scheme(weights=8, activations=32))
+    assert adjust_norms(same, network, torch.rand(32, 1, 8, 8), runtime) == 1
+    assert torch.equal(same.model.get_buffer("net.norm.running_mean"), torch.zeros(4))
 
 
 def test_norms_that_are_never_called_stay_as_they_are(runtime: Runtime) -> None:

@@ -95,18 +95,19 @@ def test_with_one_scale_a_layer_equalised_weights_lose_less() -> None:
     assert errors[1] < 0.5 * errors[0]
 
 
-def test_high_biases_are_absorbed_without_changing_what_passes_the_relu() -> None:
+@pytest.mark.parametrize("second", [nn.Conv2d(5, 4, 3), nn.Conv2d(5, 5, 3, groups=5), nn.Conv2d(5, 10, 3, groups=5)])
+def test_high_biases_are_absorbed_without_changing_what_passes_the_relu(second: nn.Conv2d) -> None:
     torch.manual_seed(0)
     conv = nn.Conv2d(2, 5, 1)
     model = nn.Sequential(
         conv,
         nn.BatchNorm2d(5),
         nn.ReLU(),
-        nn.Conv2d(5, 4, 3),
+        second,
         nn.ReLU(),
         nn.AdaptiveAvgPool2d(1),
         nn.Flatten(),
-        nn.Linear(4, 3),
+        nn.Linear(second.out_channels, 3),
     )
     norm = model[1]
     assert isinstance(norm, nn.BatchNorm2d)

@@ -159,6 +159,17 @@ def test_what_cannot_become_a_file_is_told_before_images_are_made(tmp_path: Path
     assert not (tmp_path / "run" / "pool").exists()
 
 
+def test_what_cannot_be_quantized_is_told_before_images_are_made(tmp_path: Path) -> None:
+    model = BNNet()
+    torch.nn.utils.parametrizations.weight_norm(model.conv1)
+    for weights in (4, 8):
+        with pytest.raises(InputError, match="BNNet computes the weights of 'conv1' from others"):
+            tacit.quantize(
+                model=Network(model, Spec(shape=(1, 8, 8), classes=5)), out=tmp_path / "run", scheme=Scheme(weights=weights), device="cpu"
+            )
+        assert not (tmp_path / "run" / "pool").exists()
+
+
 def test_a_run_goes_on_with_the_samples_that_it_made(teacher_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     options: dict[str, Any] = {**QUICK, "scheme": Scheme(weights=4, activations=4), "checkpoint_seconds": 0.0}
     training = Training(steps=12, batch=16, optimizer="adam", lr=1e-3)

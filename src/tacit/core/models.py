@@ -64,6 +64,11 @@ class ModelRef:
         networks = [self._load_one(path, default, seed).check() for path in paths]
         return networks[0] if len(networks) == 1 else Ensemble.of(networks)
 
+    @classmethod
+    def of(cls, factory: str, kwargs: Mapping[str, Any], spec: Mapping[str, Any]) -> ModelRef:
+        """Return where the model of ``factory(**kwargs)`` is, which expects and says what `spec`, a `Spec` made plain, tells."""
+        return cls(path=factory, kwargs=dict(kwargs), **asdict(Spec(**spec)))
+
     def _load_one(self, path: str, default: Spec | None, seed: int | None) -> Network:
         given = {f.name: getattr(self, f.name) for f in fields(Spec) if getattr(self, f.name) is not None}
         if is_engine_file(path):

@@ -17,7 +17,7 @@ from torch.nn.utils import parametrize
 
 from tacit.core.errors import InputError, import_extra
 from tacit.core.models import ModelRef
-from tacit.core.network import Network, Origin, Spec
+from tacit.core.network import Network, Origin
 from tacit.core.norms import norm_layers
 from tacit.prune.graph import Importance, make_ranking, named, take_out
 
@@ -115,9 +115,7 @@ def build(
     Raises:
         InputError: Where the factory's module has no such tensors, or smaller ones.
     """
-    described = Spec(**spec)
-    given = {key: getattr(described, key) for key in ("shape", "classes", "mean", "std", "names", "task", "output")}
-    model = ModelRef(path=factory, kwargs=dict(kwargs), **given).load().model
+    model = ModelRef.of(factory, kwargs, spec).load().model
     modules = dict(model.named_modules(remove_duplicate=False))
     for key, shape in shapes.items():
         path, _, name = key.rpartition(".")

@@ -11,6 +11,7 @@ al., 2020, https://arxiv.org/abs/2006.10518, on real images); the difference is 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from contextlib import ExitStack
 from typing import Any
@@ -35,6 +36,8 @@ IMAGES = 256
 def adjust_norms(quantized: Network, original: Network, images: Tensor, runtime: Runtime) -> int:
     """Move the statistics of each batch norm of `quantized` by what is different from `original` on the same images; return how many.
 
+    One that is called more than once, or never, stays as it is.
+
     Args:
         quantized: Made of `original` by `simulate`, and calibrated.
         original: In floating point.
@@ -47,13 +50,14 @@ def adjust_norms(quantized: Network, original: Network, images: Tensor, runtime:
     if not theirs:
         return 0
     with evaluation_mode(original), Probe(original, bn=True) as ask:
-        before = {stat.name: stat for stat in ask(shown).bn}
-    kept = {name.removeprefix("model."): stat for name, stat in before.items()}
+        seen = ask(shown).bn
+    calls = Counter(stat.name for stat in seen)
+    kept = {stat.name.removeprefix("model."): stat for stat in seen if calls[stat.name] == 1}
     with ExitStack() as stack:
         stack.enter_context(evaluation_mode(quantized))
         for name, norm in norm_layers(quantized).items():
             stat = kept.get(name.removeprefix("model.net."))
-            if stat is not None:  # a norm of an auxiliary head is never called here
+            if stat is not None:  # a norm of an auxiliary head is never called here, a shared one more than once
                 stack.callback(norm.register_forward_pre_hook(_mover(stat)).remove)
         quantized(shown)
     return len(kept)

@@ -117,7 +117,8 @@ def absorb(folded: Folded, *, times: float = 3.0) -> None:
         folded.outputs[link.first] = (mean - over, std)
         weight = second.get_parameter("weight").flatten(2) if second.get_parameter("weight").ndim > 2 else second.get_parameter("weight")
         through = weight.sum(dim=-1) if weight.ndim > 2 else weight
-        given = through[:, 0] * over if getattr(second, "groups", 1) > 1 else through @ over
+        depthwise = getattr(second, "groups", 1) > 1
+        given = through[:, 0] * over.repeat_interleave(len(through) // len(over)) if depthwise else through @ over
         second.bias = nn.Parameter((second.bias if isinstance(second.bias, Tensor) else torch.zeros_like(given)) + given)
 
 

@@ -13,7 +13,7 @@ from tacit.quantize.scheme import Ranges
 __all__ = ["RangeOf", "laplace_clip", "least_error", "weight_range"]
 
 SHARE = 0.9999
-"""Of the values, that a range by percentile holds."""
+"""Of the values, that are no farther out than each end of a range by percentile."""
 MOST = 2**18
 """Values of one batch that are looked at, where all would be too many."""
 FRACTIONS = 40
@@ -72,7 +72,7 @@ def _laplace_range(x: Tensor, least: Tensor, most: Tensor, bits: int) -> tuple[T
 
 
 def _quantiles(rows: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the ends of the range that holds `SHARE` of each row; by order, since torch.quantile takes no more than 2^24 values."""
+    """Return the ends, each of which `SHARE` of a row keeps to; by order, since torch.quantile takes no more than 2^24 values."""
     count = rows.shape[1]
     drop = int((1 - SHARE) * count)
     return rows.kthvalue(drop + 1, dim=1).values, rows.kthvalue(count - drop, dim=1).values

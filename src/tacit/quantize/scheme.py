@@ -28,8 +28,8 @@ class Scheme:
     """How the range of weights is chosen: minmax, average (the same here), percentile, mse (least squared error) or aciq."""
     activation_ranges: Ranges | None = None
     """How the range of an activation is chosen: minmax over all images; average of the images' own (as in The Knowledge Within);
-    percentile (99.99 %, the average over batches); mse (least squared error); aciq (the best for a Laplace distribution); not given:
-    minmax for 8 bits, which can afford what is rare, average for fewer."""
+    percentile (99.99 % at each end, the average over batches); mse (least squared error); aciq (the best for a Laplace distribution);
+    not given: minmax for 8 bits, which can afford what is rare, average for fewer."""
     sums: bool = True
     """Whether sums of branches, as in residual networks, are quantized too, behind the activation that follows them."""
 

@@ -18,13 +18,13 @@ from torch.overrides import TorchFunctionMode
 
 from tacit.core.errors import InputError
 from tacit.core.models import ModelRef
-from tacit.core.network import Network, Origin, Spec
+from tacit.core.network import Network, Origin
 from tacit.quantize.fake import Quantizer
 from tacit.quantize.ranges import weight_range
 from tacit.quantize.scheme import Scheme
 from tacit.quantize.trace import Trace, is_watched, trace
 
-__all__ = ["Simulated", "build", "left_alone", "plain", "refuse_computed_weights", "simulate", "stored_bits"]
+__all__ = ["Simulated", "build", "check_layers", "left_alone", "plain", "refuse_computed_weights", "simulate", "stored_bits"]
 
 INPUT = "input_quantizer"
 """Name of the quantizer inside a layer."""
@@ -113,8 +113,9 @@ def _set_weight_range(quantizer: Quantizer, weight: Tensor, axis: int, scheme: S
     quantizer.set_range(*weight_range(rows, scheme.weight_ranges, quantizer.bits, quantizer.low, quantizer.high))
 
 
-def _take_in(module: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
-    return (module.get_submodule(INPUT)(args[0]), *args[1:])
+def _take_in(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    quantizer = module.get_submodule(INPUT)
+    return ((quantizer(args[0]), *args[1:]), kwargs) if args else (args, {**kwargs, "input": quantizer(kwargs["input"])})
 
 
 def simulate(network: Network, scheme: Scheme, *, freeze: bool = True) -> Network:
@@ -130,10 +131,7 @@ def simulate(network: Network, scheme: Scheme, *, freeze: bool = True) -> Networ
     """
     found, net = trace(network), copy.deepcopy(network.model)
     modules = dict(net.named_modules())
-    names = found.layers(modules)
-    if not names:
-        raise InputError(f"{type(net).__name__} calls no convolution or linear layer, so that there is nothing to quantize")
-    refuse_computed_weights(net, names)
+    names = _layers(found, net)
     sums = _quantized_sums(found) if scheme.sums and scheme.activations < 32 else {}
     device = network.mean.device
     for name in names:
@@ -146,13 +144,26 @@ def simulate(network: Network, scheme: Scheme, *, freeze: bool = True) -> Networ
         if scheme.activations < 32 and not (read and all(value in sums for value in read)):
             bits = 8 if name == names[0] else scheme.ends if name == names[-1] and scheme.ends else scheme.activations
             layer.add_module(INPUT, Quantizer(bits, symmetric=False).to(device))
-            layer.register_forward_pre_hook(_take_in)
+            layer.register_forward_pre_hook(_take_in, with_kwargs=True)
     watched = {number: Quantizer(scheme.activations, symmetric=False).to(device) for number in sums.values()}
     origin = None
     if network.origin is not None:
         kwargs = {"factory": network.origin.factory, "kwargs": dict(network.origin.kwargs), "spec": asdict(network.spec)}
         origin = Origin(factory=f"{__name__}:build", kwargs={**kwargs, "scheme": asdict(scheme)})
     return Network(Simulated(net, watched, freeze=freeze), network.spec, origin=origin, normalise=network.normalise)
+
+
+def check_layers(network: Network) -> None:
+    """Raise the `InputError` of `simulate`, where there is one."""
+    _layers(trace(network), network.model)
+
+
+def _layers(found: Trace, model: nn.Module) -> list[str]:
+    names = found.layers(dict(model.named_modules()))
+    if not names:
+        raise InputError(f"{type(model).__name__} calls no convolution or linear layer, so that there is nothing to quantize")
+    refuse_computed_weights(model, names)
+    return names
 
 
 def left_alone(network: Network) -> list[str]:
@@ -173,10 +184,7 @@ def refuse_computed_weights(model: nn.Module, names: Iterable[str]) -> None:
 
 def build(factory: str, kwargs: Mapping[str, Any], spec: Mapping[str, Any], scheme: Mapping[str, Any]) -> nn.Module:
     """Return the module that `simulate` makes of ``factory(**kwargs)``: what model.json names for a network with fake quantization."""
-    described = Spec(**spec)
-    given = {key: getattr(described, key) for key in ("shape", "classes", "mean", "std", "names", "task", "output")}
-    network = ModelRef(path=factory, kwargs=dict(kwargs), **given).load()
-    return simulate(network, Scheme(**scheme)).model
+    return simulate(ModelRef.of(factory, kwargs, spec).load(), Scheme(**scheme)).model
 
 
 def plain(network: Network, original: Network) -> Network:
@@ -190,15 +198,12 @@ def plain(network: Network, original: Network) -> Network:
 
 
 def stored_bits(network: Network) -> int:
-    """Return how many bits a simulated network takes, were its weights packed: weights at their bits, all else at 32."""
+    """Return the bits of a simulated network, were its weights packed: those at their bits, all else as it is, what is shared once."""
     model = _simulated(network)
     packed = {f"{name.rpartition('.parametrizations.')[0]}.parametrizations.weight.original": q.bits for name, q in model.weights.items()}
-    skipped = ("ready",)
-    total = 0
-    for key, value in model.state_dict().items():
-        if not key.endswith(skipped):
-            total += value.numel() * packed.get(key, 8 * value.element_size())
-    return total
+    kept = {id(value): (key, value) for key, value in reversed(model.state_dict(keep_vars=True).items())}  # a shared one by its first name
+    stored = [(key, value) for key, value in kept.values() if not key.endswith(".ready")]
+    return sum(value.numel() * packed.get(key, 8 * value.element_size()) for key, value in stored)
 
 
 def _simulated(network: Network) -> Simulated:

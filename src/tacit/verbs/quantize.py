@@ -31,7 +31,7 @@ from tacit.quantize import (
 )
 from tacit.quantize.deploy import Target, cpu_flags, find_target
 from tacit.quantize.engines import EngineName, find_engine
-from tacit.quantize.simulate import left_alone
+from tacit.quantize.simulate import check_layers, left_alone
 from tacit.verbs.base import Outcome, as_function, find_model
 from tacit.verbs.compressing import CompressVerb
 from tacit.verbs.pictures import save_samples
@@ -95,6 +95,7 @@ class Quantize(CompressVerb):
         run.config = replace(self, method=method if self.source is None else self.method).config()
         runtime = self.open_runtime(teacher)
         advice, engine = self.advise(teacher, runtime), find_engine(self.engine)
+        check_layers(teacher)
         if self.deployable:
             engine.check(self.scheme, self.target)
             engine.rehearse(teacher)
