@@ -113,6 +113,35 @@ def test_a_pool_without_the_teachers_answers_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="holds no teacher's answers"):
         tacit.export(to="imagefolder", source=tmp_path / "pool", out=tmp_path / "images")
     assert not (tmp_path / "images").exists()
+    pool_folder(tmp_path / "other", 4)
+    tacit.export(to="imagefolder", source=tmp_path / "other", out=tmp_path / "images")
+    with pytest.raises(InputError, match="holds no teacher's answers"):
+        tacit.export(to="imagefolder", source=tmp_path / "pool", out=tmp_path / "images", overwrite=True)
+    assert len(list((tmp_path / "images").rglob("*.png"))) == 4
+
+
+def test_an_export_that_was_cut_short_can_be_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pool_folder(tmp_path / "pool", 4)
+
+    def cut(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("tacit.verbs.export.save_picture", cut)
+        with pytest.raises(KeyboardInterrupt):
+            tacit.export(to="imagefolder", source=tmp_path / "pool", out=tmp_path / "images")
+    tacit.export(to="imagefolder", source=tmp_path / "pool", out=tmp_path / "images", overwrite=True)
+    assert len(list((tmp_path / "images").rglob("*.png"))) == 4
+
+
+def test_a_file_and_a_folder_are_not_taken_for_each_other(tmp_path: Path) -> None:
+    pool_folder(tmp_path / "pool", 4)
+    (tmp_path / "file").write_text("")
+    tacit.export(to="imagefolder", source=tmp_path / "pool", out=tmp_path / "file", overwrite=True)
+    assert (tmp_path / "file" / "README.md").is_file()
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(InputError, match=r"folder is a folder; give the name of a file, as .*model\.onnx"):
+        tacit.export(to="onnx", model=Network(BNNet(), Spec(shape=(1, 6, 6), classes=5)), out=tmp_path / "folder")
 
 
 @pytest.mark.parametrize(

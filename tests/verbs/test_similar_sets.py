@@ -59,9 +59,17 @@ def test_the_command_line_takes_the_model_first(teacher_folder: Path, capsys: py
     assert "nats at n = 64" in lines[0]
 
 
+def test_only_divergences_have_a_unit(teacher_folder: Path) -> None:
+    found = tacit.similarity(model=teacher_folder, sets=["uniform"], images=8, direction="mse")
+    assert " at n = 8 (1 sample)" in found.rows[0][1]
+    assert "nats" not in found.rows[0][1]
+
+
 def test_what_cannot_be_measured_is_refused(teacher_folder: Path) -> None:
     for sets, said in (([], "give the model"), (["digits", "digits"], "each is to be given once"), (["nowhere"], "nowhere")):
         with pytest.raises(InputError, match=said):
             tacit.similarity(model=teacher_folder, sets=sets)
+    with pytest.raises(InputError, match="images: expected at least 4, got 3"):
+        tacit.similarity(model=teacher_folder, sets=["uniform"], images=3)
     with pytest.raises(InputError, match="remembers nothing to compare with"):
         tacit.similarity(model=Network(GroupNet(), Spec(shape=(1, 8, 8), classes=7)), sets=["uniform"])

@@ -32,7 +32,7 @@ class SetDivergence:
     """Divergence of a set's statistics from a network's; 0: the same."""
 
     divergence: float
-    """Mean over samples of `images` images each, in nats."""
+    """Mean over samples of `images` images each, in nats but for ``mse``."""
     sd: float | None
     """Standard deviation over the samples; None for one."""
     debiased: float

@@ -23,6 +23,7 @@ PRIVACY = (
     "These images were made from a trained network, without its training data. Inverted images may resemble training data: "
     "treat them with the care that the training data deserve, and look at them before you share them."
 )
+NO_ANSWERS = "this pool holds no teacher's answers: it can't be written with labels"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,13 +56,18 @@ class Export(Verb):
             source = Path(self.source)
             inside = source / "pool" if (source / "pool" / "pool.json").is_file() else source
             pool = Pool.load(inside)
+            if pool.answers is None:
+                raise InputError(NO_ANSWERS)
             if out.is_dir():
                 shutil.rmtree(out)
+            out.unlink(missing_ok=True)
             to_imagefolder(pool, out, read_json(inside / "pool.json")["provenance"])
             rows = [("images", f"{len(pool):,}"), ("folder", str(out)), ("note", PRIVACY)]
         else:
             if self.model is None:
                 raise InputError("model: an ONNX file is made of a model; give a model folder or package.module:callable")
+            if out.is_dir():
+                raise InputError(f"out: {out} is a folder; give the name of a file, as {out / 'model.onnx'}")
             network = find_model(self.model)
             to_onnx(network, out)
             rows = [("file", str(out)), ("size", f"{out.stat().st_size / 2**10:,.0f} KiB"), ("input", _input(network.spec))]
@@ -84,11 +90,11 @@ def to_imagefolder(pool: Pool, out: Path, provenance: dict[str, Any]) -> None:
         provenance: Teacher's hash, method and settings; written to ``provenance.json`` with the privacy note.
     """
     if pool.answers is None:
-        raise InputError("this pool holds no teacher's answers: it can't be written with labels")
+        raise InputError(NO_ANSWERS)
+    about = {"note": PRIVACY, "images": len(pool), "spec": asdict(pool.spec), "versions": versions(), **provenance}
+    write_json(out / "provenance.json", about)  # first, so that a folder that is cut short is known for tacit's own, and can be replaced
     lines = _with_masks(pool, out) if pool.answers[0].ndim == 3 else _by_class(pool, out)
     write_file(out / "metadata.jsonl", "\n".join(lines) + "\n")
-    about = {"note": PRIVACY, "images": len(pool), "spec": asdict(pool.spec), "versions": versions(), **provenance}
-    write_json(out / "provenance.json", about)
     write_file(out / "README.md", f"# Synthetic images\n\n{PRIVACY}\n\nHow they were made: `provenance.json`.\n")
 
 

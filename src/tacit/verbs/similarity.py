@@ -51,6 +51,11 @@ class Similarity(RunVerb):
     name: ClassVar[str] = "similarity"
     positional: ClassVar[str] = "sets"
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.images < 4:
+            raise InputError(f"images: expected at least 4, got {self.images}")
+
     def run(self) -> Outcome:
         """Measure; a run folder is written only where `out` names one."""
         words = [str(word) for word in ([self.sets] if isinstance(self.sets, str | Path) else self.sets)]
@@ -77,7 +82,8 @@ class Similarity(RunVerb):
         if run is not None:
             run.open(resume=self.resume, overwrite=self.overwrite)
             run.finish(result)
-        return Outcome(folder=run.folder if run else None, result=result, rows=_rows(found, ranked, self.images))
+        unit = "" if self.direction == "mse" else " nats"
+        return Outcome(folder=run.folder if run else None, result=result, rows=_rows(found, ranked, self.images, unit))
 
     def _images(self, word: str, teacher: Teacher, runtime: Runtime, clock: Clock) -> Tensor:
         if word == UNIFORM:
@@ -95,13 +101,13 @@ class Similarity(RunVerb):
         return real.images
 
 
-def _rows(found: dict[str, SetDivergence], ranked: list[str], at: int) -> list[tuple[str, str]]:
+def _rows(found: dict[str, SetDivergence], ranked: list[str], at: int, unit: str) -> list[tuple[str, str]]:
     rows = []
     for word in ranked:
         one = found[word]
         spread = f" ± {one.sd:.4f}" if one.sd is not None else ""
         times = f"{one.samples} sample{'s' * (one.samples > 1)}"
-        rows.append((word, f"{one.divergence:.4f}{spread} nats at n = {at} ({times}), {one.debiased:.4f} debiased"))
+        rows.append((word, f"{one.divergence:.4f}{spread}{unit} at n = {at} ({times}), {one.debiased:.4f} debiased"))
     if BNS.__name__ in ranked:
         rows.append(("note", "BNS minimises this very number, so that its rank says nothing"))
     return rows
