@@ -111,6 +111,31 @@ def test_weights_keep_to_seven_bits_where_sums_would_saturate(files: dict[str, P
     assert {entry.key: entry.value for entry in onnx.load(str(tmp_path / "x86.onnx")).metadata_props}["tacit.target"] == "x86"
 
 
+class Gated(nn.Module):
+    """Two branches joined by their channels, times a gate, plus what came in."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.left, self.right = nn.Conv2d(1, 8, 3), nn.Conv2d(8, 4, 1), nn.Conv2d(8, 4, 1)
+        self.gate, self.head = nn.Conv2d(8, 8, 1), nn.Conv2d(8, 3, 6)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.stem(x)
+        logits: Tensor = self.head(torch.cat([self.left(x), self.right(x)], 1) * self.gate(x).sigmoid() + x)
+        return logits.flatten(1)
+
+
+def test_without_sums_products_and_what_is_joined_stay_quantized(tmp_path: Path) -> None:
+    import onnx
+
+    to_onnx(Network(Gated(), Spec(shape=(1, 8, 8), classes=3)), tmp_path / "float.onnx")
+    quantize_onnx(tmp_path / "float.onnx", digits("train").images[:32], tmp_path / "int8.onnx", sums=False)
+    graph = onnx.load(str(tmp_path / "int8.onnx")).graph
+    makers = {output: node.op_type for node in graph.node for output in node.output}
+    (product,) = [node for node in graph.node if node.op_type == "Mul"]  # of what was joined, and a sigmoid
+    assert [makers[name] for name in product.input] == ["DequantizeLinear"] * 2
+
+
 def test_the_target_is_this_machine_unless_it_is_named() -> None:
     assert find_target("arm") == "arm"
     assert find_target() in ("x86-vnni", "x86", "arm")

@@ -164,7 +164,7 @@ def quantize_onnx(
                 str(made),
                 _Reader(images, before.graph.input[0].name, size),
                 quant_format=quantization.QuantFormat.QDQ,
-                op_types_to_quantize=None if sums else [kind for kind in registry.QDQRegistry if kind not in ("Add", "Sum")],
+                op_types_to_quantize=None if sums else sorted({*registry.QLinearOpsRegistry, *registry.QDQRegistry} - {"Add", "Sum"}),
                 per_channel=per_channel,
                 reduce_range=found == "x86",
                 activation_type=quantization.QuantType.QUInt8,
