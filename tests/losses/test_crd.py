@@ -249,8 +249,9 @@ def test_the_normaliser_can_be_measured(normaliser: Any) -> None:
     loss(shown(6)[0])
     first = pair.get_buffer("log_mean").clone()
     ((answered, _),) = loss.seen(shown(6)[0])
-    scores = pair.embed(0, answered) @ pair.get_buffer("bank")[1].T / 0.07
-    assert float(first[0]) == pytest.approx(math.log(float(scores.double().exp().mean())), rel=1e-4)
+    scores = (pair.embed(0, answered) @ pair.get_buffer("bank")[1].T / 0.07).detach()
+    own = torch.zeros_like(scores, dtype=torch.bool).scatter_(1, torch.arange(6)[:, None], True)
+    assert float(first[0]) == pytest.approx(math.log(float(scores[~own].double().exp().mean())), rel=1e-4)
     loss(shown(6, seed=5)[0])
     assert torch.equal(pair.get_buffer("log_mean"), first) == (normaliser == "first")
 
@@ -267,6 +268,32 @@ def test_without_a_memory_the_normaliser_is_measured_since_new_embeddings_are_al
     assert values[None] < 8  # of which ln 64 is the positive's
     assert values["analytic"] > 10 * values[None]
     assert ready(9).normaliser == "analytic"
+
+
+@pytest.mark.parametrize("bank", ["batch", "queue"])
+def test_what_is_no_negative_is_not_in_the_measured_mean(bank: Any) -> None:
+    loss = ready(None, width=32, bank=bank, rows=16)
+    (pair,) = loss._pairs()
+    classes = torch.arange(16) % 2
+    centres = F.normalize(torch.randn(2, 32, generator=seeded(1)), dim=1)
+    aligned = F.normalize(centres[classes] + 0.05 * torch.randn(16, 32, generator=seeded(2)), dim=1)
+    pair.bank, pair.labels = aligned.expand(2, 16, 32).clone(), classes
+    loss._side(pair, 0, (aligned, aligned), classes, shown(16, index=None)[0])
+    scores = aligned.double() @ aligned.double().T / 0.07
+    apart = classes[:, None] != classes
+    assert float(pair.get_buffer("log_mean")[0]) == pytest.approx(float(scores[apart].exp().mean().log()), abs=1e-3)
+    assert float(scores.exp().mean().log()) > float(scores[apart].exp().mean().log()) + 5  # what it would be with them
+
+
+def test_a_batch_of_one_class_has_no_negatives_and_no_loss() -> None:
+    loss = ready(None, width=32, bank="batch")
+    (pair,) = loss._pairs()
+    found = F.normalize(torch.randn(4, 32, generator=seeded(1)), dim=1).requires_grad_(True)
+    value = loss._side(pair, 0, (found, found.detach()), torch.zeros(4, dtype=torch.long), shown(4, index=None)[0])
+    torch.autograd.backward(value)
+    assert float(value.detach()) == 0
+    assert found.grad is not None
+    assert bool(found.grad.isfinite().all())
 
 
 def test_several_teachers_are_summed_or_averaged() -> None:

@@ -235,14 +235,16 @@ class CRD(PairedTaps):
     def _loss(self, pair: _Pair, side: int, positive: Tensor, negatives: Tensor, excluded: Tensor) -> Tensor:
         if self.form == "infonce":
             return infonce_loss(positive, negatives, excluded)
-        return nce_loss(positive, negatives, excluded, self._log_mean(pair, side, negatives.detach()))
+        return nce_loss(positive, negatives, excluded, self._log_mean(pair, side, negatives.detach(), excluded))
 
-    def _log_mean(self, pair: _Pair, side: int, scores: Tensor) -> Tensor | float:
+    def _log_mean(self, pair: _Pair, side: int, scores: Tensor, excluded: Tensor) -> Tensor | float:
+        """Return ln mean exp(s) of negatives: positives and images of the same class, once they are found, would outweigh all others."""
         if self.normaliser == "analytic":
             return 1 / (2 * self.width * self.temperature**2)
         kept = pair.get_buffer("log_mean")
-        everywhere = gather((scores.logsumexp(dim=(0, 1)) - math.log(max(1, scores.numel())))[None])  # one value a process
-        seen = everywhere.logsumexp(dim=0) - math.log(len(everywhere))
+        own = torch.stack([scores.masked_fill(excluded, -math.inf).logsumexp(dim=(0, 1)), (~excluded).sum().log()])
+        total, count = gather(own[None]).logsumexp(dim=0)  # of all processes
+        seen = torch.where(count.isinf(), total, total - count)
         moved = torch.logaddexp(kept[side] + math.log(KEEP), seen + math.log(1 - KEEP)) if self.normaliser == "ema" else kept[side]
         kept[side] = torch.where(kept[side].isinf(), seen, moved)
         return kept[side].clone()
