@@ -19,6 +19,7 @@ from flwr.app import Context, RecordDict
 from tacit.cli import main
 from tacit.command import parse
 from tacit.core.errors import InputError
+from tacit.core.models import ModelRef
 from tacit.core.network import Network
 from tacit.data import digits
 from tacit.federate import IID, FedAvg, FedGen
@@ -87,6 +88,12 @@ def test_the_recipe_says_the_same_federation_and_what_the_network_expects(tmp_pa
         assert torch.equal(one, two)
     assert ours.networks[0].spec == theirs.networks[0].spec
     assert ours.counts == theirs.counts
+
+
+def test_the_recipe_says_where_the_logits_of_a_network_are(tmp_path: Path) -> None:
+    model = ModelRef(path="toy:DictNet", kwargs={"channels": 1, "classes": 10}, shape=(1, 8, 8), classes=10, output="logits")
+    app = exported(tmp_path / "app", model=model, algorithm=FedAvg())
+    assert recipe(app).gather().networks[0].spec.output == "logits"
 
 
 @pytest.mark.parametrize("data", ["dealt", "sites"])

@@ -145,4 +145,6 @@ def _reference(network: Network, *, alone: bool) -> dict[str, Any]:
         raise InputError("export_app: sites must build the network themselves: name it as package.module:callable or a folder")
     moments = {"mean": [float(value) for value in spec.mean], "std": [float(value) for value in spec.std]}
     names = {"names": list(spec.names)} if spec.names else {}
-    return {"path": origin.factory, "kwargs": dict(origin.kwargs), "shape": list(spec.shape), "classes": spec.classes, **moments, **names}
+    output = {"output": spec.output} if spec.output is not None else {}
+    known = {"shape": list(spec.shape), "classes": spec.classes, **moments, **names, **output}
+    return {"path": origin.factory, "kwargs": dict(origin.kwargs), **known}
