@@ -64,14 +64,19 @@ def _suite(suite: Suite, home: Path) -> str:
 
 `python -m benchmarks data_free --suite {suite.name}`. Each run ends after {training.steps:,} student steps of {training.batch} images, or
 with the first step after {suite.max_seconds:,.0f} s of synthesis and training together; {training.optimizer}, Nesterov momentum 0.9,
-learning rate {training.lr:g} from the student's first step on, {training.schedule}, weight decay {training.weight_decay:g}, gradients of
-norm {training.clip:g} at most; augmentation {suite.augmentation}; objective {_objective(suite.objective)}, at temperature 4.
+learning rate {training.lr:g} from the student's first step on, {training.schedule}, weight decay {training.weight_decay:g},
+{_clipping(training.clip)}; augmentation {suite.augmentation}; objective {_objective(suite.objective)}, at temperature 4.
 `real` (labels, no teacher) and `kd-real` (teacher on real images) take all of the steps, however long that is; they learn from
 {suite.dataset.train}, as the teacher did. No other row sees a training image. Accuracy in % on {suite.dataset.test}, last step.
 Runs of CMI, NAYER and FastDFKD from before 23 November 2026 began a little below that rate: it fell with their first samples already.
-Rows' settings were chosen by a few trials on seed 0 that saw this accuracy (`rows.py`), as a user without data can't; nothing else was.
+Rows' settings were chosen by a few trials on seed 0 that saw this accuracy (`rows.py`), as a user without data can't; nothing else was
+chosen by it.
 """
     return text + "".join(_pair(suite, pair, home) for pair in suite.pairs)
+
+
+def _clipping(clip: float) -> str:
+    return f"gradients of norm {clip:g} at most" if clip else "gradients as they are"
 
 
 def _pair(suite: Suite, pair: Pair, home: Path) -> str:

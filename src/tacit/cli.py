@@ -71,6 +71,7 @@ def _usage() -> str:
         "Make trained networks smaller, faster and shareable without their training data.\n\n"
         f"verbs:\n{verbs}\n\n"
         "`tacit <verb> --help` lists the options of a verb; every option can stand in a YAML file given by `--config`.\n"
+        "`--max-seconds` and `--max_seconds` are the same, and so with all; `--method.help DFAD` lists the options of a method.\n"
         "`--json` prints the result as JSON, `--debug` the traceback of an error. Start with `tacit demo`."
     )
 

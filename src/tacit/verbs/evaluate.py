@@ -49,7 +49,7 @@ class Evaluate(RunVerb):
     student: ModelLike | None = model_option()
     """The student."""
     data: DataLike | None = data_option()
-    """digits, solids, a Hugging Face id, a folder, or package.module:callable."""
+    """digits; solids, street or textures, which are rendered; a Hugging Face id, a folder, or package.module:callable."""
     view: ModalityLike | None = view_option()
     """What the networks see of `data` and `probe`, as in `tacit train`; not given: the images as they are."""
     views: ViewsLike | None = view_option()

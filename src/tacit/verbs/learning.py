@@ -33,7 +33,7 @@ class LearningVerb(LaunchVerb):
     """Options of the verbs that train a network."""
 
     data: DataLike | None = data_option()
-    """digits, solids (rendered), a Hugging Face id, a folder, or package.module:callable."""
+    """digits; solids, street or textures, which are rendered; a Hugging Face id, a folder, or package.module:callable."""
     split: str | None = None
     """Split of `data` that is used; not given: train where the data are learned from, test where they serve evaluation."""
     training: Training = field(default_factory=Training)
