@@ -16,6 +16,7 @@ from tacit.core.errors import InputError
 from tacit.core.network import Network, Spec, Teacher
 from tacit.distill import Training
 from tacit.quantize import Scheme, Simulated
+from tacit.quantize import plain as float_weights
 from tacit.synthesize import BNS, CMI, DAFL, Gaussian, Inception, Method, Pool
 from tacit.verbs.quantize import Quantize
 from tacit.verbs.samples import Samples
@@ -78,6 +79,9 @@ def test_fewer_bits_are_fine_tuned_and_kept_as_a_model_folder(teacher_folder: Pa
     plain = tacit.quantize(model=teacher_folder, out=tmp_path / "plain", finetune=False, **options)
     tuned = tacit.quantize(model=teacher_folder, out=tmp_path / "tuned", training=training, mixup=0.5, **options)
     assert tuned.metrics["student_accuracy"] > plain.metrics["student_accuracy"] + 0.1
+    before = tacit.load(teacher_folder)
+    learned = dict(float_weights(tacit.load(tmp_path / "tuned"), before).named_parameters())
+    assert not [name for name, weight in before.named_parameters() if torch.equal(weight, learned[name])]  # not the scales alone
     assert all(isinstance(tacit.load(tmp_path / name).model, Simulated) for name in ("plain", "tuned"))
     assert not (tmp_path / "tuned" / "model.onnx").exists()
     assert tuned.result["selection"] == "last"

@@ -121,6 +121,8 @@ def _take_in(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -
 def simulate(network: Network, scheme: Scheme, *, freeze: bool = True) -> Network:
     """Return a copy of `network` that computes with quantized weights; its activations are quantized once `calibrate` set their ranges.
 
+    All weights of the copy can be trained, whether or not those of `network` can.
+
     Args:
         network: Any network; it is not changed.
         scheme: Bits and ranges.
@@ -129,7 +131,7 @@ def simulate(network: Network, scheme: Scheme, *, freeze: bool = True) -> Networ
     Raises:
         InputError: Where the network has no layer that can be quantized.
     """
-    found, net = trace(network), copy.deepcopy(network.model)
+    found, net = trace(network), copy.deepcopy(network.model).requires_grad_(True)  # a teacher's weights are frozen
     modules = dict(net.named_modules())
     names = _layers(found, net)
     sums = _quantized_sums(found) if scheme.sums and scheme.activations < 32 else {}
