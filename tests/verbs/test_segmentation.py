@@ -19,7 +19,7 @@ from tacit.core.models import save
 from tacit.core.network import Network, Origin, Spec
 from tacit.core.palette import palette
 from tacit.data import ImageSet, load_data, street
-from tacit.synthesize import DFAD, Gaussian, Pool
+from tacit.synthesize import BNS, DFAD, Gaussian, Pool
 from tacit.zoo import deeplab, lite_segmenter
 from toy import QuarterNet
 
@@ -256,10 +256,25 @@ def test_the_command_line_evaluates_and_writes_pictures(teacher: Network, tmp_pa
     assert "the images have shape [1, 8, 8], the model expects [3, 32, 32]" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("verb", ["quantize", "prune"])
+def test_a_network_is_made_smaller_from_images_without_any_class(verb: str, teacher: Network, tmp_path: Path) -> None:
+    pytest.importorskip("onnxruntime" if verb == "quantize" else "torch_pruning")
+    save(Network(teacher.model, SPEC, origin=Origin(factory="tacit.zoo:deeplab", kwargs={"width": 8})), tmp_path / "model")
+    options: dict[str, Any] = {"quantize": {"baselines": False}, "prune": {"training": tacit.Training(steps=2, batch=8)}}[verb]
+    method = BNS(batch=16, steps=4, lr=0.1, copies=0)
+    options |= {"data": "street", "method": method, "images": 16, "acceptance": 8}
+    chosen = getattr(tacit, verb)(model=tmp_path / "model", out=tmp_path / "run", **options)
+    assert "targets" not in Pool.load(tmp_path / "run" / "pool").columns
+    assert len(chosen.metrics["student_class_iou"]) == len(chosen.metrics["class_names"]) == 11
+    page = tacit.report(run_folder=tmp_path / "run").folder
+    assert page is not None
+    assert "mean IoU" in (page / "report.html").read_text()
+
+
 def test_methods_that_want_a_class_an_image_are_refused_and_one_that_does_not_runs(teacher: Network, tmp_path: Path) -> None:
     found = tacit.inspect(teacher=teacher, steps=1).result
     can = {name for name, said in found["methods"].items() if said["usable"]}
-    assert can == {"DeepInversion", "AdaptiveDeepInversion", "FastDFKD", "DFAD", "Gaussian"}
+    assert can == {"DeepInversion", "AdaptiveDeepInversion", "FastDFKD", "DFAD", "BNS", "Gaussian"}
     assert found["methods"]["CMI"]["reason"] == "makes images of one class each, and this teacher names a class for every pixel"
     with pytest.raises(InputError, match="CMI makes images of one class each, and this teacher names a class for every pixel"):
         tacit.distill(teacher=teacher, student=student(), source="CMI", out=tmp_path / "refused")

@@ -81,6 +81,11 @@ class Spec:
         """Return the name of class `label`, or its number where the classes have no names."""
         return self.names[label] if self.names else str(label)
 
+    @property
+    def class_names(self) -> list[str]:
+        """Names of all classes, in their order."""
+        return [self.class_name(label) for label in range(self.classes)]
+
 
 @dataclass(frozen=True, kw_only=True)
 class Origin:

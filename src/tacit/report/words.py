@@ -159,20 +159,22 @@ def _synthesized(record: Record) -> str:
 def _quantized(record: Record) -> str:
     large, small = record.metric("size_teacher_bytes"), record.metric("size_student_bytes")
     what = f"A network was quantized from {size(large)} to {size(small)}" if large and small else "A network was quantized"
-    mine, theirs = record.metric("student_accuracy"), record.metric("teacher_accuracy")
+    measure = _measure(record)
+    mine, theirs = record.metric(f"student_{measure}"), record.metric(f"teacher_{measure}")
     if mine is None:
         return f"{what}; its accuracy was not measured."
-    return f"{what} and reaches {percent(mine)} accuracy" + (f", {percent(theirs)} before." if theirs is not None else ".")
+    return f"{what} and reaches {percent(mine)} {MEASURES[measure]}" + (f", {percent(theirs)} before." if theirs is not None else ".")
 
 
 def _pruned(record: Record) -> str:
     large, small = record.metric("params_teacher"), record.metric("params_student")
     what = f"A network was pruned from {count(large)} to {count(small)} parameters" if large and small else "A network was pruned"
-    pruned, mine = record.metric("accuracy_pruned"), record.metric("student_accuracy")
+    measure = _measure(record)
+    pruned, mine = record.metric(f"{measure}_pruned"), record.metric(f"student_{measure}")
     if mine is None:
         return f"{what}; its accuracy was not measured."
     fallen = f", {percent(pruned)} before it recovered" if pruned is not None else ""
-    return f"{what} and reaches {percent(mine)} accuracy{fallen}."
+    return f"{what} and reaches {percent(mine)} {MEASURES[measure]}{fallen}."
 
 
 def _other(record: Record) -> str:

@@ -17,6 +17,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import torch
+from torch import Tensor
+
 from tacit.core.loss import Loss, Weight
 from tacit.core.network import Teacher
 from tacit.losses import BNDivergence
@@ -39,3 +42,10 @@ class BNS(Inception):
 
     def terms(self, teacher: Teacher) -> dict[str, tuple[Weight, Loss]]:
         return {**super().terms(teacher), "bn": (self.bn, BNDivergence(teacher.mean, teacher.std, direction=self.direction))}
+
+    def refusal(self, teacher: Teacher) -> str | None:
+        return super().refusal(teacher) if self.logit else None
+
+    def targets(self, n: int, teacher: Teacher, generator: torch.Generator, round: int) -> Tensor | None:
+        one_each = super().refusal(teacher) is None
+        return super().targets(n, teacher, generator, round) if one_each else None

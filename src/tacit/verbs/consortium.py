@@ -105,7 +105,7 @@ def consortium(
     cut = set_aside(parts, held, draw)
     runtime = start(*networks)
     test = test.to(runtime.device) if test is not None else None
-    names = [spec.class_name(label) for label in range(spec.classes)]
+    names = spec.class_names
     counts = holdings(parts, train.labels, spec.classes)
     return Consortium(networks, sites_of(train, cut, public=test, device=runtime.device), test, counts, names, runtime)
 
@@ -138,7 +138,7 @@ def alone(
         raise InputError("model: sites with data of their own must be told what the network expects: give model.shape and model.classes")
     networks = _networks(model, spec, seed)
     runtime = start(*networks)
-    names = [spec.class_name(label) for label in range(spec.classes)]
+    names = spec.class_names
     if data is None:
         found = _in_memory(test, eval_split, spec) if test is not None and eval_split is not None else None
         return Consortium(networks, [], found.to(runtime.device) if found is not None else None, [], names, runtime)

@@ -192,7 +192,7 @@ class Distill(LearningVerb):
         metrics: dict[str, Any] = {
             "params_teacher": count_parameters(teacher),
             "params_student": count_parameters(student),
-            "class_names": [teacher.spec.class_name(label) for label in range(teacher.spec.classes)],
+            "class_names": teacher.spec.class_names,
             "size_teacher_bytes": sum(v.numel() * v.element_size() for v in teacher.model.state_dict().values()),
         }
         if held is not None:

@@ -100,7 +100,7 @@ class Evaluate(RunVerb):
         pool = self._find_pool(teacher, runtime) if teacher is not None else None
         held = load_for(spec, self.data, self.split, look).to(runtime.device) if self.data is not None else None
         networks = {role: network for role, network in (("teacher", teacher), ("student", student)) if network is not None}
-        metrics: dict[str, Any] = {"class_names": [spec.class_name(label) for label in range(spec.classes)]}
+        metrics: dict[str, Any] = {"class_names": spec.class_names}
         metrics |= {f"params_{role}": count_parameters(network) for role, network in networks.items()}
         rows: list[tuple[str, str]] = []
         with clock("evaluation"):

@@ -113,7 +113,7 @@ def _by_class(pool: Pool, out: Path) -> list[str]:
 def _with_masks(pool: Pool, out: Path) -> list[str]:
     """Write images/ and masks/, and classes.txt with the names of the classes."""
     assert pool.answers is not None
-    names = [pool.spec.class_name(label) for label in range(pool.spec.classes)]
+    names = pool.spec.class_names
     lines = []
     for number, (seen, confidence) in enumerate(zip(*pool.answers, strict=True)):
         image, mask = f"images/{number:06d}.png", f"masks/{number:06d}.png"

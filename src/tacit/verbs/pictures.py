@@ -44,7 +44,7 @@ def save_map(path: Path, map_: Tensor, names: Sequence[str]) -> None:
 
 def save_maps(folder: Path, spec: Spec, images: Tensor, maps: Mapping[str, Tensor]) -> None:
     """Write images, uint8 (N, C, H, W), and maps of each, uint8 (N, H, W), by the name of who says so; ``samples.json`` lists them."""
-    names = [spec.class_name(label) for label in range(spec.classes)]
+    names = spec.class_names
     listed: list[dict[str, Any]] = []
     for number, image in enumerate(images):
         files = {who: f"{number:02d}-{who}.png" for who in maps}
@@ -82,7 +82,7 @@ def save_samples(
 
 def pool_metrics(pool: Pool) -> dict[str, Any]:
     """Return images and, where each has one class, the teacher's mean confidence by class, and the names of the classes."""
-    metrics: dict[str, Any] = {"class_names": [pool.spec.class_name(label) for label in range(pool.spec.classes)]}
+    metrics: dict[str, Any] = {"class_names": pool.spec.class_names}
     if pool.answers is not None:
         metrics["class_counts"] = pool.class_counts
         seen, confidence = pool.answers

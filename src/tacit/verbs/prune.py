@@ -59,7 +59,7 @@ class Prune(CompressVerb):
             student = Steady(student.model, student.spec, origin=student.origin, normalise=student.normalise)
         runtime.place(student)
         metrics: dict[str, Any] = {"share": self.share, "importance": self.importance, "method": samples.origin}
-        metrics["images"] = len(samples.learned)
+        metrics |= {"images": len(samples.learned), "class_names": teacher.spec.class_names}
         metrics |= _sizes(teacher, student)
         shown = samples.fresh.columns["images"]
         with clock("evaluation"):
@@ -78,8 +78,8 @@ class Prune(CompressVerb):
             metrics |= {"agreement_synthetic": found.agreement, "acceptance": asdict(found), **self.likeness(samples, teacher, runtime)}
             if held is not None:
                 theirs, ours = (predict(one, held.batches(512), runtime) for one in (teacher, student))
-                metrics |= {**theirs.metrics("teacher"), **ours.metrics("student"), "agreement": ours.agreement(theirs)}
-                metrics["evaluation_images"] = len(ours.labels)
+                metrics |= {**theirs.metrics("teacher"), **ours.metrics("student"), **ours.metrics_by_class("student")}
+                metrics |= {"agreement": ours.agreement(theirs), "evaluation_images": len(ours.labels)}
         save_samples(run.folder / "samples", samples.learned)
         advice.give(self.faults(samples) | _faults(metrics, recovered=self.recover))
         metrics["warnings"] = advice.texts

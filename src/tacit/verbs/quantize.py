@@ -104,7 +104,7 @@ class Quantize(CompressVerb):
         samples = self.samples(teacher, method, runtime, clock, run)
         compressed = simulate(teacher, self.scheme, freeze=self.freezes(samples)) if tuned or not self.deployable else None
         metrics: dict[str, Any] = {"scheme": asdict(self.scheme), "method": samples.origin, "params_teacher": count_parameters(teacher)}
-        metrics["images"] = len(samples.learned)
+        metrics |= {"images": len(samples.learned), "class_names": teacher.spec.class_names}
         if compressed is not None:
             if names := left_alone(teacher):
                 advice.give(
@@ -132,8 +132,8 @@ class Quantize(CompressVerb):
             metrics |= {"agreement_synthetic": found.agreement, "acceptance": asdict(found)}
             if held is not None:
                 theirs, ours = (predict(one, held.batches(512), runtime) for one in (teacher, compressed))
-                metrics |= {**theirs.metrics("teacher"), **ours.metrics("student"), "agreement": ours.agreement(theirs)}
-                metrics["evaluation_images"] = len(ours.labels)
+                metrics |= {**theirs.metrics("teacher"), **ours.metrics("student"), **ours.metrics_by_class("student")}
+                metrics |= {"agreement": ours.agreement(theirs), "evaluation_images": len(ours.labels)}
             metrics |= self.likeness(samples, teacher, runtime)
             if self.baselines:
                 metrics["baselines"] = self._baselines(teacher, samples, held, runtime, advice)

@@ -70,7 +70,7 @@ class Train(LearningVerb):
                 **({**answers.metrics("student"), **answers.metrics_by_class("student")} if answers is not None else {}),
                 "params_student": count_parameters(network),
                 "evaluation_images": len(held) if held is not None else None,
-                "class_names": [network.spec.class_name(label) for label in range(network.spec.classes)],
+                "class_names": network.spec.class_names,
                 "steps": learner.done,
                 **self.hand_over(selection, run, measure),
             }
