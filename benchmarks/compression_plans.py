@@ -116,10 +116,19 @@ _LOW = {4: 3e-4, 2: 1e-3}
 def _low_bits() -> tuple[CompressionRow, ...]:
     rows: list[CompressionRow] = []
 
-    def add(label: str, bits: int, pools: tuple[str, ...], *, ends: int | None = None, tuned: bool = True, **more: Any) -> None:
+    def add(
+        label: str,
+        bits: int,
+        pools: tuple[str, ...],
+        *,
+        ends: int | None = None,
+        tuned: bool = True,
+        frozen: bool | None = None,
+        **more: Any,
+    ) -> None:
         scheme = Scheme(weights=bits, activations=4, ends=ends)
         training = Training(steps=300, batch=64, optimizer="adam", lr=_LOW[bits], weight_decay=0.0) if tuned else None
-        fixed = {"scheme": scheme, "finetune": tuned, "baselines": False}
+        fixed = {"scheme": scheme, "finetune": tuned, "baselines": False} | ({} if frozen is None else {"freeze_bn": frozen})
         rows.append(CompressionRow(label=f"{scheme.name}{label}", pools=pools, fixed=fixed, training=training, **more))
 
     for bits in _LOW:
@@ -127,6 +136,8 @@ def _low_bits() -> tuple[CompressionRow, ...]:
             add(f" {name}", bits, pools)
             add(f" {name}, calibrated only", bits, SOURCES[name], tuned=False, seeds=(0,))
         add(" BNS, painted unmoved", bits, ("BNS",))
+    add(" BNS, batch norm live", 4, _TUNED["BNS"], frozen=False, seeds=(0,))
+    add(" BNS, batch norm frozen", 2, _TUNED["BNS"], frozen=True, seeds=(0,))
     for bits in _LOW:
         for name in ("real", "BNS"):
             add(f" {name}, 8-bit ends", bits, _TUNED[name], ends=8)
