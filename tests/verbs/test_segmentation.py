@@ -260,7 +260,8 @@ def test_the_command_line_evaluates_and_writes_pictures(teacher: Network, tmp_pa
 def test_a_network_is_made_smaller_from_images_without_any_class(verb: str, teacher: Network, tmp_path: Path) -> None:
     pytest.importorskip("onnxruntime" if verb == "quantize" else "torch_pruning")
     save(Network(teacher.model, SPEC, origin=Origin(factory="tacit.zoo:deeplab", kwargs={"width": 8})), tmp_path / "model")
-    options: dict[str, Any] = {"quantize": {"baselines": False}, "prune": {"training": tacit.Training(steps=2, batch=8)}}[verb]
+    given: dict[str, dict[str, Any]] = {"quantize": {"baselines": False}, "prune": {"training": tacit.Training(steps=2, batch=8)}}
+    options = given[verb]
     method = BNS(batch=16, steps=4, lr=0.1, copies=0)
     options |= {"data": "street", "method": method, "images": 16, "acceptance": 8}
     chosen = getattr(tacit, verb)(model=tmp_path / "model", out=tmp_path / "run", **options)
