@@ -176,7 +176,7 @@ def test_a_damaged_picture_is_refused(tmp_path: Path) -> None:
     pytest.importorskip("datasets")
     root = folder_of_images(tmp_path)
     (root / "train" / "cat" / "0.png").write_bytes(b"no picture")
-    with pytest.raises(InputError):
+    with pytest.raises(InputError, match="image [0-9]+ can't be read: cannot identify image file"):
         load_data(str(root), "train")
 
 
@@ -257,6 +257,48 @@ def test_a_grey_picture_of_16_bits_keeps_its_greys() -> None:
     values = np.array([[0, 257 * 64, 257 * 128, 65535]], dtype=np.uint16)
     found = as_image(Image.fromarray(values), Spec(shape=(1, 1, 4), classes=2))
     assert found.flatten().tolist() == pytest.approx([0, 64, 128, 255], abs=1)
+
+
+def reopened(values: Any, kind: str) -> Image.Image:
+    stored = io.BytesIO()
+    Image.fromarray(values).save(stored, kind)
+    return Image.open(stored)
+
+
+def test_grey_pictures_of_more_than_8_bits_are_read_by_what_their_file_says() -> None:
+    dark, bright = np.array([[0, 100, 255]], dtype=np.uint16), np.array([[0, 100 * 256, 65535]], dtype=np.uint16)
+    spec = Spec(shape=(1, 1, 3), classes=2)
+    for kind in ("PNG", "TIFF", "PPM"):
+        assert as_image(reopened(dark, kind), spec).flatten().tolist() == [0, 0, 0]
+        assert as_image(reopened(bright, kind), spec).flatten().tolist() == [0, 100, 255]
+    assert as_image(reopened(bright.astype(np.int32), "TIFF"), spec).flatten().tolist() == [0, 100, 255]
+    assert as_image(Image.fromarray(0 * dark.astype(np.int32)), spec).flatten().tolist() == [0, 0, 0]
+    twelve = Image.fromarray(bright // 16)
+    twelve.tag_v2 = {258: (12,)}  # type: ignore[attr-defined]  # which Pillow reads, but does not write
+    assert as_image(twelve, spec).flatten().tolist() == [0, 100, 255]
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ([[0, 100, 255]], "with values up to 255 may be a dark one of 16 bits or one of 8: save it"),
+        ([[-1, 100, 300]], "expected grey values of 16 bits, 0 to 65535, got -1 to 300"),
+        ([[0, 100, 70000]], "expected grey values of 16 bits, 0 to 65535, got 0 to 70000"),
+    ],
+)
+def test_a_grey_picture_of_32_bits_that_could_be_of_8_is_refused(values: list[list[int]], words: str) -> None:
+    made = np.array(values, dtype=np.int32)
+    for found in (Image.fromarray(made), reopened(made, "TIFF")):
+        with pytest.raises(InputError, match=words):
+            as_image(found, None)
+
+
+def test_a_grey_picture_of_floats_is_in_0_to_1_as_other_floats_are() -> None:
+    ramp = np.tile(np.array([0.0, 0.2, 0.5, 1.0], dtype=np.float32), (4, 1))
+    assert as_image(reopened(ramp, "TIFF"), Spec(shape=(1, 4, 4), classes=2))[0, 0].tolist() == [0, 51, 128, 255]
+    assert tuple(as_image(Image.fromarray(ramp), Spec(shape=(3, 2, 2), classes=2)).shape) == (3, 2, 2)
+    with pytest.raises(InputError, match=r"float images must be in \[0, 1\], got 0 to 255"):
+        as_image(Image.fromarray(255 * ramp), None)
 
 
 @pytest.mark.parametrize("size", [(16, 8), (8, 16), (4, 4), (8, 8), (9, 7)])

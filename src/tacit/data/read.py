@@ -17,6 +17,8 @@ __all__ = ["as_image", "as_mask", "read_sample"]
 
 Label = int | Tensor
 """A class number, or a map of them, uint8 of shape (H, W)."""
+BITS_PER_SAMPLE = 258
+"""The tag of a TIFF file."""
 
 
 def read_sample(rows: Any, number: int, image: str | int, label: str | int, spec: Spec | None) -> tuple[Tensor, Label]:
@@ -67,8 +69,7 @@ def _as_label(label: Any) -> int:
 def as_image(image: Any, spec: Spec | None) -> Tensor:
     """Return a picture (PIL, uint8 array or tensor, or floats in [0, 1]) as uint8 of shape (C, H, W), fitted to `spec` where given."""
     if isinstance(image, Image.Image):
-        if image.mode.startswith("I"):  # 16-bit grey: Pillow's own conversion would saturate
-            image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+        image = _in_8_bits(image)
         mode = image.mode if spec is None else {1: "L", 3: "RGB", 4: "RGBA"}.get(spec.shape[0], image.mode)
         picture = image.convert(mode if mode in ("L", "RGB", "RGBA") else "RGB")
         pixels = torch.from_numpy(np.array(_fitted(picture, spec, Image.Resampling.BILINEAR)))
@@ -85,6 +86,31 @@ def as_image(image: Any, spec: Spec | None) -> Tensor:
     if pixels.dtype != torch.uint8 or pixels.ndim != 3:
         raise InputError(f"expected uint8 or float images of shape (C, H, W), got {pixels.dtype} of shape {list(pixels.shape)}")
     return pixels
+
+
+def _in_8_bits(image: Image.Image) -> Image.Image:
+    """Return a grey picture of more than 8 bits with its upper 8, where Pillow's own conversion would cut off at 255; others as they are.
+
+    Mode ``I;16`` has 16 bits, or the 12 of a TIFF file that says so. Mode ``I`` has what the file says (PNG and PGM: 16); where that says
+    nothing, 16 if a value is above 255, and else it is refused. Mode ``F`` is in [0, 1], as other floats.
+    """
+    if image.mode == "F":
+        return Image.fromarray(as_image(np.array(image), None)[0].numpy())
+    if not image.mode.startswith("I"):
+        return image
+    values = np.asarray(image)
+    least, most = int(values.min()), int(values.max())
+    said = getattr(image, "tag_v2", {}).get(BITS_PER_SAMPLE)
+    bits = int(said[0]) if said else 16 if image.mode != "I" or image.format in ("PNG", "PPM") else 32
+    if bits > 16 and 0 < most <= 255:
+        raise InputError(
+            f"a grey picture of 32 bits (Pillow's mode I) with values up to {most} may be a dark one of 16 bits or one of 8: "
+            "save it as one of these, or give an array of uint8"
+        )
+    bits = min(bits, 16)
+    if least < 0 or most >= 2**bits:
+        raise InputError(f"expected grey values of {bits} bits, 0 to {2**bits - 1}, got {least} to {most}")
+    return Image.fromarray((values >> (bits - 8)).astype(np.uint8))
 
 
 def as_mask(mask: Any, spec: Spec | None) -> Tensor:
