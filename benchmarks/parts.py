@@ -31,9 +31,13 @@ def kept(folder: Path, labels: Iterable[str]) -> Runs:
 
 
 def missing(runs: Runs, wanted: Mapping[str, Sequence[int]]) -> str:
-    """Return which of the wanted seeds of which rows are not there, as a list in words."""
-    absent = {label: [seed for seed in seeds if seed not in runs.get(label, {})] for label, seeds in wanted.items()}
-    return ", ".join(f"`{label}` (seed {', '.join(map(str, seeds))})" for label, seeds in absent.items() if seeds)
+    """Return which of the wanted seeds of which rows are not there, in words; rows that lack the same stand together."""
+    alike: dict[tuple[int, ...], list[str]] = {}
+    for label, seeds in wanted.items():
+        if absent := tuple(seed for seed in seeds if seed not in runs.get(label, {})):
+            alike.setdefault(absent, []).append(f"`{label}`")
+    said = {seeds: "every row" if len(labels) == len(wanted) > 1 else ", ".join(labels) for seeds, labels in alike.items()}
+    return "; ".join(f"{labels} (seed {', '.join(map(str, seeds))})" for seeds, labels in said.items())
 
 
 def accuracy(run: Record) -> float:
