@@ -94,8 +94,19 @@ def test_augmented_images_keep_labels_and_numbers_but_not_the_teachers_answers(t
 
 
 def test_an_empty_pool_is_refused_as_a_source(teacher: Teacher) -> None:
-    with pytest.raises(InputError):
-        Stored(Pool(teacher.spec), size=4, seed=0, device=CPU).batch(0)
+    with pytest.raises(InputError, match="there are no images to learn from: the set is empty"):
+        Stored(Pool(teacher.spec), size=4, seed=0, device=CPU)
+
+
+def test_fewer_images_than_processes_are_refused_by_each_of_them() -> None:
+    streamed = StreamedSet(Squares(), Spec(shape=(1, 4, 4), classes=5))
+    count = len(streamed)
+    for part in ((0, count + 1), (count, count + 1)):
+        with pytest.raises(InputError, match=f"the set has {count} images for {count + 1} processes.*: use fewer devices"):
+            Stored(numbered(count), size=4, seed=0, device=CPU, part=part)
+        with pytest.raises(InputError, match=f"the set has {count} images for {count + 1} processes.*: use fewer devices"):
+            Streamed(streamed, size=4, seed=0, device=CPU, part=part)
+    assert len(Stored(numbered(count), size=4, seed=0, device=CPU, part=(count - 1, count)).batch(0).images) == 1
 
 
 @pytest.mark.parametrize("augmentation", ["none", "shift-flip"])
@@ -285,28 +296,35 @@ def test_a_stored_source_of_the_digits_reaches_every_class() -> None:
     assert set(labels(source.batch(0))) == set(range(10))
 
 
+class Marks:
+    """The same images at every step, each of one grey."""
+
+    most_steps: int | None = None
+    gives_targets, pieces = True, 0
+
+    def __init__(self, greys: Tensor) -> None:
+        self.greys = greys
+
+    def batch(self, step: int, rate: float = 1.0) -> Batch:
+        return Batch(self.greys.view(-1, 1, 1, 1).expand(-1, 1, 2, 2), torch.arange(len(self.greys)))
+
+    def prepare(self) -> Any:
+        yield from ()
+
+    def save(self, folder: Path) -> None:
+        pass
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"at": 3}
+
+    def load_state_dict(self, state: dict[str, Any], folder: Path) -> None:
+        pass
+
+
 def test_mixed_images_are_between_two_of_their_batch_and_depend_on_seed_and_step_alone() -> None:
-    class Marks:
-        most_steps: int | None = None
-        gives_targets, pieces = True, 0
-
-        def batch(self, step: int, rate: float = 1.0) -> Batch:
-            return Batch(torch.tensor([0.0, 1.0, 10.0, 11.0]).view(4, 1, 1, 1).expand(4, 1, 2, 2), torch.arange(4))
-
-        def prepare(self) -> Any:
-            yield from ()
-
-        def save(self, folder: Path) -> None:
-            pass
-
-        def state_dict(self) -> dict[str, Any]:
-            return {"at": 3}
-
-        def load_state_dict(self, state: dict[str, Any], folder: Path) -> None:
-            pass
-
-    mixed = Mixed(Marks(), 0.5, seed=1)
-    found, again, later = mixed.batch(0), Mixed(Marks(), 0.5, seed=1).batch(0), mixed.batch(1)
+    marks = Marks(torch.tensor([0.0, 1.0, 10.0, 11.0]))
+    mixed = Mixed(marks, 0.5, seed=1)
+    found, again, later = mixed.batch(0), Mixed(marks, 0.5, seed=1).batch(0), mixed.batch(1)
     assert torch.equal(found.images, again.images)
     assert not torch.equal(found.images, later.images)
     assert found.targets is None
@@ -314,7 +332,15 @@ def test_mixed_images_are_between_two_of_their_batch_and_depend_on_seed_and_step
     assert float(found.images.min()) >= 0
     assert float(found.images.max()) <= 11
     assert mixed.state_dict() == {"at": 3}
-    shares = torch.cat([mixed.batch(step).images[0].flatten()[:1] for step in range(400)])
-    assert 0.3 < float((shares < 0.5).float().mean()) < 0.9  # the first image, 0, mixed with 0, 1, 10 or 11
     with pytest.raises(InputError, match="mixup: expected a positive number"):
-        Mixed(Marks(), 0.0, seed=0)
+        Mixed(marks, 0.0, seed=0)
+
+
+@pytest.mark.parametrize("alpha", [0.5, 4.0])
+def test_the_shares_of_mixed_images_follow_a_beta_distribution(alpha: float) -> None:
+    found = Mixed(Marks(torch.arange(8000) % 2.0), alpha, seed=0).batch(0).images[:, 0, 0, 0]
+    shares = found[(found > 0) & (found < 1)]  # of black mixed with white; about half of all are mixed with their like
+    beta = torch.distributions.Beta(alpha, alpha)
+    assert 3500 < len(shares) < 4500
+    assert float(shares.mean()) == pytest.approx(float(beta.mean), abs=0.02)
+    assert float(shares.var()) == pytest.approx(float(beta.variance), rel=0.08)

@@ -58,11 +58,13 @@ class Indexed(Protocol):
         """Return the samples at `index`."""
 
 
-def _filled(samples: Sized) -> int:
-    """Return the number of samples; `InputError` where there are none."""
+def _shared_out(samples: Sized, size: int, ranks: int) -> int:
+    """Return how many images a batch of one process has, at most `size`; `InputError` where there is none for each of `ranks` processes."""
     if not len(samples):
         raise InputError("there are no images to learn from: the set is empty")
-    return len(samples)
+    if len(samples) < ranks:
+        raise InputError(f"the set has {len(samples)} images for {ranks} processes, which learn from different ones: use fewer devices")
+    return min(size, len(samples) // ranks)
 
 
 class Stored:
@@ -91,7 +93,7 @@ class Stored:
         augmentation: Augmentation = "none",
         part: tuple[int, int] = (0, 1),
     ) -> None:
-        self.samples, self.size, self.augmentation = samples, min(size, max(1, _filled(samples) // part[1])), augmentation
+        self.samples, self.size, self.augmentation = samples, _shared_out(samples, size, part[1]), augmentation
         self.seed, self.part, self.generator = seed, part, torch.Generator(device)
         self.fixed = augmentation == "none"
         self._epoch = -1
@@ -102,7 +104,7 @@ class Stored:
 
     def batch(self, step: int, rate: float = 1.0) -> Batch:
         first, ranks = self.part
-        epoch, place = divmod(step, max(1, len(self.samples) // ranks // self.size))
+        epoch, place = divmod(step, len(self.samples) // ranks // self.size)
         if epoch != self._epoch:
             self._epoch = epoch
             self.generator.manual_seed(derived_seed(self.seed, "order", epoch))
@@ -142,7 +144,7 @@ class Streamed:
         part: tuple[int, int] = (0, 1),
         workers: int = 2,
     ) -> None:
-        self.samples, self.size, self.augmentation = samples, min(size, max(1, _filled(samples) // part[1])), augmentation
+        self.samples, self.size, self.augmentation = samples, _shared_out(samples, size, part[1]), augmentation
         self.seed, self.part, self.generator, self.workers = seed, part, torch.Generator(device), workers
         self.fixed = augmentation == "none"
         self._epoch = -1
@@ -156,7 +158,7 @@ class Streamed:
 
     def batch(self, step: int, rate: float = 1.0) -> Batch:
         first, ranks = self.part
-        batches = max(1, len(self.samples) // ranks // self.size)
+        batches = len(self.samples) // ranks // self.size
         epoch, place = divmod(step, batches)
         if epoch != self._epoch:
             self._epoch = epoch
