@@ -99,10 +99,9 @@ def test_overwrite_leaves_files_that_tacit_did_not_write(tmp_path: Path) -> None
     pool_folder(tmp_path / "pool", 4)
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.tex").write_text("years of work")
-    try:
+    with pytest.raises(InputError, match="mine is a folder that tacit did not write: choose another"):
         tacit.export(to="imagefolder", source=tmp_path / "pool", out=tmp_path / "mine", overwrite=True)
-    except InputError:
-        assert [path.name for path in (tmp_path / "mine").iterdir()] == ["thesis.tex"]
+    assert [path.name for path in (tmp_path / "mine").iterdir()] == ["thesis.tex"]
     assert (tmp_path / "mine" / "thesis.tex").read_text() == "years of work"
 
 
