@@ -47,6 +47,8 @@ def main(options: argparse.Namespace, home: Path) -> int:
         rows=options.rows,
         alphas=options.splits,
     )
+    for label in unchosen(suite, home):
+        print(f"{label}: no learning rate is chosen yet, so that it is left out; run suite learning-rates")
     if options.list:
         return runner.show(made)
     if options.smoke:
@@ -109,14 +111,16 @@ def jobs(
     ]
 
 
+def unchosen(suite: FederatedSuite, home: Path) -> list[str]:
+    """Return the rows of a suite that are left out, since not all learning rates were tried for them yet."""
+    return [row.label for row in suite.rows if row.label not in _rates(suite, suite.rows, home)]
+
+
 def _rates(suite: FederatedSuite, rows: Sequence[FederatedRow], home: Path) -> dict[str, float]:
     """Return the learning rate of each row; of a tuned suite, of those rows for which all were tried."""
     if not suite.tuned:
         return {row.label: suite.lr if row.lr is None else row.lr for row in rows}
     chosen = chosen_rates(SUITES["learning-rates"], home)
-    for row in rows:
-        if (row.rate_of or row.label) not in chosen:
-            print(f"{row.label}: no learning rate is chosen yet, so that it is left out; run suite learning-rates")
     return {row.label: chosen[row.rate_of or row.label] for row in rows if (row.rate_of or row.label) in chosen}
 
 

@@ -13,6 +13,7 @@ from benchmarks import (
     demo,
     federated_plots,
     federated_tables,
+    overview,
     plots,
     representation_plots,
     representation_tables,
@@ -40,7 +41,7 @@ def write(home: Path = HOME) -> None:
     federated_plots.draw_federated(home)
     page = home / "RESULTS.md"
     sections = (
-        *(_demo, _speed, tables.data_free, segmentation_tables.segmentation, claim_tables.claims),
+        *(overview.overview, _demo, _speed, tables.data_free, segmentation_tables.segmentation, claim_tables.claims),
         *(compression_tables.compression, representation_tables.representation, federated_tables.federated),
     )
     page.write_text(HEAD + "".join(section(home) for section in sections), encoding="utf-8")

@@ -16,6 +16,7 @@ from benchmarks.federated_plots import draw_federated
 from benchmarks.federated_published import HEAD, WHOLE
 from benchmarks.federated_suites import RATES, SUITES
 from benchmarks.federated_tables import federated as section
+from benchmarks.overview import overview
 from benchmarks.places import made_up
 from benchmarks.plans import slug
 from benchmarks.suites import DATASETS
@@ -124,7 +125,7 @@ def test_a_run_that_breaks_off_is_kept_and_said(smoked: Path, tmp_path: Path, mo
     assert "| `FedGen` | broke off |" in section(tmp_path)
 
 
-def test_each_row_takes_the_rate_that_its_clients_images_chose(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_each_row_takes_the_rate_that_its_clients_images_chose(tmp_path: Path) -> None:
     for rate, own in zip(RATES, (80.0, 82.0, 85.0, 70.0), strict=True):
         put(tmp_path, "learning-rates", 0.1, f"FedAvg, {rate:g}", 0, None, own)
     put(tmp_path, "learning-rates", 0.1, "FedGen, 0.01", 0, None, 99.0)
@@ -133,7 +134,17 @@ def test_each_row_takes_the_rate_that_its_clients_images_chose(tmp_path: Path, c
     made = federated.jobs(SUITES["best"], home=tmp_path)
     assert {job.arguments["row"] for job in made} == {"FedAvg", "FedEnsemble"}
     assert {job.settings["lr"] for job in made} == {0.1}
-    assert "FedGen: no learning rate is chosen yet" in capsys.readouterr().out
+    assert "FedGen" in federated.unchosen(SUITES["best"], tmp_path)
+    assert "FedEnsemble" not in federated.unchosen(SUITES["best"], tmp_path)
+    assert "| `federated --suite best` | 0 of 6 | 0 of 18, and 7 rows whose learning rates are not chosen yet |" in overview(tmp_path)
+
+
+def test_the_page_begins_with_how_much_of_it_is_there(tmp_path: Path) -> None:
+    first, other, *_ = federated.jobs(SUITES["dense"], home=tmp_path)
+    for job, settings in ((first, first.settings), (other, {"rounds": -1})):
+        job.file.parent.mkdir(parents=True, exist_ok=True)
+        job.file.write_text(json.dumps({"settings": settings}))
+    assert "| `federated --suite dense` | 1 of 2 | 1 of 6 |" in overview(tmp_path)  # one was run with other settings
 
 
 def test_claims_are_judged_by_differences_of_the_same_seed_and_split(tmp_path: Path) -> None:
