@@ -109,7 +109,9 @@ class CompressionSuite:
 
 SOURCES: Mapping[str, tuple[str, ...]] = {"real": (), "BNS": ("BNS",), "BNS+I": ("BNS+I",), "I": ("I",), "G": ("G",)}
 _TUNED = {**SOURCES, "BNS": ("BNS, moved",), "BNS+I": ("BNS+I, moved",)}
-_LOW = {4: 3e-4, 2: 1e-3}
+_LOW = {4: 4, 2: 4}
+"""Bits of activations by bits of weights, of what every source is tried with."""
+_RATES = {4: 3e-4, 3: 1e-3, 2: 1e-3}
 """Learning rate of Adam by bits of weights: the same for every source."""
 
 
@@ -126,8 +128,8 @@ def _low_bits() -> tuple[CompressionRow, ...]:
         frozen: bool | None = None,
         **more: Any,
     ) -> None:
-        scheme = Scheme(weights=bits, activations=4, ends=ends)
-        training = Training(steps=300, batch=64, optimizer="adam", lr=_LOW[bits], weight_decay=0.0) if tuned else None
+        scheme = Scheme(weights=bits, activations=_LOW.get(bits, bits), ends=ends)
+        training = Training(steps=300, batch=64, optimizer="adam", lr=_RATES[bits], weight_decay=0.0) if tuned else None
         fixed = {"scheme": scheme, "finetune": tuned, "baselines": False} | ({} if frozen is None else {"freeze_bn": frozen})
         rows.append(CompressionRow(label=f"{scheme.name}{label}", pools=pools, fixed=fixed, training=training, **more))
 
@@ -135,16 +137,18 @@ def _low_bits() -> tuple[CompressionRow, ...]:
         for name, pools in _TUNED.items():
             add(f" {name}", bits, pools)
             add(f" {name}, calibrated only", bits, SOURCES[name], tuned=False, seeds=(0,))
-        add(" BNS, painted unmoved", bits, ("BNS",))
+        add(" BNS, painted unmoved", bits, ("BNS",), seeds=(0,))
+    for name in ("real", "BNS"):
+        add(f" {name}", 3, _TUNED[name])
     add(" BNS, batch norm live", 4, _TUNED["BNS"], frozen=False, seeds=(0,))
     add(" BNS, batch norm frozen", 2, _TUNED["BNS"], frozen=True, seeds=(0,))
     for bits in _LOW:
         for name in ("real", "BNS"):
             add(f" {name}, 8-bit ends", bits, _TUNED[name], ends=8)
         for number in (1, 2):
-            add(f" BNS, pool {number}", bits, (f"BNS, moved, pool {number}",))
+            add(f" BNS, pool {number}", bits, (f"BNS, moved, pool {number}",), seeds=(0,))
         for count in (16, 64, 256):
-            add(f" BNS, {count} images", bits, _TUNED["BNS"], images=count)
+            add(f" BNS, {count} images", bits, _TUNED["BNS"], images=count, seeds=(0,))
     return tuple(rows)
 
 
@@ -186,7 +190,7 @@ SUITES = {
         ),
         CompressionSuite(
             name="low-bit",
-            title="W4A4 and W2A4, fine-tuned",
+            title="W4A4, W3A3 and W2A4, fine-tuned",
             verb="quantize",
             networks=("resnet20",),
             rows=_low_bits(),

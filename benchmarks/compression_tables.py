@@ -14,6 +14,7 @@ from benchmarks.published import ZERO_SHOT, ZERO_SHOT_FULL, ZERO_SHOT_SOURCE
 __all__ = ["compression", "draw_compression"]
 
 ORDER = ("real", "BNS", "BNS+I", "I", "G")
+WIDTHS = ("W4A4", "W3A3", "W2A4")
 
 
 def _runs(suite: CompressionSuite, network: str, home: Path) -> Runs:
@@ -133,7 +134,7 @@ learns, except on I and G. Objective: KL divergence at temperature 1, and 0.01 o
             over(by_seed, at("metrics", "agreement_synthetic"), ".4f"),
             over(by_seed, at("seconds", "training"), ".0f"),
         ]
-        for label, by_seed in sorted(runs.items(), key=lambda item: (item[0][:4] != "W4A4", -mean(map(accuracy, item[1].values()))))
+        for label, by_seed in sorted(runs.items(), key=lambda item: (WIDTHS.index(item[0][:4]), -mean(map(accuracy, item[1].values()))))
     ]
     return text + table(head, rows) + _claims(runs) + _published(runs)
 
@@ -155,12 +156,14 @@ def _claims(runs: Runs) -> str:
 
 
 def _published(runs: Runs) -> str:
-    own = runs.get("W4A4 BNS", {})
-    ours = [["tacit, BNS", "ResNet-20, ours", over(own, lambda run: 100 * run["metrics"]["teacher_accuracy"], ".2f")]] if own else []
-    ours = [[*row, over(own, accuracy, ".2f"), over(own, _drop, "+.2f"), "-", "-"] for row in ours]
+    four, three = (runs.get(f"{bits} BNS", {}) for bits in ("W4A4", "W3A3"))
+    ours = []
+    if own := four or three:
+        named = ["tacit, BNS", "ResNet-20, ours", over(own, lambda run: 100 * run["metrics"]["teacher_accuracy"], ".2f")]
+        ours = [[*named, *(over(found, read, form) for found in (four, three) for read, form in ((accuracy, ".2f"), (_drop, "+.2f")))]]
     theirs = [
-        [name, "ResNet-20", f"{ZERO_SHOT_FULL:.2f}", f"{four:.2f}", f"{four - ZERO_SHOT_FULL:+.2f}", *_or_dash(three)]
-        for name, four, three in ZERO_SHOT
+        [name, "ResNet-20", f"{ZERO_SHOT_FULL:.2f}", f"{at_four:.2f}", f"{at_four - ZERO_SHOT_FULL:+.2f}", *_or_dash(at_three)]
+        for name, at_four, at_three in ZERO_SHOT
     ]
     head = ["zero-shot, all layers", "network", "float", "W4A4", "drop", "W3A3", "drop"]
     text = f"\nPublished zero-shot figures ({ZERO_SHOT_SOURCE}); only drops compare, since the float networks differ:\n\n"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -63,7 +64,7 @@ def test_what_is_done_is_not_run_again(smoked: Path, capsys: pytest.CaptureFixtu
 def test_sections_show_what_ran_and_name_what_did_not(smoked: Path) -> None:
     text = section(smoked)
     assert "| `W4A4 BNS` |" in text
-    assert "`W4A4 G` (seed 0, 1, 2)" in text
+    assert re.search(r"`W4A4 G`[^;]*\(seed 0, 1, 2\)", text)
     assert "| SynQ, 2025 | ResNet-20 | 93.89 | 92.76 | -1.13 | 88.11 | -5.78 |" in text
     assert "figures/low-bit.png" in text
     assert (smoked / "figures" / "low-bit.png").stat().st_size > 1000
