@@ -222,6 +222,14 @@ def test_the_bank_is_first_in_first_out_and_an_exactly_full_one_still_gives_nega
     assert float(contrasted(loss, teacher, batches[0], batches[0]).detach()) > alone
 
 
+@pytest.mark.parametrize(
+    ("options", "words"), [({"bank": 0}, "bank: expected at least 1, got 0"), ({"negatives": -1}, "negatives: expected")]
+)
+def test_a_bank_of_nothing_is_refused_and_does_not_keep_everything(options: dict[str, int], words: str) -> None:
+    with pytest.raises(InputError, match=words):
+        InstanceContrast(Teacher(BNNet(), GREY), **options)  # type: ignore[arg-type]
+
+
 def test_as_many_negatives_as_asked_for_are_drawn_anew_at_each_look() -> None:
     torch.manual_seed(0)
     teacher, images = Teacher(BNNet(), GREY), torch.rand(8, 1, 8, 8)

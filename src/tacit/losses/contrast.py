@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from tacit.core.errors import InputError
 from tacit.core.gather import gather
 from tacit.core.loss import Loss, Needs, View, positive_temperature
 from tacit.core.network import Network
@@ -44,11 +45,12 @@ class InstanceContrast(Loss):
         network: The teacher, whose batch-norm layers give the features.
         width: Length of an embedding.
         temperature: tau.
-        bank: Most kept images that are remembered, as features; the oldest go first. Of several processes, those of all.
-        negatives: Remembered images drawn for each step.
+        bank: Most kept images that are remembered, as features, at least 1; the oldest go first. Of several processes, those of all.
+        negatives: Remembered images drawn for each step; 0: none, images are told apart from those of their batch alone.
         flip: Whether parts are mirrored.
 
     Raises:
+        InputError: Where `bank` or `negatives` is out of range.
         NoStatisticsError: Where the teacher has no batch norm with running statistics.
     """
 
@@ -56,6 +58,9 @@ class InstanceContrast(Loss):
         self, network: Network, *, width: int = 256, temperature: float = 0.1, bank: int = 40960, negatives: int = 4096, flip: bool = False
     ) -> None:
         super().__init__()
+        for name, value, least in (("bank", bank, 1), ("negatives", negatives, 0)):
+            if value < least:
+                raise InputError(f"{name}: expected at least {least}, got {value}")
         norms = norm_layers(network.model)
         if not norms:
             raise NoStatisticsError.of(network.model)
