@@ -5,6 +5,7 @@ Lightning Fabric starts the second process. Each writes ``OUT/<rank>.pt``.
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,13 +16,13 @@ from torch import Tensor, nn
 
 from tacit.core.batch import Batch
 from tacit.core.device import Runtime
-from tacit.core.loss import View
+from tacit.core.loss import NonFiniteLossError, View
 from tacit.core.network import Network, Spec, Teacher
 from tacit.core.probe import Probe
 from tacit.distill import Learner, Training, build_objective
 from tacit.losses import InstanceContrast
 
-__all__ = ["OBJECTIVES", "learned", "remembered"]
+__all__ = ["OBJECTIVES", "learned", "remembered", "stopped"]
 
 SPEC = Spec(shape=(1, 6, 6), classes=3)
 IMAGES, SIZE, STEPS = 24, 4, 7
@@ -111,8 +112,20 @@ def remembered(runtime: Runtime) -> Tensor:
     return loss.get_buffer("bank").clone()
 
 
+def stopped(runtime: Runtime) -> str:
+    """Return what this process says where the loss of the last one is not finite, at a step that all of them take."""
+    last = runtime.fabric.global_rank == runtime.fabric.world_size - 1
+    try:
+        runtime.guard({"kd": torch.tensor(math.inf if last else 1.0)}, "student step 3", 3)
+    except NonFiniteLossError as error:
+        return str(error)
+    return ""
+
+
 if __name__ == "__main__":
     together = Runtime("cpu", "32-true", devices=2, strategy="ddp")
     found: dict[str, Any] = {name: learned(name, together) for name in OBJECTIVES}
-    torch.save({**found, "contrast": remembered(together)}, Path(sys.argv[1]) / f"{together.fabric.global_rank}.pt")
+    torch.save(
+        {**found, "contrast": remembered(together), "stopped": stopped(together)}, Path(sys.argv[1]) / f"{together.fabric.global_rank}.pt"
+    )
     together.fabric.barrier()

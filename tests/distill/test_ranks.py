@@ -12,7 +12,7 @@ import pytest
 import torch
 
 import ranks
-from ranks import OBJECTIVES, learned, remembered
+from ranks import OBJECTIVES, learned, remembered, stopped
 from tacit.core.device import Runtime
 
 
@@ -61,3 +61,10 @@ def test_the_bank_of_contrast_holds_what_all_processes_kept(both: list[dict[str,
     alone = remembered(runtime)
     assert first.shape == alone.shape == (4 * ranks.SIZE - 1, 2, 5)
     torch.testing.assert_close(first[:, 1], alone[:, 1])  # whole images; the parts are drawn by each process
+
+
+def test_a_loss_that_breaks_in_one_process_stops_all_of_them(both: list[dict[str, Any]], runtime: Runtime) -> None:
+    first, second = (found["stopped"] for found in both)
+    assert second.startswith("student step 3: the loss became kd = inf; try")
+    assert first.startswith("student step 3: the loss of another process became NaN or infinite; try")
+    assert stopped(runtime) == second

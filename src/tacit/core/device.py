@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from tacit.core.errors import InputError
-from tacit.core.loss import NonFiniteLossError, check_finite
+from tacit.core.loss import ADVICE, NonFiniteLossError, all_finite, check_finite
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -166,19 +166,31 @@ class Runtime:
     def guard(self, parts: Mapping[str, Tensor], where: str, step: int) -> None:
         """Stop at a NaN or infinite loss: at every step on a CPU; on a GPU, so that no step waits for the device, every 25 steps.
 
-        What went wrong between is remembered on the device, and `settle` stops before it is stored.
+        What went wrong between is remembered on the device, and `settle` stops before it is stored. Several processes, which call this
+        together, stop together: none is left waiting for another's gradients.
         """
         if self.device.type == "cpu" or step % 25 == 0:
+            everywhere = self.fabric.world_size == 1 or self._everywhere(all_finite(parts))
             check_finite(parts, where)
+            if not everywhere:
+                raise NonFiniteLossError(f"{where}: the loss of another process became NaN or infinite; {ADVICE}")
         elif parts:
-            sound = torch.isfinite(torch.stack([part.detach() for part in parts.values()])).all()
+            sound = all_finite(parts)
             self._sound = sound if self._sound is None else self._sound & sound
 
     def settle(self, where: str) -> None:
         """Raise `NonFiniteLossError` where a loss was NaN or infinite since the last look; called before anything is stored."""
-        if self._sound is not None and not bool(self._sound):
-            raise NonFiniteLossError(f"{where}: the loss became NaN or infinite; try a smaller learning rate, or `--precision 32-true`")
+        if self._sound is not None and not self._everywhere(self._sound):
+            raise NonFiniteLossError(f"{where}: the loss became NaN or infinite; {ADVICE}")
         self._sound = None
+
+    def _everywhere(self, sound: Tensor) -> bool:
+        """Whether a flag holds in every process; all of them must ask."""
+        if self.fabric.world_size == 1:
+            return bool(sound)
+        broken = self.fabric.all_reduce((~sound).float().to(self.device), reduce_op="sum")
+        assert isinstance(broken, Tensor)
+        return not bool(broken)
 
 
 def _best_precision(device: str, work: int | None) -> Literal["32-true", "bf16-mixed"]:

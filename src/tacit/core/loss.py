@@ -14,7 +14,10 @@ from tacit.core.errors import InputError
 from tacit.core.network import Network
 from tacit.core.probe import Signals
 
-__all__ = ["Loss", "Needs", "NonFiniteLossError", "Objective", "Opening", "View", "Weight", "check_finite", "positive_temperature", "risen"]
+__all__ = [
+    "ADVICE", "Loss", "Needs", "NonFiniteLossError", "Objective", "Opening", "View", "Weight", "all_finite", "check_finite",
+    "positive_temperature", "risen",
+]  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -139,7 +142,8 @@ class Loss(nn.Module):
 
 
 Weight = float | Callable[[View], float]
-"""A number, or a function of the view: ``lambda view: 0.0 if view.round < 20 else 1.0`` is a warm-up by rounds."""
+"""A number, or a function of the view: ``lambda view: 0.0 if view.round < 20 else 1.0`` is a warm-up by rounds of synthesis.
+In distillation `round` is 0 throughout, so that such a weight would stay 0 there: `view.step` is what rises."""
 
 
 class NonFiniteLossError(RuntimeError):
@@ -150,7 +154,7 @@ class Objective(Loss):
     """A weighted sum of named losses: ``Objective(ce=(1.0, ClassPrior()), bn=(10.0, BNAlignment()))``.
 
     A term whose weight is zero at a step is not computed, and does not appear among the parts; one whose weight is always zero asks for
-    nothing and is told nothing.
+    nothing and is told nothing. Where no part is left at a step, the loops change no weight there.
     """
 
     def __init__(self, **terms: tuple[Weight, Loss]) -> None:
@@ -187,7 +191,7 @@ class Objective(Loss):
         return {name: loss(view) for name, loss in self.losses.items() if self.weight(name, view) != 0.0}
 
     def total(self, parts: Mapping[str, Tensor], view: View) -> Tensor:
-        """Return the weighted sum of `parts`, of shape ()."""
+        """Return the weighted sum of `parts`, of shape (); without parts a zero that has no gradient."""
         if not parts:
             return view.images.new_zeros(())
         return torch.stack([self.weight(name, view) * part for name, part in parts.items()]).sum()
@@ -200,12 +204,20 @@ class Objective(Loss):
             loss.remember(view)
 
 
+ADVICE = "try a smaller learning rate, or `--precision 32-true`"
+
+
+def all_finite(parts: Mapping[str, Tensor]) -> Tensor:
+    """Return whether every term is finite, as a bool of shape () on their device."""
+    values = torch.stack([part.detach() for part in parts.values()]) if parts else torch.zeros(1)
+    return torch.isfinite(values).all()
+
+
 def check_finite(parts: Mapping[str, Tensor], where: str) -> None:
     """Raise `NonFiniteLossError` with the names of the terms that are NaN or infinite."""
-    values = torch.stack([part.detach() for part in parts.values()]) if parts else torch.zeros(1)
-    if not bool(torch.isfinite(values).all()):
+    if not bool(all_finite(parts)):
         bad = ", ".join(f"{name} = {float(part.detach()):g}" for name, part in parts.items() if not bool(torch.isfinite(part)))
-        raise NonFiniteLossError(f"{where}: the loss became {bad}; try a smaller learning rate, or `--precision 32-true`")
+        raise NonFiniteLossError(f"{where}: the loss became {bad}; {ADVICE}")
 
 
 def positive_temperature(temperature: float) -> float:
