@@ -19,7 +19,7 @@ from tacit.core.network import Network, Teacher
 from tacit.data import digits
 from tacit.distill import Learner, Phase, Stored, Training, build_objective, build_phases
 from tacit.distill.phases import Timetable
-from tacit.losses import ActivationBoundary
+from tacit.losses import KD, ActivationBoundary
 from tacit.losses.factor import Reconstruction
 from tacit.zoo import resnet
 
@@ -248,3 +248,13 @@ def test_time_that_runs_out_goes_through_all_phases_and_never_back(teacher: Teac
     back.step(0.7)
     back.step(0.1)
     assert (back.phase.name, back.lr, back.begun) == ("kd", 0.02, [0, 0])
+
+
+def test_a_step_at_which_no_loss_has_a_weight_changes_nothing_but_counts(teacher: Teacher, runtime: Runtime) -> None:
+    work = learner(Objective(late=(lambda view: 0.0 if view.step < 2 else 1.0, KD())), teacher, runtime)
+    before = {key: value.clone() for key, value in work.student.named_parameters()}
+    for step in range(3):
+        work.step()
+        assert work.done == step + 1
+        assert same(dict(work.student.named_parameters()), before) is (step < 2)
+        assert list(work.parts) == ([] if step < 2 else ["late"])

@@ -71,6 +71,23 @@ def test_a_toy_method_of_the_users_own_teaches_a_student(teacher: Teacher, stude
 
 
 @dataclass(frozen=True, kw_only=True)
+class Patient(Bright):
+    """White in its second round alone."""
+
+    def objective(self, teacher: Teacher) -> Objective:
+        return Objective(white=(lambda view: float(view.round > 0), White()))
+
+
+def test_a_round_in_which_no_loss_has_a_weight_leaves_the_canvas_as_it_is(teacher: Teacher, runtime: Runtime) -> None:
+    work = Synthesizer(teacher, Patient(), runtime=runtime, generator=runtime.generator(0))
+    untouched = Synthesizer(teacher, Patient(steps=1), runtime=runtime, generator=runtime.generator(0))
+    first = work.round().images
+    assert work.parts == {}
+    assert torch.equal(first, untouched.round().images)
+    assert float(work.round().images.mean()) > float(first.mean()) + 0.1
+
+
+@dataclass(frozen=True, kw_only=True)
 class Still(Bright):
     """Two iterates, of which the first is the best."""
 

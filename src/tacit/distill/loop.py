@@ -198,6 +198,13 @@ class Learner:
         self.parts = self.objective.parts(view)
         self.runtime.guard(self.parts, f"student step {self.done}", self.done)
         self.loss = self.objective.total(self.parts, view)
+        if self.parts:
+            self._descend()
+        with torch.no_grad():
+            self.objective.remember(view)
+        self.done += 1
+
+    def _descend(self) -> None:
         for group in self.optimizer.param_groups:
             group["lr"] = self.lr
         self.optimizer.zero_grad()
@@ -206,9 +213,6 @@ class Learner:
         if self.training.clip:
             torch.nn.utils.clip_grad_norm_(self.parameters, self.training.clip)
         self.optimizer.step()
-        with torch.no_grad():
-            self.objective.remember(view)
-        self.done += 1
 
     def state_dict(self) -> dict[str, Any]:
         """Return all that the next step depends on, but stored images."""

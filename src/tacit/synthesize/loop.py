@@ -94,7 +94,8 @@ class Synthesizer:
                     least = torch.where(better, loss.detach(), least)
                     shown = view.canvas.detach()
                     best = shown.clone() if best is None else torch.where(better, shown, best)
-                self._step(loss, method.rate(step, rate))
+                if self.parts:
+                    self._step(loss, method.rate(step, rate))
             self.canvas.finish()
             self.runtime.settle(f"{method.name}, round {self.rounds}")
             with torch.no_grad(), self.runtime.autocast():
