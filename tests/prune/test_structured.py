@@ -77,6 +77,39 @@ class Stubborn(nn.Module):
         return out
 
 
+class Aided(nn.Module):
+    """Answers with an auxiliary head, and with features that the logits are made of, as networks for segmentation do."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.body = nn.Conv2d(3, 8, 3, padding=1), nn.Conv2d(8, 12, 3, padding=1)
+        self.classifier = nn.Conv2d(12, 4, 1)
+        self.aux = nn.Sequential(nn.Conv2d(8, 6, 3, padding=1), nn.BatchNorm2d(6), nn.ReLU(), nn.Conv2d(6, 4, 1))
+
+    def forward(self, x: Tensor) -> dict[str, Tensor]:
+        early = self.stem(x).relu()
+        late = self.body(early).relu()
+        return {"features": late, "out": self.classifier(late), "aux": self.aux(early)}
+
+
+class Again(nn.Module):
+    """Two layers with one weight: each adds to what it is given, or both stand in a row."""
+
+    def __init__(self, *, added: bool = True) -> None:
+        super().__init__()
+        self.added = added
+        self.stem, self.head = nn.Conv2d(3, 8, 3), nn.Linear(8, 6)
+        self.one, self.two = nn.Conv2d(8, 8, 3, padding=1), nn.Conv2d(8, 8, 3, padding=1)
+        self.two.weight = self.one.weight
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.stem(x)
+        for layer in (self.one, self.two):
+            x = x + layer(x).relu() if self.added else layer(x.relu())
+        out: Tensor = self.head(x.mean(dim=(2, 3)))
+        return out
+
+
 class Coarse(nn.Sequential):
     """Names a class for every two by two pixels."""
 
@@ -118,6 +151,32 @@ def test_the_last_layers_are_found_where_there_are_several() -> None:
     both = Ensemble.of([branching, Network(Grouped(), Spec(shape=(3, 12, 12), classes=6))])
     assert len(last_layers(both, torch.rand(2, 3, 12, 12))) == 3
     assert prune(both, 0.5).check()
+
+
+def test_an_auxiliary_head_is_pruned_with_the_layers_that_it_reads_and_keeps_its_answers() -> None:
+    torch.manual_seed(0)
+    network = Network(Aided(), Spec(shape=(3, 12, 12), classes=4, task="segmentation", output="out")).eval()
+    pruned = prune(network, 0.5)
+    assert channels(pruned) == [4, 6, 4, 3, 4]
+    model, images = pruned.model, torch.rand(2, 3, 12, 12)
+    assert {key: value.shape[1] for key, value in model(images).items()} == {"features": 6, "out": 4, "aux": 4}
+    assert last_layers(network, images) == [network.model.get_submodule("classifier"), network.model.get_submodule("aux.3")]
+    torch.autograd.backward(model.train()(images)["aux"].sum())
+
+
+def test_layers_that_share_a_weight_share_it_in_the_copy(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    spec = Spec(shape=(3, 12, 12), classes=6)
+    pruned = prune(Network(Again(), spec, origin=Origin(factory=f"{__name__}:Again", kwargs={})), 0.5)
+    save(pruned, tmp_path / "model")
+    again, images = load(tmp_path / "model").eval(), torch.rand(2, 3, 12, 12)
+    assert torch.equal(again(images), pruned.eval()(images))
+    for model in (pruned.model, again.model):
+        assert model.get_parameter("one.weight") is model.get_parameter("two.weight")
+        assert model.get_parameter("one.weight").shape == (4, 4, 3, 3)
+        assert model.get_parameter("one.bias") is not model.get_parameter("two.bias")
+    with pytest.raises(InputError, match=r"one parameter as 'one\.weight' and 'two\.weight', which would lose different channels"):
+        prune(Network(Again(added=False), spec), 0.5)
 
 
 def test_what_ranks_lowest_goes_first() -> None:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from tacit.core.errors import InputError, import_extra
 from tacit.core.network import Network
+from tacit.core.parts import tensor_parts
 
 __all__ = ["Importance", "Ranking", "last_layers", "make_ranking", "named", "take_out"]
 
@@ -52,7 +53,8 @@ def take_out(network: Network, share: float, ranking: Ranking) -> int:
     with torch.enable_grad(), warnings.catch_warnings(), named(network.model, f"{name} can't be pruned"):
         warnings.simplefilter("ignore")  # of parameters outside known layers, which are cut as well, and checked by a pass
         keep = last_layers(network, images)
-        graph = tools.DependencyGraph().build_dependency(network, example_inputs=images, verbose=False)
+        answers: Callable[..., list[Tensor]] = lambda _, shown: _answers(network, shown)
+        graph = tools.DependencyGraph().build_dependency(network, example_inputs=images, forward_fn=answers, verbose=False)
         groups = list(graph.get_all_groups(ignored_layers=keep))
         ranked = [(group, ranking(group)) for group in groups]  # all of them while the network is whole
         for group, scores in ranked:
@@ -79,14 +81,39 @@ def _parts(modules: Sequence[Any]) -> int:
 
 
 def last_layers(network: Network, images: Tensor) -> list[nn.Module]:
-    """Return the layers with weights that come last before the logits; several where there are several heads.
+    """Return the layers with weights that come last before the answers; several where there are several heads.
 
     Args:
         network: With parameters that take gradients.
         images: In [0, 1], of shape (N, C, H, W).
     """
-    layers = {id(module.weight): module for module in network.model.modules() if _weight(module) is not None}
-    found, todo, seen = [], [network(images).grad_fn], set()
+    logits, *beside = _answers(network, images)
+    known = set(_behind(network, logits))
+    found = _behind(network, logits, nearest=True)
+    if not found:
+        raise InputError("no convolution or linear layer leads to the logits")
+    return found + [layer for answer in beside for layer in _behind(network, answer, nearest=True) if layer not in known]
+
+
+def _answers(network: Network, images: Tensor) -> list[Tensor]:
+    """Return the logits, and those answers of the module beside them that have layers of their own, as an auxiliary head has."""
+    made: list[object] = []
+    handle = network.model.register_forward_hook(lambda _, __, output: made.append(output))
+    try:
+        logits = network(images)
+    finally:
+        handle.remove()
+    known, answers = set(_behind(network, logits)), list(tensor_parts(made[0]).values())
+    return [logits, *(answer for answer in answers if not known.issuperset(_behind(network, answer, nearest=True)))]
+
+
+def _behind(network: Network, answer: Tensor, *, nearest: bool = False) -> list[nn.Module]:
+    """Return the layers with weights that lead to an answer, or the nearest ones alone; all that share a weight."""
+    layers: dict[int, list[nn.Module]] = {}
+    for module in network.model.modules():
+        if _weight(module) is not None:
+            layers.setdefault(id(module.weight), []).append(module)
+    found, todo, seen = [], [answer.grad_fn], set()
     while todo:
         node = todo.pop()
         if node is None or node in seen:
@@ -94,11 +121,9 @@ def last_layers(network: Network, images: Tensor) -> list[nn.Module]:
         seen.add(node)
         behind = [following for following, _ in node.next_functions if following is not None]
         near = [*behind, *(far for step in behind if len(step.next_functions) == 1 for far, _ in step.next_functions)]  # behind a transpose
-        read = [layers[id(step.variable)] for step in near if step is not None and id(getattr(step, "variable", None)) in layers]
+        read = [module for step in near if step is not None for module in layers.get(id(getattr(step, "variable", None)), [])]
         found.extend(read)
-        todo.extend([] if read else behind)
-    if not found:
-        raise InputError("no convolution or linear layer leads to the logits")
+        todo.extend([] if read and nearest else behind)
     return found
 
 

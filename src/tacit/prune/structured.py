@@ -36,7 +36,8 @@ def check_options(share: float, importance: Importance) -> None:
 def prune(network: Network, share: float, *, importance: Importance = "magnitude", seed: int = 0) -> Network:
     """Return a copy of `network` without the least important channels of each layer; its weights are those that are left.
 
-    Layers behind which no other comes, which say the classes, keep all their outputs. No layer loses its last channel; a group of a grouped
+    Layers behind which no other comes, which say the classes, keep all their outputs, and so do those of auxiliary heads. Parameters that
+    several layers share are shared in the copy. No layer loses its last channel; a group of a grouped
     convolution or group norm loses as many channels as the next.
 
     Args:
@@ -58,10 +59,11 @@ def prune(network: Network, share: float, *, importance: Importance = "magnitude
     if importance == "bn-scale" and not norm_layers(model):
         raise InputError(f"importance: {name} has no batch norm with running statistics to go by; use `magnitude`")
     pruned = Network(model, network.spec, normalise=network.normalise).eval()
-    before = _sizes(model)
+    before, shared = _sizes(model), _shared(model)
     taken = take_out(pruned, share, make_ranking(importance, torch.Generator().manual_seed(seed)))
     if not taken:
         raise InputError(f"share: {share} takes no whole channel from any layer of {name}: give more")
+    _share_again(model, shared)
     with named(model, f"{name} does not compute with fewer channels"):
         pruned.check()
     origin = None
@@ -70,6 +72,28 @@ def prune(network: Network, share: float, *, importance: Importance = "magnitude
         origin = Origin(factory=f"{__name__}:build", kwargs={**kwargs, **_differences(before, _sizes(model))})
     pruned = Network(model.to(network.mean.device), network.spec, origin=origin, normalise=network.normalise)
     return pruned.train(network.training)
+
+
+def _shared(model: nn.Module) -> list[list[str]]:
+    """Return the names of each parameter that has several."""
+    names: dict[int, list[str]] = {}
+    for name, parameter in model.named_parameters(remove_duplicate=False):
+        names.setdefault(id(parameter), []).append(name)
+    return [found for found in names.values() if len(found) > 1]
+
+
+def _share_again(model: nn.Module, shared: Sequence[Sequence[str]]) -> None:
+    """Make one parameter again of those that were one before; `InputError` where different channels were taken from them."""
+    for first, *others in shared:
+        kept = model.get_parameter(first)
+        for name in others:
+            if not torch.equal(model.get_parameter(name), kept):
+                raise InputError(
+                    f"{type(model).__name__} has one parameter as {first!r} and {name!r}, which would lose different channels: "
+                    "give each its own before"
+                )
+            path, _, last = name.rpartition(".")
+            setattr(model.get_submodule(path), last, kept)
 
 
 def _sizes(model: nn.Module) -> tuple[dict[str, list[int]], dict[str, dict[str, Any]]]:
@@ -117,6 +141,7 @@ def build(
     """
     model = ModelRef.of(factory, kwargs, spec).load().model
     modules = dict(model.named_modules(remove_duplicate=False))
+    shared = _shared(model)
     for key, shape in shapes.items():
         path, _, name = key.rpartition(".")
         whole = getattr(modules.get(path), name, None)
@@ -128,4 +153,5 @@ def build(
     for path, kept in numbers.items():
         for name, value in kept.items():
             setattr(modules[path], name, tuple(value) if isinstance(value, list) else value)
+    _share_again(model, shared)
     return model
