@@ -10,12 +10,15 @@ from torch.distributions import Normal, kl_divergence
 
 import tacit
 from tacit.cli import main
+from tacit.core.batch import Batch
 from tacit.core.device import Runtime
 from tacit.core.errors import InputError
 from tacit.core.network import Network, Spec, Teacher
 from tacit.core.probe import Probe
 from tacit.data import digits
 from tacit.quantize.similarity import bn_divergence, set_divergence
+from tacit.synthesize import Pool
+from tacit.verbs.similarity import _of_bns
 from toy import GroupNet
 
 
@@ -63,6 +66,19 @@ def test_only_divergences_have_a_unit(teacher_folder: Path) -> None:
     found = tacit.similarity(model=teacher_folder, sets=["uniform"], images=8, direction="mse")
     assert " at n = 8 (1 sample)" in found.rows[0][1]
     assert "nats" not in found.rows[0][1]
+
+
+def test_what_bns_painted_is_noted_whether_it_is_made_or_read(teacher_folder: Path, teacher_network: Network, tmp_path: Path) -> None:
+    for name, method in (("own", "tacit.synthesize.BNS"), ("other", "tacit.synthesize.Gaussian")):
+        pool = Pool(teacher_network.spec)
+        pool.add(Batch(torch.rand(8, *teacher_network.spec.shape)))
+        pool.save(tmp_path / name / "pool", {"method": {"class_path": method, "init_args": {}}})
+    own, other = str(tmp_path / "own"), str(tmp_path / "other")
+    for sets, noted in (([own, other, "uniform"], [own]), ([other, "uniform"], [])):
+        rows = tacit.similarity(model=teacher_folder, sets=sets, images=8).rows
+        said = [f"BNS minimises this very number, so that the rank of {word} says nothing" for word in noted]
+        assert [text for name, text in rows if name == "note"] == said
+    assert [_of_bns(word) for word in ("BNS", "bns", "DFAD", "uniform", "digits")] == [True, True, False, False, False]
 
 
 def test_what_cannot_be_measured_is_refused(teacher_folder: Path) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from tacit.core.device import Runtime
 from tacit.core.errors import InputError, nearest
@@ -11,12 +13,18 @@ from tacit.core.models import model_hash
 from tacit.core.network import Network
 from tacit.synthesize import METHODS, Pool
 
-__all__ = ["find_pool", "load_pool", "stored_pool"]
+__all__ = ["find_pool", "load_pool", "method_of", "stored_pool"]
 
 
 def find_pool(folder: Path) -> Path | None:
     """Return the pool folder that `folder` is, or, for a run folder, has inside; None where there is none."""
     return next((inside for inside in (folder, folder / "pool") if (inside / "pool.json").is_file()), None)
+
+
+def method_of(inside: Path) -> Mapping[str, Any] | None:
+    """Return the description of the method that painted the pool in a folder, as in a configuration; None where the pool does not say."""
+    found: Mapping[str, Any] | None = read_json(inside / "pool.json")["provenance"].get("method")
+    return found
 
 
 def stored_pool(source: str, teacher: Network, runtime: Runtime) -> tuple[Path, Pool]:

@@ -10,7 +10,6 @@ import torch
 
 from tacit.core.device import Clock, Runtime
 from tacit.core.errors import InputError
-from tacit.core.files import read_json
 from tacit.core.network import Teacher
 from tacit.core.progress import Progress
 from tacit.data import load_data
@@ -18,7 +17,7 @@ from tacit.data.load import StreamedSet
 from tacit.synthesize import Method, Pool, Synthesizer
 from tacit.verbs.base import DataLike
 from tacit.verbs.choose import method_named, naming_what_remains
-from tacit.verbs.pools import stored_pool
+from tacit.verbs.pools import method_of, stored_pool
 
 __all__ = ["Samples", "find_samples", "paint"]
 
@@ -109,7 +108,7 @@ def find_samples(
         raise InputError(f"source: {inside} holds {len(pool)} images, expected at least 2")
     held = min(fresh, max(1, len(pool) // 4))
     order = torch.randperm(len(pool), generator=torch.Generator().manual_seed(seed))
-    described = read_json(inside / "pool.json")["provenance"].get("method")
+    described = method_of(inside)
     origin = str(described["class_path"]).rpartition(".")[2] if described else "pool"
     return Samples(learned=_part(pool, order[held:][:images]), fresh=_part(pool, order[:held]), origin=origin, made=0, method=described)
 

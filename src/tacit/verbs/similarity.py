@@ -21,7 +21,7 @@ from tacit.quantize.similarity import SetDivergence, set_divergence
 from tacit.synthesize import BNS
 from tacit.verbs.base import ModelLike, Outcome, RunVerb, as_function, find_model, model_option
 from tacit.verbs.choose import method_named
-from tacit.verbs.pools import find_pool, load_pool
+from tacit.verbs.pools import find_pool, load_pool, method_of
 from tacit.verbs.samples import paint
 
 __all__ = ["Similarity", "similarity"]
@@ -83,7 +83,9 @@ class Similarity(RunVerb):
             run.open(resume=self.resume, overwrite=self.overwrite)
             run.finish(result)
         unit = "" if self.direction == "mse" else " nats"
-        return Outcome(folder=run.folder if run else None, result=result, rows=_rows(found, ranked, self.images, unit))
+        return Outcome(
+            folder=run.folder if run else None, result=result, rows=_rows(found, ranked, self.images, unit, bns=[*filter(_of_bns, ranked)])
+        )
 
     def _images(self, word: str, teacher: Teacher, runtime: Runtime, clock: Clock) -> Tensor:
         if word == UNIFORM:
@@ -101,15 +103,25 @@ class Similarity(RunVerb):
         return real.images
 
 
-def _rows(found: dict[str, SetDivergence], ranked: list[str], at: int, unit: str) -> list[tuple[str, str]]:
+def _of_bns(word: str) -> bool:
+    """Whether the images of a set are BNS's: made on the way, or in a pool that says so."""
+    method = method_named(word)
+    if method is not None or word == UNIFORM:
+        return isinstance(method, BNS)
+    inside = find_pool(Path(word))
+    described = method_of(inside) if inside is not None else None
+    return described is not None and str(described["class_path"]).rpartition(".")[2] == BNS.__name__
+
+
+def _rows(found: dict[str, SetDivergence], ranked: list[str], at: int, unit: str, *, bns: list[str]) -> list[tuple[str, str]]:
     rows = []
     for word in ranked:
         one = found[word]
         spread = f" ± {one.sd:.4f}" if one.sd is not None else ""
         times = f"{one.samples} sample{'s' * (one.samples > 1)}"
         rows.append((word, f"{one.divergence:.4f}{spread}{unit} at n = {at} ({times}), {one.debiased:.4f} debiased"))
-    if BNS.__name__ in ranked:
-        rows.append(("note", "BNS minimises this very number, so that its rank says nothing"))
+    if bns:
+        rows.append(("note", f"BNS minimises this very number, so that the rank of {' and '.join(bns)} says nothing"))
     return rows
 
 
