@@ -242,6 +242,19 @@ def test_arrays_that_are_no_images_are_refused(image: Any, words: str) -> None:
         as_image(image, None)
 
 
+def test_arrays_with_their_channels_last_are_told_that_channels_come_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows: Any = [(np.zeros((8, 8, 3), dtype=np.uint8), 0)] * 4
+    spec = Spec(shape=(3, 8, 8), classes=2)
+    said = r"shape \[8, 8, 3\], the model expects \[3, 8, 8\]: channels come first, as after `permute\(2, 0, 1\)`"
+    with pytest.raises(InputError, match=f"the images have {said}"):
+        load_data(rows, "train", spec)
+    with pytest.raises(InputError, match=r"expects \[3, 4, 8\]$"):
+        load_data([(np.zeros((3, 8, 8), dtype=np.uint8), 0)], "train", Spec(shape=(3, 4, 8), classes=2))  # type: ignore[arg-type]
+    monkeypatch.setattr("tacit.data.load.IN_MEMORY_BYTES", 10)
+    with pytest.raises(InputError, match=f"image 0 has {said}"):
+        load_data(rows, "train", spec)
+
+
 def test_arrays_become_8_bit_images() -> None:
     assert as_image(torch.tensor([[0.0, 0.5], [1.0, 0.2]]), None).tolist() == [[[0, 128], [255, 51]]]
     assert as_image(np.array([[[7, 8]]], dtype=np.uint8), None).tolist() == [[[7, 8]]]

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-__all__ = ["Batch"]
+__all__ = ["Batch", "as_floats"]
 
 
 @dataclass(frozen=True)
@@ -31,3 +31,8 @@ class Batch:
         """Return the samples in `part`: a slice, numbers, or a mask of shape (N,)."""
         columns = (self.targets, self.logits, self.index, self.student_images)
         return Batch(self.images[part], *(column[part] if column is not None else None for column in columns))
+
+
+def as_floats(images: Tensor) -> Tensor:
+    """Return stored images as networks take them, fp32 in [0, 1]: those of 8 bits are divided by 255, floats are in [0, 1] already."""
+    return images.float() if images.is_floating_point() else images.float().div(255)

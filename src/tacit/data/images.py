@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -10,11 +10,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from tacit.core.batch import Batch
+from tacit.core.batch import Batch, as_floats
 from tacit.core.errors import InputError
 from tacit.core.network import VOID, Spec
 
-__all__ = ["ANY_CLASSES", "Augmentation", "ImageSet", "augment", "augmented", "check_labels"]
+__all__ = ["ANY_CLASSES", "Augmentation", "ImageSet", "augment", "augmented", "check_labels", "check_shape"]
 
 Augmentation = Literal["none", "shift", "shift-flip"]
 ANY_CLASSES = 1_000_000
@@ -48,7 +48,7 @@ class ImageSet:
 
     def batch(self, index: Tensor) -> Batch:
         """Return the samples at `index`, images as floats in [0, 1]."""
-        return Batch(self.images[index].float().div(255), self.labels[index].long(), index=index)
+        return Batch(as_floats(self.images[index]), self.labels[index].long(), index=index)
 
     def batches(self, size: int) -> Iterator[Batch]:
         """Yield the whole set in order, `size` images at a time."""
@@ -59,11 +59,18 @@ class ImageSet:
         """Raise `InputError` where the set does not fit a model's `spec`."""
         if not len(self):
             raise InputError("the data hold no images")
-        if tuple(self.images.shape[1:]) != spec.shape:
-            raise InputError(f"the images have shape {list(self.images.shape[1:])}, the model expects {list(spec.shape)}")
+        check_shape(self.images.shape[1:], spec, "the images have")
         check_labels(self.labels, spec)
         if spec.task == "segmentation" and len(self.names) not in (0, spec.classes):
             raise InputError(f"the data have {len(self.names)} classes a pixel can be of, the model {spec.classes}: check `classes`")
+
+
+def check_shape(shape: Sequence[int], spec: Spec, whose: str) -> None:
+    """Raise `InputError` where the `shape` of an image is not what a model of `spec` expects; `whose` begins the sentence."""
+    if tuple(shape) != spec.shape:
+        swapped = len(shape) == 3 and shape[2] == spec.shape[0] != shape[0]
+        hint = ": channels come first, as after `permute(2, 0, 1)`" if swapped else ""
+        raise InputError(f"{whose} shape {list(shape)}, the model expects {list(spec.shape)}{hint}")
 
 
 def check_labels(labels: Tensor, spec: Spec) -> None:

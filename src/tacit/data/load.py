@@ -12,12 +12,12 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from tacit.core.batch import Batch
+from tacit.core.batch import Batch, as_floats
 from tacit.core.errors import InputError, MissingExtraError, nearest
 from tacit.core.models import import_object
 from tacit.core.network import Spec
 from tacit.data.folders import has_masks, mask_folder
-from tacit.data.images import ANY_CLASSES, ImageSet, check_labels
+from tacit.data.images import ANY_CLASSES, ImageSet, check_labels, check_shape
 from tacit.data.read import Label, read_sample
 from tacit.data.rendered import RENDERED
 
@@ -43,8 +43,8 @@ class StreamedSet(Dataset[tuple[Tensor, Label]]):
 
     def __getitem__(self, number: int) -> tuple[Tensor, Label]:
         image, label = read_sample(self.rows, int(number), self.image, self.label, self.spec)
-        if self.spec is not None and tuple(image.shape) != self.spec.shape:
-            raise InputError(f"image {number} has shape {list(image.shape)}, the model expects {list(self.spec.shape)}")
+        if self.spec is not None:
+            check_shape(image.shape, self.spec, f"image {number} has")
         if self.spec is not None and (isinstance(label, Tensor) or not 0 <= label < self.spec.classes):
             try:
                 check_labels(torch.as_tensor(label)[None], self.spec)
@@ -65,13 +65,13 @@ class StreamedSet(Dataset[tuple[Tensor, Label]]):
     def batches(self, size: int) -> Iterator[Batch]:
         """Yield the whole set in order, `size` images at a time."""
         for images, labels in self.loader(size=size):
-            yield Batch(images.float().div(255), labels.long())
+            yield Batch(as_floats(images), labels.long())
 
     def batch(self, index: Tensor) -> Batch:
         """Return the samples at `index`."""
         pairs = [self[int(number)] for number in index]
         return Batch(
-            torch.stack([image for image, _ in pairs]).float().div(255).to(index.device),
+            as_floats(torch.stack([image for image, _ in pairs])).to(index.device),
             torch.stack([torch.as_tensor(label) for _, label in pairs]).long().to(index.device),
             index=index,
         )
