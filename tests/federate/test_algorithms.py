@@ -326,6 +326,20 @@ def test_a_client_with_fewer_images_than_a_batch_takes_whole_batches(runtime: Ru
         assert kept == {}
 
 
+def test_an_algorithms_loss_is_computed_outside_of_autocast_as_all_others_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[tuple[torch.dtype, bool]] = []
+    loss = FedAvg.loss
+
+    def spy(self: FedAvg, work: Work, labels: Tensor, logits: Tensor) -> Tensor:
+        seen.append((logits.dtype, torch.is_autocast_enabled("cpu")))
+        return loss(self, work, labels, logits)
+
+    monkeypatch.setattr(FedAvg, "loss", spy)
+    made = plan(FedAvg(), Runtime("cpu", "bf16-mixed"), steps=2)
+    Client(sites()[0], made.kind(0), seed=0).train(made.algorithm.letter(made.central(), 0), {})
+    assert seen == [(torch.float32, False)] * 2
+
+
 def test_a_stream_shows_every_image_before_it_shows_one_again(runtime: Runtime) -> None:
     algorithm = FedDistill()
     made = plan(algorithm, runtime, steps=6, batch=50)

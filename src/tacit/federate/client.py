@@ -127,7 +127,7 @@ class Client:
             assert batch.targets is not None
             with kind.runtime.autocast():
                 logits = network(batch.images).float()
-                loss = algorithm.loss(work, batch.targets, logits)
+            loss = algorithm.loss(work, batch.targets, logits)
             optimizer.zero_grad()
             torch.autograd.backward(loss)
             optimizer.step()
