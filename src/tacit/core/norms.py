@@ -14,7 +14,7 @@ from torch.nn.modules.conv import _ConvNd
 from tacit.core.errors import InputError
 from tacit.core.state import evaluation_mode
 
-__all__ = ["NoStatisticsError", "Norms", "norm_layers", "norms_of"]
+__all__ = ["NoStatisticsError", "Norms", "hold_statistics", "norm_layers", "norms_of"]
 
 
 class NoStatisticsError(InputError):
@@ -84,6 +84,13 @@ def norm_layers(model: nn.Module) -> dict[str, nn.Module]:
     """Return the batch-norm layers of `model` that normalise by running statistics in evaluation mode, by dotted name."""
     with evaluation_mode(model):
         return {name: module for name, module in model.named_modules() if _kept(module) and not module.training}
+
+
+def hold_statistics(model: nn.Module) -> None:
+    """Put the batch norms of `model` that keep running statistics into evaluation mode, where these don't move."""
+    for module in model.modules():
+        if isinstance(module, _BatchNorm) and module.running_mean is not None:
+            module.eval()
 
 
 def norms_of(model: nn.Module) -> Norms:

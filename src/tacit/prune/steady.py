@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import Self
 
-from torch.nn.modules.batchnorm import _BatchNorm
-
 from tacit.core.network import Network
+from tacit.core.norms import hold_statistics
 
 __all__ = ["Steady"]
 
@@ -19,7 +18,5 @@ class Steady(Network):
 
     def train(self, mode: bool = True) -> Self:
         super().train(mode)
-        for module in self.model.modules():
-            if isinstance(module, _BatchNorm) and module.running_mean is not None:
-                module.eval()
+        hold_statistics(self.model)
         return self

@@ -12,13 +12,13 @@ from dataclasses import asdict
 from typing import Any, Self
 
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils import parametrize
 from torch.overrides import TorchFunctionMode
 
 from tacit.core.errors import InputError
 from tacit.core.models import ModelRef
 from tacit.core.network import Network, Origin
+from tacit.core.norms import hold_statistics
 from tacit.quantize.fake import Quantizer
 from tacit.quantize.ranges import weight_range
 from tacit.quantize.scheme import Scheme
@@ -72,9 +72,7 @@ class Simulated(nn.Module):
     def train(self, mode: bool = True) -> Self:
         super().train(mode)
         if self.freeze:
-            for module in self.modules():
-                if isinstance(module, _BatchNorm) and module.running_mean is not None:
-                    module.eval()
+            hold_statistics(self)
         return self
 
     @property
