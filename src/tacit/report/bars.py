@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from tacit.report import words
-from tacit.report.read import Record, number
+from tacit.report.read import Record, mapping, number
 
 __all__ = ["Bar", "baselines", "latencies", "similarities"]
 
@@ -53,8 +51,8 @@ def _of_baselines(record: Record, key: str) -> list[Bar]:
 def latencies(record: Record) -> list[tuple[str, list[Bar]]]:
     """Return by batch size how long each engine takes, as a share of the slowest."""
     found: list[tuple[str, list[Bar]]] = []
-    for size, taken in _mapping(record.metrics.get("milliseconds")).items():
-        known = [(name, value, kind) for key, name, kind in ENGINES if (value := number(_mapping(taken).get(key))) is not None]
+    for size, taken in mapping(record.metrics.get("milliseconds")).items():
+        known = [(name, value, kind) for key, name, kind in ENGINES if (value := number(mapping(taken).get(key))) is not None]
         most = max((value for _, value, _ in known), default=0.0) or 1.0
         found.append((size, [Bar(name, value / most, f"{value:.3g} ms", kind) for name, value, kind in known]))
     return found
@@ -62,7 +60,7 @@ def latencies(record: Record) -> list[tuple[str, list[Bar]]]:
 
 def similarities(record: Record) -> list[tuple[str, str, str]]:
     """Return sets of images by how near they are to what the network remembers: name, divergence, number of images."""
-    sets = [(str(name), _mapping(one)) for name, one in _mapping(record.metrics.get("similarity")).items()]
+    sets = [(str(name), mapping(one)) for name, one in mapping(record.metrics.get("similarity")).items()]
     known = [(name, value, one) for name, one in sets if (value := number(one.get("divergence"))) is not None]
     rows = []
     for name, value, one in sorted(known, key=lambda item: item[1]):
@@ -72,7 +70,3 @@ def similarities(record: Record) -> list[tuple[str, str, str]]:
             (name, f"{value:.4f}" + (f" ± {spread:.4f}" if spread is not None else ""), f"{words.count(images)} x {words.count(samples)}")
         )
     return rows
-
-
-def _mapping(value: Any) -> Mapping[str, Any]:
-    return value if isinstance(value, Mapping) else {}

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
 
-from tacit.report.read import Record, number
+from tacit.report.read import Record, mapping, number
 from tacit.report.spread import Spread
 
 __all__ = ["Federation", "Holder", "dropped", "federation", "federations", "sent"]
@@ -78,9 +78,9 @@ def federation(runs: Sequence[Record]) -> Federation | None:
     def spread(key: str) -> Spread | None:
         return Spread.of(one.metric(key) for one in runs)
 
-    targets = sorted({str(target) for one in runs for target in _mapping(one.metrics.get("rounds_to"))}, key=float)
-    names = dict.fromkeys(name for one in runs for name in _mapping(one.metrics.get("beside")))
-    beside = [(name, Spread.of(number(_mapping(one.metrics.get("beside")).get(name)) for one in runs)) for name in names]
+    targets = sorted({str(target) for one in runs for target in mapping(one.metrics.get("rounds_to"))}, key=float)
+    names = dict.fromkeys(name for one in runs for name in mapping(one.metrics.get("beside")))
+    beside = [(name, Spread.of(number(mapping(one.metrics.get("beside")).get(name)) for one in runs)) for name in names]
     return Federation(
         rounds=spread("rounds"),
         reached=tuple((target, tuple(_round(one, target) for one in runs)) for target in targets),
@@ -116,12 +116,8 @@ def dropped(record: Record) -> list[tuple[int, str, list[int]]]:
     return [(client, why, rounds) for (client, why), rounds in sorted(found.items())]
 
 
-def _mapping(value: Any) -> Mapping[str, Any]:
-    return value if isinstance(value, Mapping) else {}
-
-
 def _round(record: Record, target: str) -> int | None:
-    found = number(_mapping(record.metrics.get("rounds_to")).get(target))
+    found = number(mapping(record.metrics.get("rounds_to")).get(target))
     return None if found is None else int(found)
 
 
@@ -132,7 +128,7 @@ def _round_seconds(record: Record) -> float | None:
 
 def _clients(record: Record) -> tuple[Holder, ...]:
     counts = [tuple(int(number(count) or 0) for count in one) for one in record.listed("client_counts") if isinstance(one, list)]
-    own = {str(client): number(value) for client, value in _mapping(record.metrics.get("client_accuracy")).items()}
+    own = {str(client): number(value) for client, value in mapping(record.metrics.get("client_accuracy")).items()}
     known = sorted({*range(len(counts)), *(int(client) for client in own if client.isdigit())})
     return tuple(
         Holder(number=client, counts=counts[client] if client < len(counts) else (), accuracy=own.get(str(client))) for client in known

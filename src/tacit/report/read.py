@@ -17,7 +17,7 @@ from tacit.core.errors import InputError
 from tacit.core.files import read_json
 from tacit.core.run import Run
 
-__all__ = ["Record", "Sample", "members", "number", "read", "read_figures"]
+__all__ = ["Record", "Sample", "mapping", "members", "number", "read", "read_figures"]
 
 MAX_PIXELS = 96  # a side of a picture on the page
 
@@ -90,6 +90,11 @@ def number(value: Any) -> float | None:
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
         return None
     return value
+
+
+def mapping(value: Any) -> Mapping[str, Any]:
+    """Return `value` if it is a mapping, else an empty one."""
+    return value if isinstance(value, Mapping) else {}
 
 
 def read(folder: Path) -> Record:
