@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from tacit.core.batch import as_floats
 from tacit.core.device import Runtime
 from tacit.core.errors import InputError
 from tacit.core.network import VOID, Network
@@ -66,7 +67,7 @@ def watch(network: Network, images: Tensor, runtime: Runtime, *, tap: str | None
     features, logits = [], []
     with evaluation_mode(network), Probe(network, taps=[tap]) as probe:
         for part in torch.split(images, size):
-            signals = probe((part.float().div(255) if part.dtype == torch.uint8 else part).to(runtime.device))
+            signals = probe(as_floats(part).to(runtime.device))
             if tap not in signals.features:
                 raise InputError(f"tap {tap!r}: the module is never called in a forward pass; tap one that is")
             features.append(as_vector(signals.features[tap]))

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from tacit.core.batch import as_floats
 from tacit.core.device import Runtime, derived_seed
 from tacit.core.errors import InputError
 from tacit.core.features import Seen, images_by_class, watch
@@ -161,11 +162,11 @@ class StudentMonitor(Monitor):
         """Make a check, and say what is wrong; `share` of the work is done."""
         draw = self.runtime.generator(derived_seed(self.seed, "health", self.done))
         if self.method.pooled:
-            last, old = _newest(self.source.pool), _floats(self.source.pool.columns["images"][:IMAGES])
+            last, old = _newest(self.source.pool), as_floats(self.source.pool.columns["images"][:IMAGES])
             fresh = _newest(self.source.held_out) if len(self.source.held_out) else last
         else:
             last = fresh = self.source.synthesizer.peek(IMAGES, draw).images
-            old = _floats(self._kept)
+            old = as_floats(self._kept)
         noise = Noise(self.teacher.spec).sample(Round(0, IMAGES, None, draw))
         faults, earlier = self.look(last, share), self.best_old
         self.values["agreement_fresh"], self.values["kd_fresh"] = self._compare(fresh)
@@ -186,7 +187,7 @@ class StudentMonitor(Monitor):
         Raises:
             InputError: Where nothing is held out.
         """
-        held = self.source.unseen(KEPT).images if self.method.pooled else _floats(self._kept)
+        held = self.source.unseen(KEPT).images if self.method.pooled else as_floats(self._kept)
         agreed, _ = self._compare(held)
         if agreed is None:
             raise InputError("no image is held out, by which weights could be chosen: raise the method's `batch` to 16 or more")
@@ -223,9 +224,5 @@ class StudentMonitor(Monitor):
         self._kept = state["kept"].to(self._kept.device)
 
 
-def _floats(images: Tensor) -> Tensor:
-    return images.float().div(255)
-
-
 def _newest(pool: Pool) -> Tensor:
-    return _floats(pool.columns["images"][-IMAGES:])
+    return as_floats(pool.columns["images"][-IMAGES:])

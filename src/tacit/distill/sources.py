@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 import torch
 
-from tacit.core.batch import Batch
+from tacit.core.batch import Batch, as_floats
 from tacit.core.device import derived_seed
 from tacit.core.errors import InputError
 from tacit.data.images import Augmentation, augmented
@@ -169,7 +169,7 @@ class Streamed:
         images, labels = self._read()
         device = self.generator.device
         self.generator.manual_seed(derived_seed(self.seed, "augmentation", epoch, place, first))
-        shown = Batch(images.to(device).float().div(255), labels.to(device).long(), index=self._rows(place).to(device))
+        shown = Batch(as_floats(images.to(device)), labels.to(device).long(), index=self._rows(place).to(device))
         return augmented(shown, self.augmentation, self.generator)
 
     def _read(self) -> tuple[torch.Tensor, torch.Tensor]:

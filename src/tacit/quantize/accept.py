@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from tacit.core.batch import as_floats
 from tacit.core.device import Runtime
 from tacit.core.errors import InputError
 from tacit.core.network import Network
@@ -36,7 +37,7 @@ class Acceptance:
 def _logits(network: Network, images: Tensor, device: torch.device, size: int) -> Tensor:
     with evaluation_mode(network):
         shown = (some.to(device) for some in torch.split(images, size))
-        parts = [network(some.float().div(255) if some.dtype == torch.uint8 else some).float().cpu() for some in shown]
+        parts = [network(as_floats(some)).float().cpu() for some in shown]
     return torch.cat(parts)
 
 

@@ -19,6 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from tacit.core.batch import as_floats
 from tacit.core.device import Runtime
 from tacit.core.moments import batch_moments
 from tacit.core.network import Network
@@ -44,8 +45,7 @@ def adjust_norms(quantized: Network, original: Network, images: Tensor, runtime:
         images: In [0, 1], or uint8, of shape (N, C, H, W).
         runtime: Device; fp32 whatever its precision.
     """
-    shown = images[:IMAGES].to(runtime.device)
-    shown = shown.float().div(255) if shown.dtype == torch.uint8 else shown
+    shown = as_floats(images[:IMAGES].to(runtime.device))
     theirs = norm_layers(original)
     if not theirs:
         return 0

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from tacit.core.batch import as_floats
 from tacit.core.device import Runtime
 from tacit.core.errors import InputError
 from tacit.core.network import Network
@@ -57,7 +58,7 @@ def calibrate(network: Network, images: Tensor, scheme: Scheme, runtime: Runtime
             stack.callback(quantizer.register_forward_pre_hook(note(name)).remove)
         for some in torch.split(images, size):
             shown = some.to(runtime.device)
-            network(shown.float().div(255) if shown.dtype == torch.uint8 else shown)
+            network(as_floats(shown))
     for name, quantizer in model.activations.items():
         device = quantizer.scale.device
         least, most = ranges[name].range

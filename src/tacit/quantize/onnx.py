@@ -16,6 +16,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from tacit.core.batch import as_floats
 from tacit.core.enginefile import SPEC, quiet
 from tacit.core.errors import InputError, import_extra
 from tacit.core.files import write_file
@@ -113,7 +114,7 @@ class _Reader:
         some = next(self._left, None)
         if some is None:
             return None
-        return {self.name: (some.float().div(255) if some.dtype == torch.uint8 else some.float()).cpu().numpy()}
+        return {self.name: as_floats(some).cpu().numpy()}
 
 
 def quantize_onnx(

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
-import torch
 from torch import Tensor
 
+from tacit.core.batch import as_floats
 from tacit.core.enginefile import quiet
 from tacit.core.errors import InputError
 from tacit.core.network import Network
@@ -71,5 +71,4 @@ def _note(graph: Any, notes: Mapping[str, str]) -> None:
 
 
 def _one_by_one(images: Tensor) -> list[Any]:
-    shown = images.float().div(255) if images.dtype == torch.uint8 else images.float()
-    return [image.numpy() for image in shown.cpu()[:, None]]
+    return [image.numpy() for image in as_floats(images).cpu()[:, None]]

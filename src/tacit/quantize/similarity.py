@@ -13,6 +13,7 @@ from statistics import mean, stdev
 import torch
 from torch import Tensor
 
+from tacit.core.batch import as_floats
 from tacit.core.device import Runtime
 from tacit.core.errors import InputError
 from tacit.core.loss import View
@@ -54,8 +55,7 @@ def bn_divergence(teacher: Teacher, images: Tensor, runtime: Runtime, *, directi
         direction: Which divergence.
         size: Images of one pass; the result does not depend on it.
     """
-    shown = images.to(runtime.device)
-    shown = shown.float().div(255) if shown.dtype == torch.uint8 else shown
+    shown = as_floats(images.to(runtime.device))
     loss = BNDivergence(teacher.mean, teacher.std, direction=direction).to(runtime.device)
     with Probe(teacher, bn=True) as ask:
         return float(loss(View(shown, teacher=ask.in_parts(shown, size))))

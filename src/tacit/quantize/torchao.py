@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
+from tacit.core.batch import as_floats
 from tacit.core.enginefile import open_session, quiet
 from tacit.core.errors import InputError
 from tacit.core.network import Network, Teacher
@@ -65,7 +66,7 @@ class TorchAO(Engine):
             from torchao.quantization.pt2e import observer, quantize_pt2e, quantizer
             from torchao.quantization.pt2e.quantizer import x86_inductor_quantizer as x86
         frozen = Teacher.of(network).cpu()
-        shown = images.cpu().float().div(255) if images.dtype == torch.uint8 else images.cpu().float()
+        shown = as_floats(images.cpu())
         written = Written(scratch / "float.pt2", folder / "model.pt2")
         try:
             with quiet(), torch.no_grad():

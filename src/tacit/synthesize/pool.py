@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tacit.core.batch import Batch
+from tacit.core.batch import Batch, as_floats
 from tacit.core.errors import InputError
 from tacit.core.features import images_by_class
 from tacit.core.files import hash_tensors, read_json, read_tensors, write_json, write_tensors
@@ -67,7 +67,7 @@ class Pool:
         at = {name: self.columns[name][index] for name in ("images", "targets", "logits") if name in self.columns}
         targets = at.get("targets")
         targets = targets.long() if targets is not None and targets.dtype == torch.uint8 else targets
-        return Batch(at["images"].float().div(255), targets, at.get("logits"), index)
+        return Batch(as_floats(at["images"]), targets, at.get("logits"), index)
 
     def save(self, folder: Path, provenance: Mapping[str, Any]) -> None:
         """Write what is new as one more safetensors shard, then ``pool.json``, which counts only whole shards.

@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from tacit.core.batch import as_floats
 from tacit.core.files import write_file, write_json
 from tacit.core.network import Spec
 from tacit.core.palette import VOID_COLOUR, palette
@@ -68,7 +69,7 @@ def save_samples(
     seen, confidence = pool.answers
     if seen.ndim != 1:
         images = pool.columns["images"][-SHOWN:]
-        maps = {name: ask(images.float().div(255)) for name, ask in (others or {}).items()}
+        maps = {name: ask(as_floats(images)) for name, ask in (others or {}).items()}
         save_maps(folder, pool.spec, images, {"teacher": seen[-SHOWN:], **maps})
         return
     listed: list[dict[str, Any]] = []
