@@ -48,6 +48,17 @@ def test_a_pruned_network_recovers_without_data(teacher_folder: Path, tmp_path: 
     assert labels[:5] == ["channels taken", "images", "accuracy, before", "accuracy, pruned", "accuracy, recovered"]
 
 
+def test_where_the_average_is_handed_over_the_accuracy_is_still_that_of_the_last_step(teacher_folder: Path, tmp_path: Path) -> None:
+    few = Training(steps=6, batch=64, lr=0.05)
+    options: dict[str, Any] = {**QUICK, "data": "digits", "training": few, "evaluations": 6, "select": "ema", "ema": 0.9}
+    metrics = tacit.prune(model=teacher_folder, out=tmp_path / "run", **options).metrics
+    lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    last = [line for line in lines if line["kind"] == "evaluation"][-1]
+    assert metrics["student_accuracy"] == last["student_accuracy"]
+    assert metrics["student_accuracy_selected"] == metrics["student_accuracy_ema"] == last["student_accuracy_ema"]
+    assert metrics["student_accuracy"] != metrics["student_accuracy_selected"]
+
+
 def test_it_may_be_left_as_it_is(teacher_folder: Path, tmp_path: Path) -> None:
     outcome = tacit.prune(model=teacher_folder, out=tmp_path / "run", recover=False, share=0.5, **QUICK)
     assert outcome.metrics["agreement_synthetic"] == outcome.metrics["agreement_pruned"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any, ClassVar
 
@@ -155,7 +156,10 @@ class CompressVerb(LearningVerb):
         *,
         title: str,
     ) -> dict[str, Any]:
-        """Fine-tune the student, write it into ``model/``, and return what is known of its averaged or selected weights."""
+        """Fine-tune the student, write it into ``model/``, and return what is known of its averaged or selected weights.
+
+        Where `select` names others than those of the last step, the student has these afterwards, and its scores before are returned too.
+        """
 
         def evaluate() -> Answers:
             assert held is not None
@@ -170,4 +174,13 @@ class CompressVerb(LearningVerb):
         selection = Selection(student, select=self.select, ema=self.ema, patience=0)
         measure = evaluate if held is not None else None
         self.learn(learner, run, clock, state, title=title, evaluate=measure, selection=selection)
-        return {**learner.told, **self.hand_over(selection, run, measure)}
+        last = measure().metrics("student") if measure is not None and self.select != "last" else {}
+        return {**learner.told, **self.hand_over(selection, run, measure), **last}
+
+    @staticmethod
+    def on_data(teacher: Network, student: Network, held: Data, runtime: Runtime, *, known: Mapping[str, Any]) -> dict[str, Any]:
+        """Return what labelled images say of both networks, as metrics; scores of the student's last step that are `known` stay."""
+        theirs, ours = (predict(one, held.batches(512), runtime) for one in (teacher, student))
+        scores = {name: known.get(name, value) for name, value in ours.metrics("student").items()}
+        found = {**theirs.metrics("teacher"), **scores, **ours.metrics_by_class("student")}
+        return {**found, "agreement": ours.agreement(theirs), "evaluation_images": len(ours.labels)}

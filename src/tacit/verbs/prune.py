@@ -77,9 +77,7 @@ class Prune(CompressVerb):
             found = accept(teacher, student, shown, runtime)
             metrics |= {"agreement_synthetic": found.agreement, "acceptance": asdict(found), **self.likeness(samples, teacher, runtime)}
             if held is not None:
-                theirs, ours = (predict(one, held.batches(512), runtime) for one in (teacher, student))
-                metrics |= {**theirs.metrics("teacher"), **ours.metrics("student"), **ours.metrics_by_class("student")}
-                metrics |= {"agreement": ours.agreement(theirs), "evaluation_images": len(ours.labels)}
+                metrics |= self.on_data(teacher, student, held, runtime, known=metrics)
         save_samples(run.folder / "samples", samples.learned)
         advice.give(self.faults(samples) | _faults(metrics, recovered=self.recover))
         metrics["warnings"] = advice.texts

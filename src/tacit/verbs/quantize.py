@@ -36,6 +36,7 @@ from tacit.verbs.base import Outcome, as_function, find_model
 from tacit.verbs.compressing import CompressVerb
 from tacit.verbs.pictures import save_samples
 from tacit.verbs.samples import Samples
+from tacit.verbs.scores import other_rows
 
 __all__ = ["Quantize", "quantize"]
 
@@ -130,9 +131,8 @@ class Quantize(CompressVerb):
             found = accept(teacher, compressed, samples.fresh.columns["images"], runtime)
             metrics |= {"agreement_synthetic": found.agreement, "acceptance": asdict(found)}
             if held is not None:
-                theirs, ours = (predict(one, held.batches(512), runtime) for one in (teacher, compressed))
-                metrics |= {**theirs.metrics("teacher"), **ours.metrics("student"), **ours.metrics_by_class("student")}
-                metrics |= {"agreement": ours.agreement(theirs), "evaluation_images": len(ours.labels)}
+                known = {} if self.deployable else metrics  # a file is what was written of the weights handed over
+                metrics |= self.on_data(teacher, compressed, held, runtime, known=known)
             metrics |= self.likeness(samples, teacher, runtime)
             if self.baselines:
                 metrics["baselines"] = self._baselines(teacher, samples, held, runtime, advice)
@@ -206,6 +206,7 @@ def _rows(result: dict[str, Any], found: Acceptance, folder: Path, scheme: Schem
         rows += [
             ("accuracy, float", f"{metrics['teacher_accuracy']:.2%}"),
             ("accuracy, quantized", f"{metrics['student_accuracy']:.2%}"),
+            *other_rows(metrics),
         ]
     rows += [
         ("agreement, fresh samples", f"{found.agreement:.2%} of {found.images} (a proxy, not an accuracy)"),
