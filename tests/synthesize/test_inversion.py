@@ -18,7 +18,19 @@ from tacit.core.probe import Probe
 from tacit.distill import Synthetic
 from tacit.losses import InstanceContrast
 from tacit.losses.bn_alignment import bn_distance
-from tacit.synthesize import BNS, CMI, NAYER, ZSKD, AdaptiveDeepInversion, DeepInversion, FastDFKD, Gaussian, Method, Synthesizer
+from tacit.synthesize import (
+    BNS,
+    CMI,
+    NAYER,
+    ZSKD,
+    AdaptiveDeepInversion,
+    DeepInversion,
+    FastDFKD,
+    Gaussian,
+    Inception,
+    Method,
+    Synthesizer,
+)
 from tacit.synthesize.deep_inversion import roll
 
 
@@ -192,3 +204,12 @@ def test_gaussian_has_the_moments_of_the_spec(teacher: Teacher, runtime: Runtime
     images = work.round().images
     assert abs(float(images.mean()) - 0.5) < 0.003
     assert abs(float(images.std()) - 0.1) < 0.003
+
+
+@pytest.mark.parametrize("kind", [BNS, Inception])
+def test_classes_that_nothing_pulls_towards_are_no_labels(kind: type[Inception], teacher: Teacher, runtime: Runtime) -> None:
+    pulled, free = (synthesizer(quick(kind, logit=logit), teacher, runtime) for logit in (1.0, 0.0))
+    assert pulled.gives_targets
+    assert pulled.round().targets is not None
+    assert not free.gives_targets
+    assert free.round().targets is None

@@ -17,9 +17,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
-from torch import Tensor
-
 from tacit.core.loss import Loss, Weight
 from tacit.core.network import Teacher
 from tacit.losses import BNDivergence
@@ -45,7 +42,3 @@ class BNS(Inception):
 
     def refusal(self, teacher: Teacher) -> str | None:
         return super().refusal(teacher) if self.logit else None
-
-    def targets(self, n: int, teacher: Teacher, generator: torch.Generator, round: int) -> Tensor | None:
-        one_each = super().refusal(teacher) is None
-        return super().targets(n, teacher, generator, round) if one_each else None

@@ -69,6 +69,10 @@ class Inception(IterativeMethod):
         smoothness = Smoothness(teacher.mean, teacher.std, sigma=self.sigma)
         return {"logit": (self.logit, TargetLogit()), "smooth": (self.smooth, smoothness)}
 
+    def targets(self, n: int, teacher: Teacher, generator: torch.Generator, round: int) -> Tensor | None:
+        """Return the wanted classes; nothing where no weight pulls towards them: they would be labels of what is not there."""
+        return super().targets(n, teacher, generator, round) if self.logit else None
+
     def augment(self, images: Tensor, generator: torch.Generator) -> Tensor:
         if not self.copies:
             return images
