@@ -112,7 +112,9 @@ _TUNED = {**SOURCES, "BNS": ("BNS, moved",), "BNS+I": ("BNS+I, moved",)}
 _LOW = {4: 4, 2: 4}
 """Bits of activations by bits of weights, of what every source is tried with."""
 _RATES = {4: 3e-4, 3: 1e-3, 2: 1e-3}
-"""Learning rate of Adam by bits of weights: the same for every source."""
+"""Learning rate of Adam by bits of weights, for every source but those in `_LOWERED`."""
+_LOWERED = {(2, "I"): 3e-4}
+"""The rate where `tacit quantize` warned that fine-tuning left less agreement on fresh images of its own than calibration had."""
 
 
 def _low_bits() -> tuple[CompressionRow, ...]:
@@ -126,22 +128,26 @@ def _low_bits() -> tuple[CompressionRow, ...]:
         ends: int | None = None,
         tuned: bool = True,
         frozen: bool | None = None,
+        rate: float | None = None,
         **more: Any,
     ) -> None:
         scheme = Scheme(weights=bits, activations=_LOW.get(bits, bits), ends=ends)
-        training = Training(steps=300, batch=64, optimizer="adam", lr=_RATES[bits], weight_decay=0.0) if tuned else None
+        training = Training(steps=300, batch=64, optimizer="adam", lr=rate or _RATES[bits], weight_decay=0.0) if tuned else None
         fixed = {"scheme": scheme, "finetune": tuned, "baselines": False} | ({} if frozen is None else {"freeze_bn": frozen})
         rows.append(CompressionRow(label=f"{scheme.name}{label}", pools=pools, fixed=fixed, training=training, **more))
 
     for bits in _LOW:
         for name, pools in _TUNED.items():
-            add(f" {name}", bits, pools)
+            add(f" {name}", bits, pools, rate=_LOWERED.get((bits, name)))
             add(f" {name}, calibrated only", bits, SOURCES[name], tuned=False, seeds=(0,))
         add(" BNS, painted unmoved", bits, ("BNS",), seeds=(0,))
     for name in ("real", "BNS"):
         add(f" {name}", 3, _TUNED[name])
     add(" BNS, batch norm live", 4, _TUNED["BNS"], frozen=False, seeds=(0,))
     add(" BNS, batch norm frozen", 2, _TUNED["BNS"], frozen=True, seeds=(0,))
+    add(" I, rate 1e-3", 2, _TUNED["I"], seeds=(0,))
+    for name in ("I", "G"):
+        add(f" {name}, batch norm live", 2, _TUNED[name], frozen=False, seeds=(0,))
     for bits in _LOW:
         for name in ("real", "BNS"):
             add(f" {name}, 8-bit ends", bits, _TUNED[name], ends=8)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -91,6 +92,16 @@ def test_fewer_bits_are_fine_tuned_and_kept_as_a_model_folder(teacher_folder: Pa
     measured = [line["student_accuracy"] for line in lines if line["kind"] == "evaluation"]
     assert len(measured) == 10
     assert measured[-1] == tuned.metrics["student_accuracy"]
+
+
+def test_fine_tuning_that_undoes_calibration_is_told(teacher_folder: Path, tmp_path: Path) -> None:
+    options: dict[str, Any] = {**QUICK, "scheme": Scheme(weights=4, activations=4), "baselines": False}
+    wild = Training(steps=20, batch=16, optimizer="sgd", lr=30.0, weight_decay=0.0)
+    lost = tacit.quantize(model=teacher_folder, out=tmp_path / "lost", training=wild, **options)
+    assert lost.metrics["agreement_synthetic"] < lost.metrics["agreement_calibrated"] - 0.1
+    assert [text for text in lost.metrics["warnings"] if text.startswith("fine-tuning undid what calibration had")]
+    calm = tacit.quantize(model=teacher_folder, out=tmp_path / "calm", training=replace(wild, optimizer="adam", lr=1e-4), **options)
+    assert not [text for text in calm.metrics["warnings"] if text.startswith("fine-tuning undid")]
 
 
 def test_eight_bits_can_be_fine_tuned_too(teacher_folder: Path, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -39,6 +40,9 @@ from tacit.verbs.samples import Samples
 from tacit.verbs.scores import other_rows
 
 __all__ = ["Quantize", "quantize"]
+
+UNDONE = 0.1
+"""Loss of agreement by fine-tuning that is no chance: some three standard deviations on 256 samples."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,6 +134,7 @@ class Quantize(CompressVerb):
         with clock("evaluation"):
             found = accept(teacher, compressed, samples.fresh.columns["images"], runtime)
             metrics |= {"agreement_synthetic": found.agreement, "acceptance": asdict(found)}
+            advice.give(_undone(metrics))
             if held is not None:
                 known = {} if self.deployable else metrics  # a file is what was written of the weights handed over
                 metrics |= self.on_data(teacher, compressed, held, runtime, known=known)
@@ -170,6 +175,21 @@ class Quantize(CompressVerb):
                 "target": find_target(self.target),
                 "cpu_flags": cpu_flags(),
             }
+
+
+def _undone(metrics: Mapping[str, Any]) -> dict[str, str]:
+    """Return what speaks against fine-tuning: it left less agreement with the network as it was than calibration alone had.
+
+    At W2A4 on images of Inception, with batch norm frozen, a learning rate of 1e-3 took agreement from 0.64 to 0.11, and the accuracy of a
+    ResNet-20 of CIFAR-10 to 10.0 %; a rate of 3e-4 gave 0.95 and 47.3 %, batch norm live 0.97 and 65.6 % (seed 0 of each).
+    """
+    before, after = metrics.get("agreement_calibrated"), metrics["agreement_synthetic"]
+    if before is None or after > before - UNDONE:
+        return {}
+    return {
+        "undone": f"fine-tuning undid what calibration had: {after:.0%} of fresh samples are named alike, {before:.0%} were before it; "
+        "try a third of the learning rate (--training.lr), --freeze_bn false, or --finetune false"
+    }
 
 
 def _slow(metrics: dict[str, Any], left: list[str]) -> dict[str, str]:
