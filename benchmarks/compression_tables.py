@@ -123,8 +123,8 @@ def _low_bits(runs: Runs, known: Record) -> str:
 8 bits), except where a row says 8-bit ends. 300 steps of Adam on 64 images, rate 3e-4 for weights of 4 bits and 1e-3 for fewer, falling
 along a cosine, the same for all sources but one: at W2A4 on I that rate undid what calibration had (agreement on fresh images of I fell,
 which takes no data to see, and `tacit quantize` warns of it), so that it is 3e-4 there. Batch norm is told how quantization shifts what it
-reads, and then frozen at 3 bits and more; at 2 bits it learns, except on I and G. Objective: KL divergence at temperature 1, and 0.01 of the
-intermediate loss.
+reads, and then frozen at 3 bits and more; at 2 bits it learns, except on I and G. Objective: KL divergence at temperature 1, and 0.01 of
+the intermediate loss.
 
 """
     head = ["", "accuracy", "less the float network's", "agreement, fresh samples", "seconds"]
