@@ -30,7 +30,8 @@ KNOWS = {
     "prune": {"core", "losses", "synthesize", "distill", "prune"},
     "federate": {"core", "losses", "data", "evaluate", "synthesize", "distill", "federate"},
     "verbs": {"core", "losses", "data", "evaluate", "report", "zoo", "synthesize", "distill", "quantize", "prune", "federate", "verbs"},
-    "command": {"core", "synthesize", "federate", "verbs"},
+    "helptext": set(),
+    "command": {"core", "synthesize", "federate", "verbs", "helptext"},
     "cli": {"core", "verbs", "command"},
     "__init__": set(),
 }

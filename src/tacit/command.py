@@ -6,6 +6,7 @@ import json
 import re
 import sys
 from dataclasses import MISSING, fields
+from inspect import get_annotations
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -15,9 +16,10 @@ from jsonargparse import ArgumentParser, set_parsing_settings
 from tacit.core.errors import InputError, nearest
 from tacit.core.models import ModelRef, import_object
 from tacit.federate import ALGORITHMS, PARTITIONS, Algorithm, Partition
+from tacit.helptext import HelpFormatter, arrange
 from tacit.synthesize import METHODS, Method
 from tacit.verbs import VERBS
-from tacit.verbs.base import Verb
+from tacit.verbs.base import LaunchVerb, RunVerb, Verb
 
 __all__ = ["build_parser", "parse"]
 
@@ -29,6 +31,9 @@ CHOSEN: dict[str, tuple[type, ...]] = {"method": METHODS, "algorithm": ALGORITHM
 
 class _Parser(ArgumentParser):
     """Says what is wrong in one line, with the nearest name, and leaves the exit to the caller."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:  # those of chosen classes are made by jsonargparse, of this class too
+        super().__init__(*args, **options | {"formatter_class": HelpFormatter})
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         if isinstance(ex, InputError):
@@ -70,7 +75,17 @@ def build_parser(verb: str) -> ArgumentParser:
             parser.add_class_arguments(ModelRef, name)
         else:
             parser.add_argument(f"--{name}", type=cli_type, default=None, help=_help(kind, name))
+    for action in parser._actions:
+        if action.dest in CHOSEN:
+            action.help = f"{action.help} One of {', '.join(one.__name__ for one in CHOSEN[action.dest])}."
+    shared = [owner for owner in kind.__mro__ if owner in (LaunchVerb, RunVerb)]
+    own = [_declared(owner) for owner in kind.__mro__ if owner not in shared]
+    arrange(parser, own, {name for owner in shared for name in _declared(owner)}, "Where and how it runs")
     return parser
+
+
+def _declared(owner: type) -> set[str]:
+    return set(get_annotations(owner))
 
 
 def _help(kind: type[Verb], name: str) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tacit.command import parse
+from tacit.command import build_parser, parse
 from tacit.core.models import ModelRef
 from tacit.synthesize import CMI, METHODS, DeepInversion, Method
 from tacit.verbs.distill import Distill
@@ -78,8 +78,31 @@ def test_help_is_quick_and_names_all_verbs(tacit: Tacit) -> None:
     assert "How many samples;" in listed
 
 
+def test_help_shows_a_verb_s_own_options_first_and_says_nothing_twice() -> None:
+    shown = build_parser("quantize").format_help()
+    headings = [line for line in shown.splitlines() if line and not line.startswith((" ", "usage"))]
+    assert headings[0] == "options:"
+    assert headings[1].startswith("Give a network fewer bits")
+    assert headings[-1] == "Where and how it runs:"
+    assert shown.index("--engine") < shown.index("--mixup") < shown.index("--log_every") < shown.index("--seed")
+    text = " ".join(shown.split())
+    assert "type:" not in text
+    assert "--images N How many images there are to learn from. (default: 512)" in text
+    assert "--baselines {true,false} " in text
+    assert "(default: true)" in text
+    assert "--training.optimizer {sgd,adam,adamw} " in text
+    assert "One of DeepInversion, AdaptiveDeepInversion, " in text
+    assert "not given: runs/<verb>, or the next free number. --resume" in text  # no "(default: null)"
+    own = build_parser("export").format_help()
+    assert "imagefolder: PNG files with labels or masks and metadata.jsonl, for Hugging Face datasets; onnx:" in " ".join(own.split())
+    assert "(required)" in own
+    assert "Where and how it runs" not in own
+
+
 def test_the_help_of_a_method_shows_its_fields(tacit: Tacit) -> None:
-    assert "Weight of BN alignment." in tacit("synthesize", "--method.help", "DeepInversion").stdout
+    shown = tacit("synthesize", "--method.help", "DeepInversion").stdout
+    assert "Weight of BN alignment." in shown
+    assert "type:" not in shown
 
 
 def test_unknown_verbs_are_refused_with_the_nearest_name(command: Command) -> None:
