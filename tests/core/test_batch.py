@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from tacit.core.batch import as_floats
+from tacit.core.batch import as_bytes, as_floats
 
 
 def test_images_of_8_bits_are_divided_by_255_and_floats_are_taken_as_they_are() -> None:
@@ -18,3 +18,18 @@ def test_images_of_8_bits_are_divided_by_255_and_floats_are_taken_as_they_are() 
         kept = as_floats(torch.tensor([0.0, 0.5, 1.0], dtype=kind))
         assert kept.dtype == torch.float32
         assert kept.tolist() == [0.0, 0.5, 1.0]
+
+
+def test_images_are_stored_to_the_nearest_of_256_values_and_cut_off_outside() -> None:
+    assert as_bytes(torch.tensor([-0.3, 0.0, 0.4999 / 255, 0.5001 / 255, 0.5, 254.6 / 255, 1.0, 1.7])).tolist() == [
+        0,
+        0,
+        0,
+        1,
+        128,
+        255,
+        255,
+        255,
+    ]
+    every = torch.arange(256, dtype=torch.uint8)
+    assert torch.equal(as_bytes(as_floats(every)), every)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
-__all__ = ["Batch", "as_floats"]
+__all__ = ["Batch", "as_bytes", "as_floats"]
 
 
 @dataclass(frozen=True)
@@ -36,3 +37,8 @@ class Batch:
 def as_floats(images: Tensor) -> Tensor:
     """Return stored images as networks take them, fp32 in [0, 1]: those of 8 bits are divided by 255, floats are in [0, 1] already."""
     return images.float() if images.is_floating_point() else images.float().div(255)
+
+
+def as_bytes(images: Tensor) -> Tensor:
+    """Return images of floats in [0, 1] as they are stored, uint8: each value rounded to the nearest of 256, what lies outside cut off."""
+    return images.clamp(0, 1).mul(255).round().to(torch.uint8)

@@ -9,6 +9,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from tacit.core.batch import as_bytes
 from tacit.core.errors import InputError
 from tacit.core.network import VOID, Spec
 from tacit.core.parts import outline
@@ -82,7 +83,7 @@ def as_image(image: Any, spec: Spec | None) -> Tensor:
                 f"float images must be in [0, 1], got {float(pixels.min()):.3g} to {float(pixels.max()):.3g}: "
                 "leave normalising to the model's Spec"
             )
-        pixels = pixels.mul(255).round().to(torch.uint8)
+        pixels = as_bytes(pixels)
     if pixels.dtype != torch.uint8 or pixels.ndim != 3:
         raise InputError(f"expected uint8 or float images of shape (C, H, W), got {pixels.dtype} of shape {list(pixels.shape)}")
     return pixels

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tacit.core.batch import as_floats
+from tacit.core.batch import as_bytes, as_floats
 from tacit.core.device import Runtime, derived_seed
 from tacit.core.errors import InputError
 from tacit.core.features import Seen, images_by_class, watch
@@ -211,7 +211,7 @@ class StudentMonitor(Monitor):
     def _keep(self, images: Tensor, draw: torch.Generator) -> None:
         """Keep some of `images` beside those of earlier checks, about as many of each."""
         self._looks += 1
-        new = images.clamp(0, 1).mul(255).round().to(torch.uint8)[: KEPT // self._looks]
+        new = as_bytes(images)[: KEPT // self._looks]
         stays = torch.randperm(len(self._kept), generator=draw, device=draw.device)[: KEPT - len(new)].sort().values
         self._kept = torch.cat([self._kept[stays], new])
 

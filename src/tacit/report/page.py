@@ -43,7 +43,7 @@ def render(folder: Path) -> str:
     shown = [one for one in records if one.samples and one not in mapped]
     losses = [charts.losses(one, kind, next(keys), one is not record) for one in records for kind in ("synthesis", "train")]
     return filled(
-        "template.html",
+        "run.html",
         record=record,
         seed=result.get("seed"),
         device=result.get("device"),

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from tacit.core.batch import Batch
+from tacit.core.batch import Batch, as_bytes, as_floats
 from tacit.core.device import Runtime
 from tacit.core.errors import InputError
 from tacit.core.loss import View
@@ -111,7 +111,7 @@ class Synthesizer:
         return batch
 
     def _kept(self, best: Tensor | None, look: Probe, targets: Tensor | None) -> Batch:
-        images = (self.canvas() if best is None else best).float().clamp(0, 1).mul(255).round().div(255)
+        images = as_floats(as_bytes((self.canvas() if best is None else best).float()))
         said = look(images)
         self.objective.remember(View(images, targets, teacher=said, look=look, round=self.rounds, generator=self.generator))
         return Batch(images, targets, said.logits)

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tacit.core.batch import Batch, as_floats
+from tacit.core.batch import Batch, as_bytes, as_floats
 from tacit.core.errors import InputError
 from tacit.core.features import images_by_class
 from tacit.core.files import hash_tensors, read_json, read_tensors, write_json, write_tensors
@@ -51,7 +51,7 @@ class Pool:
         """Append a batch; images are rounded to 8 bits."""
         dense = batch.targets is not None and batch.targets.ndim == 3 and not batch.targets.is_floating_point()
         targets = batch.targets.to(torch.uint8) if dense and batch.targets is not None else batch.targets
-        new = {"images": batch.images.clamp(0, 1).mul(255).round().to(torch.uint8), "targets": targets, **_said(batch.logits)}
+        new = {"images": as_bytes(batch.images), "targets": targets, **_said(batch.logits)}
         given = {name: value.detach().to(self.device) for name, value in new.items() if value is not None}
         if self.columns and set(given) != set(self.columns):
             raise ValueError(f"this pool holds {sorted(self.columns)}, the new batch {sorted(given)}")

@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from tacit.core.batch import as_bytes
 from tacit.core.device import Runtime
 from tacit.core.network import Network
 from tacit.core.state import evaluation_mode
@@ -45,4 +46,4 @@ def save_evaluated(
     for role, network in networks.items():
         look = looks.get(role)
         maps[role] = named_maps(network, batch.images if look is None else look(batch.images), runtime)
-    save_maps(folder, spec, batch.images.mul(255).round().to(torch.uint8), maps)
+    save_maps(folder, spec, as_bytes(batch.images), maps)

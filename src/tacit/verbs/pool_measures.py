@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from tacit.core.batch import as_bytes
 from tacit.core.device import Runtime, derived_seed
 from tacit.core.network import Network, Spec
 from tacit.data import Data
@@ -84,7 +85,7 @@ def _draw(count: int, most: int, seed: int, role: str) -> Tensor:
 
 def _pixels(held: Data, picked: Tensor) -> Tensor:
     """Return images of a set as uint8, read a few at a time: floats of all would take four times the memory."""
-    return torch.cat([held.batch(some).images.mul(255).round().to(torch.uint8) for some in torch.split(picked, 256)])
+    return torch.cat([as_bytes(held.batch(some).images) for some in torch.split(picked, 256)])
 
 
 def _diversity(seen: Mapping[str, Seen], classes: Tensor) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
+from tacit.core.batch import as_bytes
 from tacit.data.images import ImageSet
 from tacit.data.rendered.bodies import BODIES, pebble
 from tacit.data.rendered.march import Camera, turned
@@ -86,7 +87,7 @@ def _render(labels: Tensor, size: tuple[int, int], draw: torch.Generator) -> Ten
     colours = colours + uniform(0.0, 0.05)[:, None, None] * torch.randn(colours.shape, generator=draw)
     depth = (picture.depth() - NEAR) / (FAR - NEAR) + 0.005 * torch.randn(colours.shape[:2], generator=draw)
     whole = torch.cat([colours, depth[:, :, None]], dim=2).clamp(0.0, 1.0)
-    return whole.mul(255).round().to(torch.uint8).permute(0, 2, 1).reshape(count, 4, *size)
+    return as_bytes(whole).permute(0, 2, 1).reshape(count, 4, *size)
 
 
 def _surface(count: int, draw: torch.Generator, *, waves: tuple[float, float]) -> Surface:

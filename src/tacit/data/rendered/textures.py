@@ -8,6 +8,7 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
+from tacit.core.batch import as_bytes
 from tacit.data.images import ImageSet
 from tacit.data.rendered.noise import Draw, noise
 from tacit.data.rendered.opening import opening
@@ -48,7 +49,7 @@ def _render(kinds: Tensor, size: tuple[int, int], draw: Draw) -> Tensor:
     hides = (_field(draw.below(len(KINDS)), size, draw) > draw.uniform(0.5, 0.95, draw.scenes, 1, 1))[:, None]
     picture = torch.where(hides, above, below)
     picture = picture + draw.uniform(0.0, 0.03, draw.scenes, 1, 1, 1) * torch.randn(picture.shape, generator=draw.generator)
-    return picture.clamp(0, 1).mul(255).round().to(torch.uint8)
+    return as_bytes(picture)
 
 
 def _layer(kinds: Tensor, size: tuple[int, int], draw: Draw) -> Tensor:

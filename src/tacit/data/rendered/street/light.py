@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from tacit.core.batch import as_bytes
 from tacit.data.rendered.noise import Draw
 from tacit.data.rendered.street.frame import Frame
 from tacit.data.rendered.street.ground import Layout
@@ -48,4 +49,4 @@ def developed(frame: Frame, draw: Draw) -> Tensor:
     picture = torch.lerp(picture, soft, draw.uniform(0.0, 0.55, n, 1, 1, 1))
     picture = picture.clamp(0, 1) ** draw.uniform(0.85, 1.15, n, 1, 1, 1)
     grain = torch.randn(picture.shape, generator=draw.generator) * draw.uniform(0.004, 0.03, n, 1, 1, 1)
-    return (picture + grain).clamp(0, 1).mul(255).round().to(torch.uint8)
+    return as_bytes(picture + grain)
