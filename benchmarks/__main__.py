@@ -63,6 +63,8 @@ def main(words: Sequence[str] | None = None) -> int:
     with tempfile.TemporaryDirectory() as temporary:  # of a smoke run nothing is kept
         home = getattr(options, "out", None) or (Path(temporary) if getattr(options, "smoke", False) else HOME)
         try:
+            if getattr(options, "smoke", False) and home.resolve() == HOME.resolve():
+                raise InputError(f"--out: {home} holds the real results; give a smoke run another folder, or none")
             failed = options.action(options, home) if "action" in options else 0
         except InputError as error:
             print(f"benchmarks: {error}", file=sys.stderr)

@@ -162,9 +162,11 @@ def main(options: argparse.Namespace, home: Path) -> int:
         smoke.prepare(SUITES["mnist"].dataset, [pair.teacher for pair in SUITES["mnist"].pairs], home)
     else:
         checked_data(options.data, SUITES["mnist"].dataset)
-    return runner.run(
-        made, side_by_side=runner.side_by_side(options), say=lambda kept: f"{100 * kept['metrics']['student_accuracy']:.2f} %"
-    )
+    return runner.run(made, side_by_side=runner.side_by_side(options), say=_say, again=options.again)
+
+
+def _say(kept: Mapping[str, Any]) -> str:
+    return f"{100 * kept['metrics']['student_accuracy']:.2f} %"
 
 
 def _suite(claim: Claim, small: bool) -> tuple[Suite, Pair]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import json
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
@@ -23,6 +24,7 @@ from benchmarks.places import HOME, checked_data, found
 from benchmarks.plans import slug
 from benchmarks.suites import DATASETS
 from tacit.core.device import Runtime
+from tacit.core.errors import InputError
 from tacit.core.files import read_json
 from tacit.core.models import model_hash
 from tacit.core.network import Teacher
@@ -54,10 +56,11 @@ def main(options: argparse.Namespace, home: Path) -> int:
     else:
         checked_data(options.data, CIFAR10)
     side_by_side = runner.side_by_side(options)
-    wanted = {(job.arguments["network"], name) for job in made if runner.state(job) == "to do" for name in job.arguments["pools"]}
+    due = [job for job in made if runner.state(job) == "to do" or (options.again and runner.state(job) != "done")]
+    wanted = {(job.arguments["network"], name) for job in due for name in job.arguments["pools"]}
     painted = [job for job in pool_jobs(home=home, small=options.smoke) if (job.arguments["network"], job.arguments["pool"]) in wanted]
-    failed = runner.run(painted, side_by_side=side_by_side, say=lambda kept: f"{kept['images']} images")
-    return failed + runner.run(made, side_by_side=side_by_side, say=lambda kept: str(kept["said"]))
+    failed = runner.run(painted, side_by_side=side_by_side, say=lambda kept: f"{kept['images']} images", again=True)
+    return failed + runner.run(made, side_by_side=side_by_side, say=lambda kept: str(kept["said"]), again=options.again)
 
 
 def pool_jobs(*, home: Path = HOME, small: bool = False) -> list[runner.Job]:
@@ -81,9 +84,16 @@ def pool_place(home: Path, network: str, name: str) -> Path:
     return home / "pools" / network / slug(name)
 
 
-def known_pool(place: Path) -> dict[str, Any]:
-    """Return what was kept of how a pool was painted."""
-    return {key: value for key, value in read_json(place / "made.json").items() if key != "settings"}
+def known_pool(place: Path, wanted: Mapping[str, Any], teacher: Path) -> dict[str, Any]:
+    """Return what was kept of how a pool was painted.
+
+    Raises:
+        InputError: With other settings than `wanted`, or of another network than `teacher` is.
+    """
+    kept: dict[str, Any] = read_json(place / "made.json")
+    if kept.pop("settings") != json.loads(json.dumps(wanted)) or kept["teacher_sha256"] != model_hash(tacit.load(teacher)):
+        raise InputError(f"{place}: painted with other settings, or of another network, than is asked for: delete it")
+    return kept
 
 
 def pool_settings(name: str, network: str, small: bool) -> dict[str, Any]:
@@ -116,6 +126,7 @@ def paint(arguments: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     loaded = Teacher.of(tacit.load(teacher))
     return {
         "images": len(images),
+        "teacher_sha256": model_hash(loaded),
         "sha256": hashlib.sha256(images.numpy().tobytes()).hexdigest(),
         "seconds": outcome.result["seconds"],
         "device": outcome.result["device"],
@@ -179,7 +190,7 @@ def measure(arguments: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     teacher = Path(arguments["teachers"]) / NETWORKS[network]
     pools = {name: pool_place(Path(arguments["home"]), network, name) for name in row.pools}
     kept = {"suite": suite.name, "network": network, "row": row.label}
-    known = {name: known_pool(place) for name, place in pools.items()}
+    known = {name: known_pool(place, pool_settings(name, network, small), teacher) for name, place in pools.items()}
     data = Path(arguments["data"]) / CIFAR10.folder
     if suite.verb == "similarity":
         found = _similarities(teacher, pools, data, arguments["seed"], small)

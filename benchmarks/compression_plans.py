@@ -169,7 +169,7 @@ def _pruned() -> tuple[CompressionRow, ...]:
     fixed = {"share": 0.3}
     return tuple(
         CompressionRow(label=name, pools=pools, fixed=fixed, training=training)
-        for name, pools in {"real": (), "BNS": ("BNS",), "CMI": ("CMI",)}.items()
+        for name, pools in {"real": (), "BNS": _TUNED["BNS"], "CMI": ("CMI",)}.items()
     )
 
 

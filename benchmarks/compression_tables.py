@@ -8,13 +8,31 @@ from statistics import mean
 from typing import Any
 
 from benchmarks.compression_plans import NETWORKS, SUITES, CompressionSuite
-from benchmarks.parts import Record, Runs, accuracies, accuracy, at, kept, missing, over, picture, points, table, verdict
+from benchmarks.parts import (
+    Record,
+    Runs,
+    above,
+    accuracies,
+    accuracy,
+    at,
+    kept,
+    missing,
+    over,
+    paired,
+    picture,
+    points,
+    spread,
+    table,
+    verdict,
+)
 from benchmarks.published import ZERO_SHOT, ZERO_SHOT_FULL, ZERO_SHOT_SOURCE
 
 __all__ = ["compression", "draw_compression"]
 
 ORDER = ("real", "BNS", "BNS+I", "I", "G")
 WIDTHS = ("W4A4", "W3A3", "W2A4")
+DROPS = (2.5, 1.2)
+"""Points that BNS may lose at W4A4, and is to lose at most."""
 
 
 def _runs(suite: CompressionSuite, network: str, home: Path) -> Runs:
@@ -30,6 +48,8 @@ def compression(home: Path) -> str:
 
 CIFAR-10, accuracy in % on the 10,000 exact test images, last step. Pools of 1,280 images are painted once a network and source, 1,024 of
 which are learned from: {_recipes()}. `real`: images of the training set, without labels. Everything on one thread of a CPU.
+Rates, steps, when batch norm learns, and how images are painted were chosen by trials on seed 0 that saw this accuracy, as a user without
+data can't; nothing else was chosen by it.
 """
     for suite in SUITES.values():
         text += f"\n### {suite.name}: {suite.title}\n\n`python -m benchmarks compression --suite {suite.name}`.\n"
@@ -48,8 +68,8 @@ which are learned from: {_recipes()}. `real`: images of the training set, withou
 
 def _recipes() -> str:
     return (
-        "BNS and BNS+I by 200 steps on 256 images at once, moved and mirrored where networks are fine-tuned on them; I by 20 steps, "
-        "cropped and with holes; G is noise"
+        "BNS and BNS+I by 200 steps on 256 images at once, moved and mirrored where networks learn from them; I by 20 steps, cropped and "
+        "with holes; G is noise; CMI by 60 steps of a generator of width 32 on 128 images at once"
     )
 
 
@@ -66,7 +86,7 @@ def _ratio(size: str, one: str, two: str) -> Any:
 
 
 def _eight_bits(runs: Runs, known: Record) -> str:
-    head = ["calibrated on", "accuracy", "less the float network's", "agreement, fresh samples", "times smaller"]
+    head = ["calibrated on", "accuracy", "less the float network's", "agreement, fresh samples of the same source", "times smaller"]
     head += ["ONNX Runtime float / int8, batch 1", "batch 64", "eager torch / int8, batch 1", "batch 64"]
     rows = [
         [
@@ -102,15 +122,16 @@ def _eight_bits(runs: Runs, known: Record) -> str:
 
 def _limits(runs: Runs) -> str:
     """Return whether BNS calibration loses as little, and the file gains as much, as it should."""
-    if not {"real", "BNS"} <= set(runs):
+    apart = paired(runs, "BNS", "real")
+    if not apart:
         return ""
-    bns, real = (mean(map(_drop, runs[name].values())) for name in ("BNS", "real"))
+    bns = mean(map(_drop, runs["BNS"].values()))
     faster = [mean(_ratio(size, "float", "int8")(run) for run in runs["BNS"].values()) for size in ("1", "64")]
     smaller = mean(run["metrics"]["size_teacher_bytes"] / run["metrics"]["size_student_bytes"] for run in runs["BNS"].values())
     return verdict(
         (
-            (f"calibrated on BNS the file is {bns:+.2f} points from float, at most 0.3 below", -bns <= 0.3),
-            (f"and {bns - real:+.2f} points from calibration on real images, at most 0.2 below", real - bns <= 0.2),
+            (f"calibrated on BNS the file is {bns:+.2f} points from float ({_seeds(runs['BNS'])}), at most 0.3 below", -bns <= 0.3),
+            (f"and {spread(apart, '+.2f')} points from calibration on real images, at most 0.2 below", -mean(apart) <= 0.2),
             (f"the file is {smaller:.2f} times smaller, at least 3", smaller >= 3),
             (f"int8 is {faster[0]:.2f} and {faster[1]:.2f} times faster in batches of 1 and 64, at least 2", min(faster) >= 2),
         )
@@ -127,7 +148,7 @@ reads, and then frozen at 3 bits and more; at 2 bits it learns, except on I and 
 the intermediate loss.
 
 """
-    head = ["", "accuracy", "less the float network's", "agreement, fresh samples", "seconds"]
+    head = ["", "accuracy", "less the float network's", "agreement, fresh samples of the same source", "seconds"]
     rows = [
         [
             f"`{label}`",
@@ -138,23 +159,39 @@ the intermediate loss.
         ]
         for label, by_seed in sorted(runs.items(), key=lambda item: (WIDTHS.index(item[0][:4]), -mean(map(accuracy, item[1].values()))))
     ]
-    return text + table(head, rows) + _claims(runs) + _published(runs)
+    return text + table(head, rows) + _other_pools(runs) + _claims(runs) + _published(runs)
+
+
+def _other_pools(runs: Runs) -> str:
+    """Return what BNS comes to over pools that were painted with seeds of their own, the seed of fine-tuning being the same."""
+    said = []
+    for bits in WIDTHS:
+        each = [runs.get(f"{bits} BNS{more}", {}).get(0) for more in ("", ", pool 1", ", pool 2")]
+        found = [accuracy(run) for run in each if run is not None]
+        if len(found) > 1:
+            said.append(f"{bits} {spread(found)} ({', '.join(f'{value:.2f}' for value in found)})")
+    return f"\nBNS on {len(each)} pools, each painted anew, seed 0 of fine-tuning: {'; '.join(said)}.\n" if said else ""
 
 
 def _claims(runs: Runs) -> str:
-    """Return what the paper's order comes to: real ~ BNS > I > G."""
-    said = []
+    """Return what the paper's order comes to: real ~ BNS > I > G, in the seeds that two rows share."""
+    checks = []
     for bits, limit in (("W4A4", 1.0), ("W2A4", 2.5)):
-        found = {name: [accuracy(run) for run in runs[f"{bits} {name}"].values()] for name in ORDER if f"{bits} {name}" in runs}
-        if not {"real", "BNS", "I", "G"} <= set(found):
-            continue
-        apart = mean(found["real"]) - mean(found["BNS"])
-        order = mean(found["BNS"]) > mean(found["I"]) > mean(found["G"])
-        said.append(
-            f"{bits}: real less BNS is {apart:+.2f} points ({'within' if apart <= limit else '**not within**'} {limit:g}); BNS > I > G "
-            f"{'holds' if order else '**does not hold**'} ({min(map(len, found.values()))} seeds)."
-        )
-    return "\nThe paper's order, real ~ BNS > I > G (Haroush et al., 2020). " + " ".join(said) + "\n" if said else ""
+        if apart := paired(runs, f"{bits} BNS", f"{bits} real"):
+            words = f"{bits}: BNS is {spread(apart, '+.2f')} points from real images in {len(apart)} seeds, at most {limit:g} below"
+            checks.append((words, -mean(apart) <= limit))
+        if bits == "W4A4" and f"{bits} BNS" in runs:
+            drop = mean(map(_drop, runs[f"{bits} BNS"].values()))
+            words = f"{bits}: BNS is {drop:+.2f} points from float ({_seeds(runs[f'{bits} BNS'])}), at most"
+            checks += [(f"{words} {most:g} below", -drop <= most) for most in DROPS]
+        for one, other in (("BNS", "I"), ("I", "G")):
+            if higher := paired(runs, f"{bits} {one}", f"{bits} {other}"):
+                checks.append(above(f"{bits} {one}", other, higher))
+    return f"\nThe paper's order is real ~ BNS > I > G (Haroush et al., 2020).\n{verdict(checks)}" if checks else ""
+
+
+def _seeds(by_seed: Mapping[int, Record]) -> str:
+    return f"{len(by_seed)} seed{'s' * (len(by_seed) != 1)}"
 
 
 def _published(runs: Runs) -> str:
@@ -216,7 +253,7 @@ def _pruning(runs: Runs, known: Record) -> str:
     ]
     checks = [
         (
-            f"`{label}` regains {100 * gained[label] / gained['real']:.1f} % of what real images regain",
+            f"`{label}` regains {100 * gained[label] / gained['real']:.1f} % of what real images do ({_seeds(runs[label])}), 90 % asked",
             gained[label] >= 0.9 * gained["real"],
         )
         for label in gained

@@ -60,7 +60,7 @@ def main(options: argparse.Namespace, home: Path) -> int:
         smoke.prepare(DATASETS["cifar10"], [TEACHER], home)
     ready = with_teachers(made)
     side_by_side = runner.side_by_side(options)
-    return len(made) - len(ready) + runner.run(ready, side_by_side=side_by_side, say=_say)
+    return len(made) - len(ready) + runner.run(ready, side_by_side=side_by_side, say=_say, again=options.again)
 
 
 def jobs(

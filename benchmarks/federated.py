@@ -55,7 +55,7 @@ def main(options: argparse.Namespace, home: Path) -> int:
         smoke.prepare(suite.dataset, (), home)
     else:
         checked_data(options.data, suite.dataset)
-    return runner.run(made, side_by_side=runner.side_by_side(options), say=_say)
+    return runner.run(made, side_by_side=runner.side_by_side(options), say=_say, again=options.again)
 
 
 def jobs(

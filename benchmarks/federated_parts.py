@@ -10,7 +10,19 @@ from statistics import mean
 from benchmarks.federated_plans import FederatedSuite, split_name
 from benchmarks.parts import Record, Runs, at, kept
 
-__all__ = ["chosen_rates", "known", "megabytes", "own_accuracy", "runs_of", "seconds", "shown", "sign_flip", "tested", "tried_rates"]
+__all__ = [
+    "broken",
+    "chosen_rates",
+    "known",
+    "megabytes",
+    "own_accuracy",
+    "runs_of",
+    "seconds",
+    "shown",
+    "sign_flip",
+    "tested",
+    "tried_rates",
+]
 
 
 def runs_of(suite: FederatedSuite, alpha: float, home: Path) -> Runs:
@@ -70,6 +82,11 @@ def sign_flip(differences: Sequence[float]) -> float:
 def known(by_seed: Mapping[int, Record], read: Callable[[Record], float | None] = tested) -> list[float]:
     """Return what `read` finds, of the runs that have it."""
     return [value for run in by_seed.values() if (value := read(run)) is not None]
+
+
+def broken(by_seed: Mapping[int, Record]) -> int:
+    """Return how many of the runs broke off: they have no accuracy, and count for nobody."""
+    return sum("broke" in run for run in by_seed.values())
 
 
 def shown(run: Record | None) -> str:

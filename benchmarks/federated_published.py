@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-__all__ = ["HEAD", "RERUN", "SOURCE", "WHOLE"]
+__all__ = ["HEAD", "OWN_CODE", "RERUN", "SOURCE", "WHOLE"]
 
 SOURCE = "Zhu et al., 2021, https://arxiv.org/abs/2105.10056"
 
@@ -52,3 +52,6 @@ HEAD: Mapping[float, Mapping[str, float]] = {
 
 RERUN: Mapping[str, tuple[float, float]] = {"FedAvg": (90.71, 1.17), "FedGen": (95.68, 0.20)}
 """The author's later rerun at alpha 0.1, github.com/zhuangdizhu/FedGen, issue 7."""
+
+OWN_CODE: Mapping[str, float] = {"FedAvg": 92.69, "FedGen": 96.88, "FedGen, no KL term": 94.08}
+"""What the author's code gave on a machine like these, at alpha 0.1 with batch norm averaged, tested on all images; one seed."""

@@ -6,11 +6,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from statistics import mean
 
-from benchmarks.federated_parts import known, megabytes, own_accuracy, runs_of, seconds, shown, tested
+from benchmarks.federated_parts import broken, known, megabytes, own_accuracy, runs_of, seconds, shown, tested
 from benchmarks.federated_plans import FederatedSuite
 from benchmarks.federated_published import HEAD
-from benchmarks.parts import Record, at, over, spread, table, verdict
-from benchmarks.representation_parts import above, paired
+from benchmarks.parts import Record, above, at, over, paired, spread, table, verdict
 
 __all__ = ["ablation", "dense", "head"]
 
@@ -82,6 +81,10 @@ def dense(suite: FederatedSuite, home: Path) -> str:
 
 
 def _one_round(label: str, by_seed: Mapping[int, Record]) -> str:
+    if lost := broken(by_seed):
+        by_seed = {seed: run for seed, run in by_seed.items() if "broke" not in run}
+        if not by_seed:
+            return f"\n`{label}` broke off in all of its {lost} runs.\n"
     beside = dict.fromkeys(name for run in by_seed.values() for name in run["metrics"]["beside"])
     reads: dict[str, Callable[[Record], float | None]] = {f"`{label}`": tested, **{name: _beside_it(name) for name in beside}}
     lines = [[name, *(f"{read(run) or 0:.2f}" for run in by_seed.values()), over(by_seed, read, ".2f")] for name, read in reads.items()]
@@ -96,7 +99,7 @@ def _one_round(label: str, by_seed: Mapping[int, Record]) -> str:
     rows = table(["", *(f"seed {seed}" for seed in by_seed), "mean ± sd"], lines)
     took = over(by_seed, seconds, ".0f")
     said = f"Below it: the same clients' models together, and the mean of their weights. {made} images were made; {took} seconds."
-    return f"\n{rows}\n{said}\n{verdict(checks)}"
+    return f"\n{rows}\n{said}{f' {lost} more runs broke off.' if lost else ''}\n{verdict(checks)}"
 
 
 def _beside_it(name: str) -> Callable[[Record], float | None]:

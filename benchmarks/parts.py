@@ -14,7 +14,23 @@ from matplotlib.figure import Figure
 
 from tacit.core.files import read_json
 
-__all__ = ["Record", "Runs", "accuracies", "accuracy", "at", "kept", "missing", "over", "picture", "points", "spread", "table", "verdict"]
+__all__ = [
+    "Record",
+    "Runs",
+    "above",
+    "accuracies",
+    "accuracy",
+    "at",
+    "kept",
+    "missing",
+    "over",
+    "paired",
+    "picture",
+    "points",
+    "spread",
+    "table",
+    "verdict",
+]
 
 Record = Mapping[str, Any]
 Runs = dict[str, dict[int, Record]]
@@ -53,6 +69,20 @@ def accuracies(by_seed: Mapping[int, Record]) -> list[float]:
 def verdict(checks: Sequence[tuple[str, bool]]) -> str:
     """Return what was to be shown, and whether it is."""
     return "".join(f"\n- {text}: {'yes' if holds else '**no**'}." for text, holds in checks) + "\n" * bool(checks)
+
+
+def paired(runs: Runs, one: str, other: str, read: Callable[[Record], float | None] = accuracy) -> list[float]:
+    """Return by how much row `one` is above row `other`, in each seed that both have."""
+    both = [(runs[one][seed], runs[other][seed]) for seed in runs.get(one, {}) if seed in runs.get(other, {})]
+    known = [(read(ours), read(theirs)) for ours, theirs in both]
+    return [ours - theirs for ours, theirs in known if ours is not None and theirs is not None]
+
+
+def above(one: str, other: str, differences: Sequence[float], broken: int = 0) -> tuple[str, bool]:
+    """Return that one is above another in every seed, and whether it is; in `broken` more it broke off."""
+    count, seeds = sum(difference > 0 for difference in differences), len(differences) + broken
+    words = f"{one} is {spread(differences, '+.2f')} points from {other}; above it in {count} of {seeds} seeds"
+    return words + (f", broke off in {broken}" if broken else ""), count == seeds
 
 
 def spread(values: Sequence[float], form: str = ".2f") -> str:

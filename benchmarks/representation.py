@@ -53,10 +53,10 @@ def main(options: argparse.Namespace, home: Path) -> int:
         runner.check_device(suite.name, suite.device)
     side_by_side = runner.side_by_side(options, suite.device)
     ready = with_teachers(made)
-    wanted = suite.pool and any(runner.state(job) == "to do" for job in ready)
+    wanted = suite.pool and any(runner.state(job) == "to do" or (options.again and runner.state(job) != "done") for job in ready)
     painted = [job for job in pool_jobs(home=home, small=options.smoke) if wanted and _is_for(job, suite)]
-    failed = runner.run(painted, side_by_side=side_by_side, say=lambda kept: f"{kept['images']} images") if painted else 0
-    return failed + len(made) - len(ready) + runner.run(ready, side_by_side=side_by_side, say=_say)
+    failed = runner.run(painted, side_by_side=side_by_side, say=lambda kept: f"{kept['images']} images", again=True) if painted else 0
+    return failed + len(made) - len(ready) + runner.run(ready, side_by_side=side_by_side, say=_say, again=options.again)
 
 
 def _is_for(job: runner.Job, suite: RepresentationSuite) -> bool:
@@ -147,6 +147,7 @@ def measure(arguments: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     pool = pool_place(Path(arguments["home"]), _network(suite), suite.pool) if suite.pool else None
     student = reference(pair.student, pair.kwargs, pair.spec)
     shared: dict[str, Any] = {"device": suite.device, "precision": suite.precision, "seed": seed}
+    known = known_pool(pool, pool_settings(suite.pool, _network(suite), small), teachers[0]) if pool is not None and suite.pool else None
     if row.objective is None:
         network: Network = tacit.load(teachers[0]) if row.network == "teacher" else student.load(seed=seed)
         result = tacit.evaluate(student=network, data=pair.dataset.at(data), view=pair.view_of(row.network), **shared).result
@@ -179,7 +180,7 @@ def measure(arguments: Mapping[str, Any], folder: Path) -> dict[str, Any]:
         "row": row.label,
         **result,
         "probes": probes,
-        "pool": known_pool(pool) if pool is not None else None,
+        "pool": known,
         "teachers": [{"name": place.name, "sha256": model_hash(tacit.load(place))} for place in teachers],
         "settings": settings(suite, pair, row, small=small),
     }

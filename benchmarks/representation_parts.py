@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from benchmarks.parts import Record, Runs, accuracies, accuracy, kept, spread, table
+from benchmarks.parts import Record, Runs, accuracies, kept, paired, spread, table
 from benchmarks.representation_plans import RepresentationPair, RepresentationSuite
 
-__all__ = ["above", "errors", "objective", "paired", "probed", "runs_of", "tried"]
+__all__ = ["errors", "objective", "probed", "runs_of", "tried"]
 
 
 def runs_of(suite: RepresentationSuite, pair: RepresentationPair, home: Path) -> Runs:
@@ -18,13 +18,6 @@ def runs_of(suite: RepresentationSuite, pair: RepresentationPair, home: Path) ->
     found = kept(home / "results" / "representation" / (suite.folder or suite.name) / pair.name, labels)
     known = labels if suite.folder else found  # a suite that shares another's runs shows its own rows alone
     return {label: found[label] for label in known if found[label]}
-
-
-def paired(runs: Runs, one: str, other: str, read: Callable[[Record], float | None] = accuracy) -> list[float]:
-    """Return by how much row `one` is above row `other`, in each seed that both have."""
-    both = [(runs[one][seed], runs[other][seed]) for seed in runs.get(one, {}) if seed in runs.get(other, {})]
-    known = [(read(ours), read(theirs)) for ours, theirs in both]
-    return [ours - theirs for ours, theirs in known if ours is not None and theirs is not None]
 
 
 def objective(terms: Any) -> str:
@@ -55,13 +48,6 @@ def tried(runs: Runs, others: Mapping[str, str]) -> str:
     return "\nOther settings that were tried, on the first seed; no row was replaced by a better one:\n\n" + table(
         ["", "objective", "learning rate", "accuracy", "over the row itself"], lines
     )
-
-
-def above(one: str, other: str, differences: Sequence[float]) -> tuple[str, bool]:
-    """Return that one is above another in every seed, and whether it is."""
-    count = sum(difference > 0 for difference in differences)
-    words = f"{one} is {spread(differences, '+.2f')} points from {other}; above it in {count} of {len(differences)} seeds"
-    return words, count == len(differences)
 
 
 def probed(name: str) -> Callable[[Record], float | None]:

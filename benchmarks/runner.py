@@ -63,6 +63,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data", type=Path, help="folder with mnist/ and cifar10/; not given: $TACIT_DATA, else ./data")
     parser.add_argument("--out", type=Path, help="where results/, figures/ and RESULTS.md go; not given: benchmarks/")
     parser.add_argument("--smoke", action="store_true", help="two steps of everything on generated data, to see that it runs")
+    parser.add_argument("--again", action="store_true", help="also run again what is there, but was run with other settings than today's")
     parser.add_argument("--list", action="store_true", help="only say which runs there are, and which are done")
 
 
@@ -94,13 +95,16 @@ def state(job: Job) -> Literal["done", "done with other settings", "to do"]:
     return "done with other settings" if job.settings and kept != json.loads(json.dumps(job.settings)) else "done"
 
 
-def run(jobs: Sequence[Job], *, side_by_side: int = 1, say: Callable[[Mapping[str, Any]], str] = lambda outcome: "done") -> int:
+def run(
+    jobs: Sequence[Job], *, side_by_side: int = 1, say: Callable[[Mapping[str, Any]], str] = lambda outcome: "done", again: bool = False
+) -> int:
     """Run the jobs whose file is missing, in order; a job that fails prints its error and does not stop the others.
 
     Args:
         jobs: In the order in which they are started.
         side_by_side: Processes at the same time; 0: none, all is done in this process.
         say: Puts an outcome into a few words.
+        again: Whether what was run with other settings is run anew, too; its file stands until then.
 
     Returns:
         The number of jobs that failed.
@@ -108,10 +112,10 @@ def run(jobs: Sequence[Job], *, side_by_side: int = 1, say: Callable[[Mapping[st
     waiting = []
     for job in jobs:
         found = state(job)
-        if found == "to do":
+        if found == "to do" or (again and found != "done"):
             waiting.append(job)
         elif found != "done":
-            print(f"{job.title}: {found}; delete {_short(job.file)} to run it again")
+            print(f"{job.title}: {found}; --again runs it anew")
     print(f"{len(waiting)} of {len(jobs)} runs to do", flush=True)
     if not waiting:
         return 0
@@ -180,10 +184,6 @@ def _perform(work: str, arguments: Mapping[str, Any], folder: Path, file: Path) 
     function: Callable[[Mapping[str, Any], Path], dict[str, Any]] = import_object(work)
     kept = [f"{json.dumps(key)}: {json.dumps(value, allow_nan=False)}" for key, value in function(arguments, folder).items()]
     write_file(file, "{\n" + ",\n".join(kept) + "\n}\n")  # one key a line, so that a change can be read
-
-
-def _short(path: Path) -> str:
-    return str(path.relative_to(ROOT)) if path.is_relative_to(ROOT) else str(path)
 
 
 def main() -> None:

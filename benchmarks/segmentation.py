@@ -34,7 +34,8 @@ def main(options: argparse.Namespace, home: Path) -> int:
         for dataset in (row.shown for row in STREETS.rows if row.shown):
             smoke.prepare(dataset, (), home)
     ready = with_teachers(made)
-    return len(made) - len(ready) + runner.run(ready, side_by_side=runner.side_by_side(options, STREETS.device), say=_say)
+    side_by_side = runner.side_by_side(options, STREETS.device)
+    return len(made) - len(ready) + runner.run(ready, side_by_side=side_by_side, say=_say, again=options.again)
 
 
 def jobs(*, home: Path = HOME, data: Path | None = None, seeds: Sequence[int] | None = None, small: bool = False) -> list[runner.Job]:

@@ -26,7 +26,9 @@ def segmentation(home: Path) -> str:
 Nesterov momentum 0.9, learning rate {training.lr:g}, {training.schedule}, weight decay {training.weight_decay:g}, one thread,
 {STREETS.precision}. `real` (labels), `{REAL}` (the teacher's answers) and `unrelated` (the teacher's answers to textures) take all of the
 steps, and are shown {dataset.train} or as many textures. Mean IoU and pixels that are named rightly in %, on {dataset.test}, last step.
-DFAD's settings were chosen by trials with seed 100 that saw the teacher's maps of 200 training images, without labels and no test image.
+`DFAD` is the published method (its steps, its rate, L1), but for the generator, which enlarges by neighbours. `DFAD + BN` is ours: it adds
+the alignment of batch norm statistics at 0.02, steps its generator every second step at rate 0.005, and teaches by KL divergence; chosen by
+trials with seed 100 that saw the teacher's maps of 200 training images, without labels and no test image.
 """
     for pair in STREETS.pairs:
         runs = kept(home / "results" / "segmentation" / STREETS.name / pair.name, [row.label for row in STREETS.rows])
@@ -88,10 +90,11 @@ def _shown(runs: Runs) -> Sequence[tuple[str, bool]]:
         return []
     real = _miou(runs[REAL])
     shares = {label: _miou(by_seed) / real for label, by_seed in runs.items() if by_seed}
-    checks = []
-    if "DFAD" in shares:
-        said = f"DFAD reaches {shares['DFAD']:.0%} of the mean IoU of {REAL}"
-        checks = [(f"{said}, at least {LEAST:.0%}", shares["DFAD"] >= LEAST), (f"{said}, aim {AIM:.0%}", shares["DFAD"] >= AIM)]
+    checks: list[tuple[str, bool]] = []
+    for label in ("DFAD", "DFAD + BN"):
+        if label in shares:
+            said = f"{label} reaches {shares[label]:.0%} of the mean IoU of {REAL}{', in one seed' * (len(runs[label]) == 1)}"
+            checks += [(f"{said}, at least {LEAST:.0%}", shares[label] >= LEAST), (f"{said}, aim {AIM:.0%}", shares[label] >= AIM)]
     if "noise" in shares:
         checks.append((f"noise reaches {shares['noise']:.0%} of it, less than {NOISE_MOST:.0%}", shares["noise"] < NOISE_MOST))
     return checks

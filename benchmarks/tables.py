@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean
 from typing import Any
 
+from benchmarks.data_free import settings
 from benchmarks.parts import Record, accuracies, kept, missing, spread
 from benchmarks.places import TEACHERS_HOME
 from benchmarks.plans import Pair, Published, Row, Suite
@@ -63,16 +65,20 @@ def _suite(suite: Suite, home: Path) -> str:
 ### {suite.name}: {suite.title}
 
 `python -m benchmarks data_free --suite {suite.name}`. Each run ends after {training.steps:,} student steps of {training.batch} images, or
-with the first step after {suite.max_seconds:,.0f} s of synthesis and training together; {training.optimizer}, Nesterov momentum 0.9,
-learning rate {training.lr:g} from the student's first step on, {training.schedule}, weight decay {training.weight_decay:g},
-{_clipping(training.clip)}; augmentation {suite.augmentation}; objective {_objective(suite.objective)}, at temperature 4.
+with the first step after {suite.max_seconds:,.0f} {_counted(suite)} for synthesis and training together; {training.optimizer},
+Nesterov momentum 0.9, learning rate {training.lr:g} from the student's first step on, {training.schedule}, weight decay
+{training.weight_decay:g}, {_clipping(training.clip)}; augmentation {suite.augmentation}; objective {_objective(suite.objective)}, at
+temperature 4.
 `real` (labels, no teacher) and `kd-real` (teacher on real images) take all of the steps, however long that is; they learn from
 {suite.dataset.train}, as the teacher did. No other row sees a training image. Accuracy in % on {suite.dataset.test}, last step.
-Runs of CMI, NAYER and FastDFKD from before 23 November 2026 began a little below that rate: it fell with their first samples already.
-Rows' settings were chosen by a few trials on seed 0 that saw this accuracy (`rows.py`), as a user without data can't; nothing else was
-chosen by it.
+Rows' settings, and a pair's learning rate where it has its own, were chosen by a few trials on seed 0 that saw this accuracy (`rows.py`,
+`suites.py`), as a user without data can't; nothing else was chosen by it.
 """
     return text + "".join(_pair(suite, pair, home) for pair in suite.pairs)
+
+
+def _counted(suite: Suite) -> str:
+    return "s that its process spends on the CPU" if suite.device == "cpu" else "s"
 
 
 def _clipping(clip: float) -> str:
@@ -145,12 +151,18 @@ def _notes(suite: Suite, pair: Pair, lines: Sequence[Line]) -> str:
     wanted = {line.label: line.row.seeds or suite.seeds for line in lines if line.row}
     if absent := missing({line.label: line.runs for line in lines}, wanted):
         notes.append(f"Not run yet: {absent}.")
+    earlier: dict[str, list[str]] = {}
+    for line in lines:
+        for seed, run in line.runs.items():
+            if line.row and (changed := _changed(run["settings"], settings(suite, pair, line.row))):
+                earlier.setdefault(changed, []).append(f"`{line.label}` (seed {seed})")
+    notes += [f"**Run before its settings changed ({what}), to be run again**: {', '.join(which)}." for what, which in earlier.items()]
     different: dict[str, list[str]] = {}
     for line in lines:
-        kept = [run["settings"] for run in line.runs.values()]
-        if any(settings != kept[0] for settings in kept):
+        each = [run["settings"] for run in line.runs.values()]
+        if any(one != each[0] for one in each):
             notes.append(f"**`{line.label}`: its seeds were run with different settings.**")
-        if kept and (found := _differences(suite, pair, kept[0])):
+        if each and (found := _differences(suite, pair, each[0])):
             different.setdefault(found, []).append(f"`{line.label}`")
     notes += [f"Of their own: {found} ({', '.join(labels)})." for found, labels in different.items()]
     figures = [figure for line in lines if line.row for figure in line.row.published]
@@ -164,17 +176,23 @@ def _notes(suite: Suite, pair: Pair, lines: Sequence[Line]) -> str:
     return "".join(f"\n{note}\n" for note in notes)
 
 
-def _differences(suite: Suite, pair: Pair, settings: Record) -> str:
+def _changed(kept: Record, now: Record) -> str:
+    """Return which settings are not today's any more, in words."""
+    names = sorted(name for name in {*kept, *now} if kept.get(name) != json.loads(json.dumps(now.get(name))))
+    return ", ".join("wall time was counted" if name == "clock" and name not in kept else name for name in names)
+
+
+def _differences(suite: Suite, pair: Pair, kept: Record) -> str:
     """Return in words where a row was run otherwise than the suite says."""
     found = []
-    if settings["objective"] not in (None, suite.objective):
-        found.append(f"objective {_objective(settings['objective'])}")
-    if settings["augmentation"] != suite.augmentation:
-        found.append(f"augmentation {settings['augmentation']}")
-    if settings["max_seconds"] not in (None, suite.max_seconds):
-        found.append(f"a budget of {settings['max_seconds']:,.0f} s")
-    if settings["training"]["steps"] != suite.training.steps:
-        found.append(f"{settings['training']['steps']:,} steps")
-    if settings["training"]["lr"] != (pair.lr or suite.training.lr):
-        found.append(f"learning rate {settings['training']['lr']:g}")
+    if kept["objective"] not in (None, suite.objective):
+        found.append(f"objective {_objective(kept['objective'])}")
+    if kept["augmentation"] != suite.augmentation:
+        found.append(f"augmentation {kept['augmentation']}")
+    if kept["max_seconds"] not in (None, suite.max_seconds):
+        found.append(f"a budget of {kept['max_seconds']:,.0f} s")
+    if kept["training"]["steps"] != suite.training.steps:
+        found.append(f"{kept['training']['steps']:,} steps")
+    if kept["training"]["lr"] != (pair.lr or suite.training.lr):
+        found.append(f"learning rate {kept['training']['lr']:g}")
     return ", ".join(found)

@@ -11,8 +11,9 @@ import pytest
 
 from benchmarks import compression
 from benchmarks.__main__ import main
-from benchmarks.compression_plans import POOLS, SUITES
+from benchmarks.compression_plans import NETWORKS, POOLS, SUITES
 from benchmarks.compression_tables import compression as section
+from tacit.core.errors import InputError
 from tacit.core.files import write_json
 from tacit.synthesize import Pool
 
@@ -93,3 +94,13 @@ def test_every_row_names_pools_that_there_are() -> None:
         assert all(set(row.pools) <= set(POOLS) for row in suite.rows)
         made = {(job.arguments["network"], job.arguments["row"]) for job in compression.jobs(suite)}
         assert made == {(network, row.label) for network in suite.networks for row in suite.on(network)}
+
+
+def test_a_pool_of_other_settings_or_of_another_network_is_refused(smoked: Path) -> None:
+    place = smoked / "pools/resnet20/BNS-moved"
+    wanted, teacher = compression.pool_settings("BNS, moved", "resnet20", True), smoked / "teachers" / NETWORKS["resnet20"]
+    assert "settings" not in compression.known_pool(place, wanted, teacher)
+    with pytest.raises(InputError, match="painted with other settings"):
+        compression.known_pool(place, {**wanted, "seed": 7}, teacher)
+    with pytest.raises(InputError, match="of another network"):
+        compression.known_pool(place, wanted, smoked / "teachers" / NETWORKS["mobilenetv2"])

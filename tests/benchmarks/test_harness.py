@@ -16,7 +16,7 @@ import pytest
 import tacit
 from benchmarks import data_free, plots, runner, tables, teachers
 from benchmarks.__main__ import main
-from benchmarks.places import TEACHERS_HOME, made_up
+from benchmarks.places import HOME, TEACHERS_HOME, made_up
 from benchmarks.plans import Pair, Suite, slug
 from benchmarks.suites import SUITES, TEACHERS
 from tacit.core.errors import InputError
@@ -159,12 +159,21 @@ def test_jobs_run_apart_with_their_threads_and_a_failure_stops_none(
     assert sorted(file.name for file in tmp_path.iterdir()) == ["3.json", "4.json"]
 
 
+def test_a_smoke_run_does_not_go_among_real_results(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["data_free", "--suite", "mnist", "--smoke", "--out", str(HOME), "--methods", "noise"]) == 2
+    assert "holds the real results" in capsys.readouterr().err
+
+
 def test_results_of_other_settings_are_kept_and_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "1.json").write_text('{"twice": 2, "settings": {"lr": 0.1}}')
     assert runner.run([job(tmp_path, 1, settings={"lr": 0.1})], side_by_side=0, say=twice) == 0
     assert "other settings" not in capsys.readouterr().out
     assert runner.run([job(tmp_path, 1, settings={"lr": 0.2})], side_by_side=0, say=twice) == 0
-    assert "done with other settings" in capsys.readouterr().out
+    assert "done with other settings; --again runs it anew" in capsys.readouterr().out
+    assert json.loads((tmp_path / "1.json").read_text())["settings"] == {"lr": 0.1}
+    assert runner.run([job(tmp_path, 1, settings={"lr": 0.2})], side_by_side=0, say=twice, again=True) == 0
+    assert "1 of 1 runs to do" in capsys.readouterr().out
+    assert "process" in json.loads((tmp_path / "1.json").read_text())  # written anew
 
 
 @pytest.mark.parametrize(("words", "message"), [
