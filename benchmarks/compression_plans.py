@@ -133,7 +133,8 @@ def _low_bits() -> tuple[CompressionRow, ...]:
     ) -> None:
         scheme = Scheme(weights=bits, activations=_LOW.get(bits, bits), ends=ends)
         training = Training(steps=300, batch=64, optimizer="adam", lr=rate or _RATES[bits], weight_decay=0.0) if tuned else None
-        fixed = {"scheme": scheme, "finetune": tuned, "baselines": False} | ({} if frozen is None else {"freeze_bn": frozen})
+        fixed = {"scheme": scheme, "finetune": tuned, "baselines": False, "mixup": 0.5 if tuned else 0.0}
+        fixed |= {} if frozen is None else {"freeze_bn": frozen}
         rows.append(CompressionRow(label=f"{scheme.name}{label}", pools=pools, fixed=fixed, training=training, **more))
 
     for bits in _LOW:

@@ -13,10 +13,12 @@ from torch import Tensor
 
 import tacit
 from tacit.cli import main
+from tacit.core.device import Runtime
 from tacit.core.errors import InputError
 from tacit.core.network import Network, Spec, Teacher
+from tacit.core.norms import norm_layers
 from tacit.distill import Training
-from tacit.quantize import Scheme, Simulated
+from tacit.quantize import Scheme, Simulated, adjust_norms
 from tacit.quantize import plain as float_weights
 from tacit.synthesize import BNS, CMI, DAFL, Gaussian, Inception, Method, Pool
 from tacit.verbs.quantize import Quantize
@@ -240,3 +242,21 @@ def test_the_command_line_prints_the_table_or_the_result(teacher_folder: Path, t
     assert "W4A4" in capsys.readouterr().out
     assert main([*words, "--out", str(tmp_path / "b"), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["metrics"]["scheme"]["weights"] == 4
+
+
+def test_batch_norm_that_learned_is_told_once_more_what_it_reads(teacher_folder: Path, tmp_path: Path) -> None:
+    options: dict[str, Any] = {**QUICK, "scheme": Scheme(weights=2, activations=4), "data": "digits", "baselines": False}
+    training = Training(steps=30, batch=32, optimizer="adam", lr=2e-3, weight_decay=0.0)
+    made = tacit.quantize(model=teacher_folder, out=tmp_path / "told", training=training, **options)
+    assert made.network is not None
+    images = Pool.load(tmp_path / "told" / "pool").columns["images"]
+    stored = tacit.load(tmp_path / "told" / "model")
+    before = {name: value.clone() for name, value in stored.model.state_dict().items() if isinstance(value, Tensor)}
+    adjust_norms(stored, Teacher.of(tacit.load(teacher_folder)), images, Runtime("cpu", "32-true"))  # which changes nothing any more
+    for name, value in stored.model.state_dict().items():
+        if isinstance(value, Tensor):
+            torch.testing.assert_close(value, before[name], rtol=1e-4, atol=1e-5, msg=name)
+    left = tacit.quantize(model=teacher_folder, out=tmp_path / "left", training=training, adjust_bn=False, **options)
+    assert left.network is not None
+    for ours, theirs in zip(norm_layers(made.network).values(), norm_layers(left.network).values(), strict=True):
+        assert not torch.allclose(ours.get_buffer("running_var"), theirs.get_buffer("running_var"), rtol=1e-3)

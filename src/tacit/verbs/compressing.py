@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any, ClassVar
 
 from tacit.core.device import Clock, Runtime
 from tacit.core.errors import InputError
 from tacit.core.files import read_json
-from tacit.core.models import model_hash
+from tacit.core.models import model_hash, save
 from tacit.core.network import Network, Spec, Teacher
 from tacit.core.norms import norm_layers, norms_of
 from tacit.core.run import Run
@@ -17,7 +17,7 @@ from tacit.data.load import Data
 from tacit.distill import Learner, Stored, build_phases
 from tacit.distill.advice import Advice, pool_faults
 from tacit.distill.objectives import Terms
-from tacit.distill.selection import Selection
+from tacit.distill.selection import Selection, wearing
 from tacit.distill.sources import Mixed, Source
 from tacit.evaluate import Answers, predict
 from tacit.quantize.similarity import set_divergence
@@ -155,15 +155,19 @@ class CompressVerb(LearningVerb):
         runtime: Runtime,
         *,
         title: str,
+        settle: Callable[[], object] = lambda: None,
     ) -> dict[str, Any]:
         """Fine-tune the student, write it into ``model/``, and return what is known of its averaged or selected weights.
 
         Where `select` names others than those of the last step, the student has these afterwards, and its scores before are returned too.
+        `settle` is the last thing that is done to any weights before they are measured or handed over; training goes on without it.
         """
 
         def evaluate() -> Answers:
             assert held is not None
-            return predict(student, held.batches(512), runtime)
+            with wearing(student, student.model.state_dict()):
+                settle()
+                return predict(student, held.batches(512), runtime)
 
         stored = Stored(samples.learned, size=self.training.batch, seed=self.seed, device=runtime.device, augmentation=self.augmentation)
         source: Source = Mixed(stored, self.mixup, seed=self.seed) if self.mixup else stored
@@ -175,7 +179,10 @@ class CompressVerb(LearningVerb):
         measure = evaluate if held is not None else None
         self.learn(learner, run, clock, state, title=title, evaluate=measure, selection=selection)
         last = measure().metrics("student") if measure is not None and self.select != "last" else {}
-        return {**learner.told, **self.hand_over(selection, run, measure), **last}
+        metrics = {**learner.told, **self.hand_over(selection, run, measure), **last}
+        settle()
+        save(student, run.folder / "model")
+        return metrics
 
     @staticmethod
     def on_data(teacher: Network, student: Network, held: Data, runtime: Runtime, *, known: Mapping[str, Any]) -> dict[str, Any]:

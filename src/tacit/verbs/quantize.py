@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -61,8 +62,11 @@ class Quantize(CompressVerb):
     """What fine-tuning minimises."""
     training: Training = field(default_factory=lambda: Training(steps=300, batch=64, optimizer="adam", lr=3e-4, weight_decay=0.0))
     """How the network is fine-tuned."""
+    mixup: float = 0.5
+    """Images are mixed in fine-tuning, with shares from Beta(mixup, mixup), as in The Knowledge Within; 0: none are."""
     adjust_bn: bool = True
-    """Whether batch norm is told, before any fine-tuning, how quantization shifts what it reads (not for files, which have none left)."""
+    """Whether batch norm is told how quantization shifts what it reads, before fine-tuning and, where it learned, again after it (not for
+    files, which have none left)."""
     baselines: bool = True
     """Whether to measure what can be had without any image, too: bfloat16, the weights alone in few bits, and DFQ of Nagel et al."""
 
@@ -121,7 +125,11 @@ class Quantize(CompressVerb):
             metrics["agreement_calibrated"] = accept(teacher, compressed, samples.fresh.columns["images"], runtime).agreement
         if compressed is not None and tuned:
             title = f"fine-tune {self.scheme.name}"
-            metrics |= self.finetune_on(samples, teacher, compressed, held, run, clock, state, runtime, title=title)
+            shown = samples.learned.columns["images"]
+            more: dict[str, Any] = {}
+            if self.adjust_bn and not self.freezes(samples):
+                more["settle"] = partial(adjust_norms, compressed, teacher, shown, runtime)
+            metrics |= self.finetune_on(samples, teacher, compressed, held, run, clock, state, runtime, title=title, **more)
         elif compressed is not None:
             save(compressed, run.folder / "model")
         if self.deployable:
