@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from statistics import mean
+from statistics import mean, stdev
 
 from matplotlib.figure import Figure
 
 from benchmarks.claims import CLAIMS, Claim
-from benchmarks.parts import Record, Runs, accuracy, at, kept, over, picture, points, spread, table
+from benchmarks.parts import Record, Runs, above, accuracy, at, kept, over, paired, picture, points, spread, table, verdict
 
 __all__ = ["claims", "draw_claims"]
 
@@ -66,8 +66,19 @@ def _diversity(runs: Runs) -> str:
     real = {role: known["pool"]["diversity_data"][role]["cosine_within_class"] for role in ("teacher", "judge")}
     return table(["", *(name for name, _, _ in columns)], rows) + (
         f"\nDistances are mean cosine distances of features, within the classes that the teacher sees; of real test images they are "
-        f"{real['teacher']:.3f} (teacher) and {real['judge']:.3f} (judge, a LeNet-5 trained apart).\n"
+        f"{real['teacher']:.3f} (teacher) and {real['judge']:.3f} (judge, a LeNet-5 trained apart).\n{verdict(_more_diverse(runs))}"
     )
+
+
+def _more_diverse(runs: Runs) -> list[tuple[str, bool]]:
+    within = {f"distance within a class, {role}": at("pool", "diversity", role, "cosine_within_class") for role in ("teacher", "judge")}
+    measures: dict[str, tuple[Callable[[Record], float | None], str]] = {name: (read, "+.3f") for name, read in within.items()}
+    return [
+        above(f"{name}: CMI", other, apart, form=form)
+        for other in ("DeepInversion", "CMI, no contrast")
+        for name, (read, form) in {**measures, "student": (accuracy, "+.2f")}.items()
+        if (apart := paired(runs, "CMI", other, read))
+    ]
 
 
 def _methods(runs: Runs) -> dict[str, list[float]]:
@@ -88,7 +99,23 @@ def _robustness(runs: Runs) -> str:
         "\nSettings: learning rate x 0.25, 1, 4; batch 64 or 192; weights of the secondary terms x 0.3 with a latent of 32, "
         "or x 3 with 256 (ZSKD: temperature 67 or 6.7; DeepInversion: bn and tv). The student's batch is 64; those of DAFL "
         "and MSKD see the generator's own batch, of 64 or 192. A setting's figure is the mean over its seeds.\n"
+        + verdict(_more_robust(runs))
     )
+
+
+def _more_robust(runs: Runs) -> list[tuple[str, bool]]:
+    known = {name: values for name, values in _methods(runs).items() if len(values) > 1}
+    ours = known.pop("RDSKD", None)
+    if ours is None:
+        return []
+    return [
+        check
+        for name, each in known.items()
+        for check in (
+            (f"RDSKD is {mean(ours) - mean(each):+.2f} points from {name} in the mean of settings, above it", mean(ours) > mean(each)),
+            (f"its settings scatter by {stdev(ours):.2f}, those of {name} by {stdev(each):.2f}, less", stdev(ours) < stdev(each)),
+        )
+    ]
 
 
 def _steps(runs: Runs, method: str) -> str:
@@ -122,7 +149,14 @@ def _penalty(runs: Runs) -> str:
         "class diversity: mean",
         "sd over steps",
     ]
-    return table([*head, "sd of changes"], rows) + "\nLosses are the plain ones, in nats, over the second half of the generator's steps.\n"
+    checks = [
+        above(f"sd over steps of {loss}: no penalty", f"`{label}`", apart, form="+.3f")
+        for label in ("epoch", "step")
+        for loss in ("authenticity", "classes")
+        if (apart := paired(runs, "none", label, at("fluctuation", loss, "sd")))
+    ]
+    text = "\nLosses are the plain ones, in nats, over the second half of the generator's steps.\n"
+    return table([*head, "sd of changes"], rows) + text + verdict(checks)
 
 
 def draw_claims(home: Path) -> None:

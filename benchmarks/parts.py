@@ -78,10 +78,10 @@ def paired(runs: Runs, one: str, other: str, read: Callable[[Record], float | No
     return [ours - theirs for ours, theirs in known if ours is not None and theirs is not None]
 
 
-def above(one: str, other: str, differences: Sequence[float], broken: int = 0) -> tuple[str, bool]:
+def above(one: str, other: str, differences: Sequence[float], broken: int = 0, form: str = "+.2f") -> tuple[str, bool]:
     """Return that one is above another in every seed, and whether it is; in `broken` more it broke off."""
     count, seeds = sum(difference > 0 for difference in differences), len(differences) + broken
-    words = f"{one} is {spread(differences, '+.2f')} points from {other}; above it in {count} of {seeds} seeds"
+    words = f"{one} is {spread(differences, form)} {'points ' * (form == '+.2f')}from {other}; above it in {count} of {seeds} seeds"
     return words + (f", broke off in {broken}" if broken else ""), count == seeds
 
 

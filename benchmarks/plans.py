@@ -194,6 +194,14 @@ class Suite:
     """How often the health of a run is looked at; not counted in the budget."""
     score: str = "student_accuracy"
     """Name of the measure that curves show."""
+    least: float = 0.0
+    """What every method is to reach, in %."""
+    aims: Mapping[str, float] = field(default_factory=dict)
+    """What single ones are to reach, in %, by label."""
+    best: tuple[float, ...] = ()
+    """What the best is to reach, in %: at least, and as an aim."""
+    over_noise: float = 0.0
+    """By how many points every method is to be above noise."""
 
     def training_of(self, pair: Pair, row: Row) -> Training:
         """Return how the student of `pair` is trained in `row`."""

@@ -10,7 +10,7 @@ from statistics import mean
 from typing import Any
 
 from benchmarks.data_free import settings
-from benchmarks.parts import Record, accuracies, kept, missing, spread
+from benchmarks.parts import Record, accuracies, kept, missing, spread, verdict
 from benchmarks.places import TEACHERS_HOME
 from benchmarks.plans import Pair, Published, Row, Suite
 from benchmarks.suites import SUITES, TEACHERS
@@ -102,7 +102,36 @@ def _pair(suite: Suite, pair: Pair, home: Path) -> str:
 | {" | ".join(head)} |
 |---|{"---:|" * (len(head) - 2)}---|
 {rows}
-{_notes(suite, pair, lines)}{picture}"""
+{verdict(_shown(suite, lines))}{_notes(suite, pair, lines)}{picture}"""
+
+
+def _shown(suite: Suite, lines: Sequence[Line]) -> list[tuple[str, bool]]:
+    """Return what was to be shown of the rows that have runs, and whether it is."""
+    made = {line.label: line for line in lines if line.runs and line.row and line.row.method is not None and line.label != "noise"}
+    if not made:
+        return []
+    checks: list[tuple[str, bool]] = []
+
+    def all_of(words: str, short: Sequence[str]) -> None:
+        checks.append((f"{words}; not {', '.join(short)}" if short else words, not short))
+
+    if suite.least:
+        short = [f"`{label}` ({line.accuracy:.2f})" for label, line in made.items() if line.accuracy < suite.least]
+        all_of(f"every method that was run ({len(made)}) has at least {suite.least:g} %", short)
+    aimed = {label: aim for label, aim in suite.aims.items() if label in made}
+    if aimed:
+        short = [f"`{label}` ({made[label].accuracy:.2f} of {aim:g})" for label, aim in aimed.items() if made[label].accuracy < aim]
+        all_of(f"aims of single ones: {', '.join(f'{label} {aim:g}' for label, aim in aimed.items())}", short)
+    top = max(made.values(), key=lambda line: line.accuracy)
+    checks += [
+        (f"the best, `{top.label}`, has {top.accuracy:.2f} %, {of} {most:g}", top.accuracy >= most)
+        for of, most in zip(("at least", "aim"), suite.best, strict=False)
+    ]
+    noise = next((line for line in lines if line.label == "noise" and line.runs), None)
+    if suite.over_noise and noise is not None:
+        short = [f"`{label}` ({line.accuracy:.2f})" for label, line in made.items() if line.accuracy < noise.accuracy + suite.over_noise]
+        all_of(f"every method that was run is at least {suite.over_noise:g} points above noise ({noise.accuracy:.2f})", short)
+    return checks
 
 
 def _teacher(pair: Pair, runs: Sequence[Record]) -> str:
