@@ -81,10 +81,24 @@ def test_the_claim_is_judged_by_the_runs(tmp_path: Path) -> None:
 
     for name, accuracy in (("real", 0.9), ("BNS", 0.895), ("I", 0.88), ("G", 0.7)):
         put(name, accuracy)
-    assert "W4A4: real less BNS is +0.50 points (within 1); BNS > I > G holds (1 seeds)" in section(tmp_path)
+    text = section(tmp_path)
+    assert "- W4A4: BNS is -0.50 points from real images in 1 seeds, at most 1 below: yes." in text
+    assert "- W4A4: BNS is -0.50 points from float (1 seed), at most 1.2 below: yes." in text
+    assert "- W4A4 BNS is +1.50 points from I; above it in 1 of 1 seeds: yes." in text
+    assert "- W4A4 I is +18.00 points from G; above it in 1 of 1 seeds: yes." in text
     put("G", 0.89)
     put("BNS", 0.885)
-    assert "real less BNS is +1.50 points (**not within** 1); BNS > I > G **does not hold**" in section(tmp_path)
+    text = section(tmp_path)
+    assert "- W4A4: BNS is -1.50 points from real images in 1 seeds, at most 1 below: **no**." in text
+    assert "- W4A4 I is -1.00 points from G; above it in 0 of 1 seeds: **no**." in text
+
+
+def test_pools_that_were_painted_anew_are_set_beside_each_other(tmp_path: Path) -> None:
+    for name, accuracy in (("BNS", 0.89), ("BNS, pool 1", 0.88), ("BNS, pool 2", 0.87)):
+        metrics = {"student_accuracy": accuracy, "teacher_accuracy": 0.9, "agreement_synthetic": 0.9}
+        run = {"row": f"W4A4 {name}", "seed": 0, "metrics": metrics, "seconds": {"training": 1.0}}
+        write_json(tmp_path / "results/compression/low-bit/resnet20" / f"{name}.json", run)
+    assert "BNS on 3 pools, each painted anew, seed 0 of fine-tuning: W4A4 88.00 ± 1.00 (89.00, 88.00, 87.00)." in section(tmp_path)
 
 
 def test_every_row_names_pools_that_there_are() -> None:

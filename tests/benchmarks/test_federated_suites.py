@@ -123,6 +123,13 @@ def test_a_run_that_breaks_off_is_kept_and_said(smoked: Path, tmp_path: Path, mo
     write_json(tmp_path / "results/federated/mnist/dirichlet-1/FedGen-seed0.json", run)
     put(tmp_path, "mnist", 1.0, "FedAvg", 0, 90.0)
     assert "| `FedGen` | broke off |" in section(tmp_path)
+    put(tmp_path, "mnist", 1.0, "FedGen", 1, 95.0)
+    put(tmp_path, "mnist", 1.0, "FedAvg", 1, 90.0)
+    text = section(tmp_path)
+    assert "| 95.00, 1 broke off |" in text
+    assert "FedGen is +5.00 points from FedAvg; above it in 1 of 2 seeds, broke off in 1: **no**" in text
+    write_json(tmp_path / "results/federated/dense/dirichlet-0.1/DENSE-seed0.json", {**run, "suite": "dense", "row": "DENSE"})
+    assert "`DENSE` broke off in all of its 1 runs." in section(tmp_path)
 
 
 def test_each_row_takes_the_rate_that_its_clients_images_chose(tmp_path: Path) -> None:
@@ -156,7 +163,7 @@ def test_claims_are_judged_by_differences_of_the_same_seed_and_split(tmp_path: P
     assert "| `FedGen` | 96.00 | 97.00 | - | 96.50 ± 0.71 | +3.50 ± 0.71 | - | 93.03 ± 0.32 | 40 | never | 2 | 1 | 1 ± 0 |" in text
     assert "FedGen has 96.50 ± 0.71 (2 seeds), at least 96.00: yes" in text
     assert "Dirichlet 0.1: FedGen is +3.50 ± 0.71 points from FedAvg; above it in 2 of 2 seeds: yes" in text
-    assert "(2 differences, p = 0.5), more with p < 0.05: **no**" in text
+    assert "(2 differences, p = 0.5; fewer than 6 can't have p < 0.05), more with p < 0.05: **no**" in text
     assert "Not run yet, dirichlet-0.1: `FedAvg`, `FedGen` (seed 2); `FedProx`" in text
     draw_federated(tmp_path)
     assert (tmp_path / "figures/federated-mnist.png").stat().st_size > 1000

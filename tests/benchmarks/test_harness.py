@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import time
 from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -19,6 +20,7 @@ from benchmarks.__main__ import main
 from benchmarks.places import HOME, TEACHERS_HOME, made_up
 from benchmarks.plans import Pair, Suite, slug
 from benchmarks.suites import SUITES, TEACHERS
+from tacit.core.device import Clock
 from tacit.core.errors import InputError
 from tacit.core.models import import_object
 from tacit.core.run import check_result
@@ -219,6 +221,37 @@ def test_the_page_sorts_rows_and_names_what_is_missing(smoked: Path, tmp_path: P
     assert "figures/mnist-resnet8.png" in page
     assert (tmp_path / "figures" / "mnist-resnet8.png").read_bytes().startswith(b"\x89PNG")
     assert "figures/mnist-lenet5.png" not in page
+    assert "- every method that was run (1) has at least 95 %: yes." in page
+    assert "- aims of single ones: DFAD 98: yes." in page
+    assert "**Run before its settings changed (" in page
+    assert "`DFAD` (seed 2)" in page.partition("**Run before its settings changed (")[2]
+
+
+def test_what_the_suites_were_to_show_is_judged_by_the_rows_that_ran(tmp_path: Path, smoked: Path) -> None:
+    kept = json.loads((smoked / "results/data_free/cifar10-cpu/resnet20-resnet8/DFAD-seed0.json").read_text())
+    place = tmp_path / "results/data_free/cifar10-cpu/resnet20-resnet8"
+    place.mkdir(parents=True)
+    for row, accuracy in (("noise", 0.15), ("DFAD", 0.2), ("CMI", 0.6)):
+        run = {**kept, "row": row, "seed": 0, "metrics": {**kept["metrics"], "student_accuracy": accuracy}}
+        (place / f"{row}-seed0.json").write_text(json.dumps(run))
+    page = tables.data_free(tmp_path)
+    assert "- the best, `CMI`, has 60.00 %, at least 45: yes." in page
+    assert "- the best, `CMI`, has 60.00 %, aim 70: **no**." in page
+    assert "at least 10 points above noise (15.00); not `DFAD` (20.00): **no**." in page
+
+
+def test_on_a_cpu_the_budget_counts_seconds_of_the_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    suite = SUITES["mnist"]
+    clocks: list[Any] = []
+    row = next(row for row in suite.rows if row.label == "DFAD")
+    monkeypatch.setattr(tacit, "distill", lambda **_: clocks.append(Clock.now))
+    place: dict[str, Path] = {"data": Path("data"), "teacher": Path("teacher"), "folder": Path("run")}
+    data_free.outcome_of(suite, suite.pairs[0], row, seed=0, **place)
+    assert clocks == [time.process_time]
+    assert Clock.now is time.perf_counter
+    assert data_free.settings(suite, suite.pairs[0], row)["clock"] == "CPU"
+    assert "clock" not in data_free.settings(suite, suite.pairs[0], next(row for row in suite.rows if row.label == "kd-real"))
+    assert "clock" not in data_free.settings(SUITES["cifar10-gpu"], SUITES["cifar10-gpu"].pairs[0], row)
 
 
 def test_every_unverified_figure_is_marked_where_it_is_shown() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -162,9 +163,14 @@ def test_the_claim_is_judged_by_differences_of_the_same_seed(tmp_path: Path) -> 
             put(tmp_path, "cpu", pair, row, seed, accuracy)
     text = part(section(tmp_path), "cpu")
     assert "CRD is +1.50 ± 0.71 points from KD; above it in 2 of 2 seeds: yes" in text
-    assert "CRD is number 2 of 5, 0.10 points below the best (SP), at most 0.5: yes" in text
+    assert re.search(r"CRD is number 2 of 5 \(\d+ more are not run yet\), 0.10 points below the best \(SP\), at most 0.5: yes", text)
     rows = [line.split("`")[1] for line in text.splitlines() if line.startswith("| `")]
     assert rows == ["SP", "CRD", "KD", "student alone", "AT"]
+    assert "each by the best of its settings" not in text
+    put(tmp_path, "cpu", pair, "KD, lr 0.1", 0, 63)
+    put(tmp_path, "cpu", pair, "CRD, batch", 0, 62.5)
+    text = part(section(tmp_path), "cpu")
+    assert "(`CRD, batch` of 2, `KD, lr 0.1` of 2), CRD is -0.50 points from KD on seed 0, above it: **no**" in text
     put(tmp_path, "cpu", pair, "KD", 1, 65)
     text = part(section(tmp_path), "cpu")
     assert "CRD is +0.00 ± 1.41 points from KD; above it in 1 of 2 seeds: **no**" in text

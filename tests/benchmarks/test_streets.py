@@ -101,6 +101,7 @@ def test_the_table_says_what_is_missing_and_what_was_to_be_shown(tmp_path: Path)
     assert "| 53.5 / 36.4 |" in text
     assert "DFAD reaches 53% of the mean IoU of kd-real, at least 50%: yes." in text
     assert "DFAD reaches 53% of the mean IoU of kd-real, aim 75%: **no**." in text
+    assert "DFAD + BN reaches" not in text
     assert "noise reaches 20% of it, less than 25%: yes." in text
     assert "`noise` (seed 1, 2)" in text
     assert "`FastDFKD` (seed 0, 1, 2)" in text
