@@ -155,7 +155,7 @@ class CompressVerb(LearningVerb):
         runtime: Runtime,
         *,
         title: str,
-        settle: Callable[[], object] = lambda: None,
+        settle: Callable[[], object] | None = None,
     ) -> dict[str, Any]:
         """Fine-tune the student, write it into ``model/``, and return what is known of its averaged or selected weights.
 
@@ -165,6 +165,8 @@ class CompressVerb(LearningVerb):
 
         def evaluate() -> Answers:
             assert held is not None
+            if settle is None:
+                return predict(student, held.batches(512), runtime)
             with wearing(student, student.model.state_dict()):
                 settle()
                 return predict(student, held.batches(512), runtime)
@@ -180,8 +182,9 @@ class CompressVerb(LearningVerb):
         self.learn(learner, run, clock, state, title=title, evaluate=measure, selection=selection)
         last = measure().metrics("student") if measure is not None and self.select != "last" else {}
         metrics = {**learner.told, **self.hand_over(selection, run, measure), **last}
-        settle()
-        save(student, run.folder / "model")
+        if settle is not None:
+            settle()
+            save(student, run.folder / "model")
         return metrics
 
     @staticmethod

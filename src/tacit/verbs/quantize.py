@@ -125,11 +125,10 @@ class Quantize(CompressVerb):
             metrics["agreement_calibrated"] = accept(teacher, compressed, samples.fresh.columns["images"], runtime).agreement
         if compressed is not None and tuned:
             title = f"fine-tune {self.scheme.name}"
-            shown = samples.learned.columns["images"]
-            more: dict[str, Any] = {}
-            if self.adjust_bn and not self.freezes(samples):
-                more["settle"] = partial(adjust_norms, compressed, teacher, shown, runtime)
-            metrics |= self.finetune_on(samples, teacher, compressed, held, run, clock, state, runtime, title=title, **more)
+            images = samples.learned.columns["images"]
+            learned = self.adjust_bn and not self.freezes(samples)
+            settle = partial(adjust_norms, compressed, teacher, images, runtime) if learned else None
+            metrics |= self.finetune_on(samples, teacher, compressed, held, run, clock, state, runtime, title=title, settle=settle)
         elif compressed is not None:
             save(compressed, run.folder / "model")
         if self.deployable:
