@@ -25,7 +25,7 @@ from test_recipes import NAMES, RECIPES, ROOT, commands, comment, logged, method
 
 OURS = [name for name in NAMES if name.startswith("segmentation/")]
 STUDENTS = [name for name in OURS if "/teacher-" not in name]
-STREET = {"dfad": "DFAD", "deep-inversion": "DeepInversion", "fast-dfkd": "FastDFKD"}
+STREET = {"dfad": "DFAD + BN", "deep-inversion": "DeepInversion", "fast-dfkd": "FastDFKD"}
 SHORT = ["--training.steps", "2", "--training.batch", "4", "--log_every", "1", "--evaluations", "0"]
 SMALL = ["--model.shape", "[3, 32, 32]"]
 

@@ -84,7 +84,7 @@ def test_help_shows_a_verb_s_own_options_first_and_says_nothing_twice() -> None:
     assert headings[0] == "options:"
     assert headings[1].startswith("Give a network fewer bits")
     assert headings[-1] == "Where and how it runs:"
-    assert shown.index("--engine") < shown.index("--mixup") < shown.index("--log_every") < shown.index("--seed")
+    assert shown.index("--mixup") < shown.index("--engine") < shown.index("--log_every") < shown.index("--seed")
     text = " ".join(shown.split())
     assert "type:" not in text
     assert "--images N How many images there are to learn from. (default: 512)" in text
