@@ -65,6 +65,7 @@ class Created(nn.Module):
             "mean": (0.485, 0.456, 0.406)[:in_chans],
             "std": (0.229, 0.224, 0.225)[:in_chans],
             "interpolation": "bicubic",
+            "crop_pct": 0.875,
             "classifier": "classifier",
         }
         self.conv_stem = nn.Conv2d(in_chans, width, 3, 2, 1, bias=False)

@@ -331,6 +331,23 @@ def test_a_picture_is_scaled_by_its_shorter_side_and_cut_in_the_middle(size: tup
     assert float(line[-1] - line[0]) == pytest.approx(255 * 7 / 8 * short / (long - 1), rel=0.16)
 
 
+@pytest.mark.parametrize("crop", [1.0, 0.875, 0.5])
+def test_a_picture_of_another_size_is_seen_in_the_middle_up_to_the_share_of_its_shorter_side(crop: float) -> None:
+    ramp = np.tile(np.linspace(0, 255, 64)[None], (80, 1)).astype(np.uint8)
+    spec = Spec(shape=(1, 28, 28), classes=2, crop=crop)
+    line = as_image(Image.fromarray(ramp), spec)[0].double().mean(dim=0)
+    assert float(line[-1] - line[0]) == pytest.approx(255 * crop * 27 / 28, rel=0.05)
+    assert float(line.mean()) == pytest.approx(127.5, abs=2)
+    exact = Image.fromarray(ramp[:28, :28])
+    assert np.array_equal(as_image(exact, spec)[0].numpy(), ramp[:28, :28])
+
+
+def test_a_share_of_nothing_or_of_more_than_all_is_refused() -> None:
+    for crop in (0.0, 1.2):
+        with pytest.raises(InputError, match="crop: expected a share above 0, up to 1"):
+            Spec(shape=(1, 28, 28), classes=2, crop=crop)
+
+
 def both(source: Callable[[], Any], spec: Spec | None, monkeypatch: pytest.MonkeyPatch) -> tuple[ImageSet, StreamedSet]:
     stored = in_memory(load_data(source(), "train", spec))
     with monkeypatch.context() as patch:

@@ -179,6 +179,20 @@ def test_image_and_mask_move_together_and_nothing_comes_in_with_a_class(kind: An
     assert moved.index is not None
 
 
+def test_a_crop_of_an_image_and_that_of_its_mask_are_the_same() -> None:
+    line = (torch.arange(32) + 0.5) / 32
+    images = (line[:, None] * line).expand(40, 1, 32, 32)
+    maps = (images[:, 0] * 4).floor().long()
+    moved = augmented(Batch(images, maps, index=torch.arange(40)), "crop-flip", torch.Generator().manual_seed(1))
+    assert torch.equal(moved.images, augment(images, "crop-flip", torch.Generator().manual_seed(1)))
+    assert moved.targets is not None
+    assert moved.targets.dtype == torch.long
+    sure = ((moved.images[:, 0] * 4) % 1 - 0.5).abs() < 0.3
+    assert torch.equal(moved.targets[sure], (moved.images[:, 0] * 4).floor().long()[sure])
+    assert 0 <= int(moved.targets.min()) <= int(moved.targets.max()) < 4
+    assert len({image.numpy().tobytes() for image in moved.images}) == 40
+
+
 def test_other_targets_stay_as_they_are() -> None:
     batch = Batch(torch.rand(4, 1, 8, 8), torch.arange(4), logits=torch.rand(4, 4))
     assert augmented(batch, "none", torch.Generator()) is batch

@@ -65,7 +65,7 @@ def test_a_batch_larger_than_the_set_is_the_whole_set() -> None:
     assert sorted(labels(stored(4, size=128).batch(7))) == [0, 1, 2, 3]
 
 
-@pytest.mark.parametrize("augmentation", ["none", "shift", "shift-flip"])
+@pytest.mark.parametrize("augmentation", ["none", "shift", "shift-flip", "crop-flip"])
 def test_a_stored_source_goes_on_at_any_step(augmentation: Augmentation, tmp_path: Path) -> None:
     through = stored(augmentation=augmentation)
     batches = [through.batch(step) for step in range(8)]
@@ -109,7 +109,7 @@ def test_fewer_images_than_processes_are_refused_by_each_of_them() -> None:
     assert len(Stored(numbered(count), size=4, seed=0, device=CPU, part=(count - 1, count)).batch(0).images) == 1
 
 
-@pytest.mark.parametrize("augmentation", ["none", "shift-flip"])
+@pytest.mark.parametrize("augmentation", ["none", "shift-flip", "crop-flip"])
 @pytest.mark.parametrize("workers", [0, 1])
 def test_a_streamed_source_shows_what_a_stored_one_shows(augmentation: Augmentation, workers: int, monkeypatch: pytest.MonkeyPatch) -> None:
     kept = load_data(Squares(), "train")

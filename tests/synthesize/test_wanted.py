@@ -13,7 +13,7 @@ from tacit.core.device import Runtime
 from tacit.core.errors import InputError
 from tacit.core.loss import View
 from tacit.core.network import VOID, Network, Spec, Teacher
-from tacit.losses.views import shifted
+from tacit.core.views import shifted
 from tacit.synthesize import AdaptiveDeepInversion, DeepInversion, FastDFKD, Method, Synthesizer
 from tacit.synthesize.deep_inversion import roll
 from tacit.synthesize.wanted import CELLS, class_maps, drawn, moved_alike

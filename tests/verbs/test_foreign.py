@@ -84,11 +84,11 @@ def test_a_student_learns_is_measured_and_comes_back_from_its_folder(teacher: st
 def test_a_model_of_timm_says_itself_what_it_expects() -> None:
     spec = network("timm").spec
     assert (spec.shape, spec.classes) == ((3, 32, 32), 5)
-    assert (spec.mean, spec.std) == ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+    assert (spec.mean, spec.std, spec.crop) == ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225), 0.875)
     other = ModelRef(path="foreign:created", kwargs={"model_name": "tiny", "in_chans": 1}, shape=(1, 16, 16), classes=5).load().spec
     assert (other.shape, other.mean, other.std) == ((1, 16, 16), (0.485,), (0.229,))
-    given = ModelRef(path="foreign:created", kwargs={"model_name": "tiny"}, mean=(0.5, 0.5, 0.5)).load().spec
-    assert (given.mean, given.std) == ((0.5, 0.5, 0.5), (0.229, 0.224, 0.225))
+    given = ModelRef(path="foreign:created", kwargs={"model_name": "tiny"}, mean=(0.5, 0.5, 0.5), crop=1.0).load().spec
+    assert (given.mean, given.std, given.crop) == ((0.5, 0.5, 0.5), (0.229, 0.224, 0.225), 1.0)
     student = ref("timm").load(tacit.Spec(shape=(3, 32, 32), classes=5, mean=(0.1, 0.2, 0.3)))
     assert student.spec.mean == (0.1, 0.2, 0.3)
 

@@ -53,6 +53,9 @@ class ModelRef:
     """For segmentation: how logits coarser than the image become as large: nearest, bilinear or bicubic."""
     ignore: int | None = None
     """For segmentation: the value of mask pixels that belong to no class, beside 255."""
+    crop: float | None = None
+    """Share of the shorter side of pictures of another size that is seen, in the middle, as 0.875 for 224 of 256; not given: what the
+    model's own `pretrained_cfg` says, else 1."""
 
     def load(self, default: Spec | None = None, *, seed: int | None = None) -> Network:
         """Build the network, load its weights, and check it; `default` (a teacher's spec) fills in what is not given here."""
@@ -98,7 +101,7 @@ class ModelRef:
 
 
 def _own_words(model: nn.Module, shape: Sequence[int] | None) -> dict[str, Any]:
-    """Return what a model in the manner of timm says of itself: shape, mean and std in its `pretrained_cfg`, classes in `num_classes`.
+    """Return what a model in the manner of timm says of itself: shape, mean, std, crop in `pretrained_cfg`, classes in `num_classes`.
 
     Args:
         model: Any.
@@ -111,6 +114,9 @@ def _own_words(model: nn.Module, shape: Sequence[int] | None) -> dict[str, Any]:
     classes = getattr(model, "num_classes", None)
     if isinstance(classes, int) and classes > 1 and found:
         found["classes"] = classes
+    share = said.get("crop_pct")
+    if isinstance(share, float) and 0 < share <= 1 and found:
+        found["crop"] = share
     channels = next(iter(shape or found.get("shape") or (0,)))
     return {key: value for key, value in found.items() if key not in ("mean", "std") or len(value) == channels}
 

@@ -47,6 +47,8 @@ class Spec:
     """For segmentation: how logits coarser than the image are brought to its size; not given: they must have it."""
     ignore: int | None = None
     """For segmentation: the value of mask pixels that belong to no class; 255 always means that."""
+    crop: float = 1.0
+    """Share of a picture's shorter side that is seen, in the middle, where a picture is of another size; ImageNet's usual one is 0.875."""
 
     def __post_init__(self) -> None:
         for name in ("shape", "mean", "std", "names"):
@@ -72,6 +74,8 @@ class Spec:
             raise InputError(f"classes: expected at most {VOID} for segmentation, whose masks have 8 bits, got {self.classes}")
         if self.ignore is not None and not 0 <= self.ignore <= VOID:
             raise InputError(f"ignore: expected a value of 8-bit masks, 0 to {VOID}, got {self.ignore}")
+        if not 0 < self.crop <= 1:
+            raise InputError(f"crop: expected a share above 0, up to 1, got {self.crop}")
         if min(self.std) <= 0:
             raise InputError(f"std: expected positive values, got {list(self.std)}")
         if self.names and len(self.names) != self.classes:

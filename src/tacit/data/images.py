@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -13,10 +13,13 @@ from torch import Tensor
 from tacit.core.batch import Batch, as_floats
 from tacit.core.errors import InputError
 from tacit.core.network import VOID, Spec
+from tacit.core.views import LEARNED_AREA, crop_windows, seen
 
 __all__ = ["ANY_CLASSES", "Augmentation", "ImageSet", "augment", "augmented", "check_labels", "check_shape"]
 
-Augmentation = Literal["none", "shift", "shift-flip"]
+Augmentation = Literal["none", "shift", "shift-flip", "crop-flip"]
+"""shift: moved by up to an eighth of the size, zeros coming in; shift-flip: mirrored half of the time, too; crop-flip: a window of 8 to
+100 % of the area, its sides at most 4 : 3, resized, and mirrored half of the time, as networks of ImageNet are trained."""
 ANY_CLASSES = 1_000_000
 """Classes of a spec that takes any labels, one an image or one a pixel, as where nobody is shown them."""
 
@@ -93,30 +96,39 @@ def check_labels(labels: Tensor, spec: Spec) -> None:
 
 
 def augment(images: Tensor, kind: Augmentation, generator: torch.Generator) -> Tensor:
-    """Return each image shifted by up to an eighth of its size (zeros come in), and mirrored half of the time, each on its own.
+    """Return another look at each image, drawn for each on its own.
 
     Args:
         images: Of shape (N, C, H, W).
-        kind: ``none``, ``shift`` or ``shift-flip``.
+        kind: See `Augmentation`.
         generator: Source of the draws, on the device of `images`.
     """
-    return images if kind == "none" else _moved(images, _places(images, kind, generator), 0)
+    return images if kind == "none" else _looks(images, kind, generator)(images, False)
 
 
 def augmented(batch: Batch, kind: Augmentation, generator: torch.Generator) -> Batch:
-    """Return images, dense labels moved with them (`VOID` comes in), other targets and numbers; what a teacher said of them is left out.
+    """Return images, dense labels looked at alike (`VOID` comes in), other targets and numbers; what a teacher said of them is left out.
 
     Args:
         batch: Its images are floats in [0, 1].
-        kind: As for `augment`.
+        kind: See `Augmentation`.
         generator: Source of the draws.
     """
     if kind == "none":
         return batch
-    places, targets = _places(batch.images, kind, generator), batch.targets
+    look, targets = _looks(batch.images, kind, generator), batch.targets
     if targets is not None and targets.ndim == 3:
-        targets = _moved(targets[:, None], places, VOID)[:, 0]
-    return Batch(_moved(batch.images, places, 0), targets, index=batch.index)
+        targets = look(targets[:, None], True)[:, 0]
+    return Batch(look(batch.images, False), targets, index=batch.index)
+
+
+def _looks(images: Tensor, kind: Augmentation, generator: torch.Generator) -> Callable[[Tensor, bool], Tensor]:
+    """Draw a look at each image; return what takes it of maps (N, C, H, W), and is told whether these hold class numbers."""
+    if kind == "crop-flip":
+        windows = crop_windows(len(images), generator, area=LEARNED_AREA, flip=True)
+        return lambda maps, classes: seen(maps, windows, classes=classes, beyond="border").to(maps.dtype)
+    places = _places(images, kind, generator)
+    return lambda maps, classes: _moved(maps, places, VOID if classes else 0)
 
 
 def _places(images: Tensor, kind: Augmentation, generator: torch.Generator) -> tuple[Tensor, Tensor]:

@@ -117,7 +117,8 @@ def load_data(data: str | Data | Dataset[Any], split: str, spec: Spec | None = N
             a class), of images and masks (``images/`` and ``masks/``), or of parquet files; ``package.module:callable`` that gives a
             torch `Dataset` of (image, label or mask), and is passed ``split`` where it takes that; or such a set itself.
         split: ``train``, ``test``, ... as the set names them.
-        spec: What the model expects: pictures of another size are resized (shorter side) and cut in the middle, and take its channels.
+        spec: What the model expects: pictures of another size are resized (its `crop` of the shorter side becomes the model's) and cut in
+            the middle, and take its channels.
 
     Raises:
         InputError: Where there is no such set or split, it holds no images, or does not fit `spec`.

@@ -146,7 +146,7 @@ def _fitted(picture: Image.Image, spec: Spec | None, how: Image.Resampling) -> I
     if spec is None or picture.size == (spec.shape[2], spec.shape[1]):
         return picture
     height, width = spec.shape[1:]
-    scale = max(width / picture.width, height / picture.height)
+    scale = max(width / picture.width, height / picture.height) / spec.crop
     resized = picture.resize((max(width, round(picture.width * scale)), max(height, round(picture.height * scale))), how)
     left, top = (resized.width - width) // 2, (resized.height - height) // 2
     return resized.crop((left, top, left + width, top + height))

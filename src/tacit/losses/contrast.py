@@ -15,7 +15,7 @@ from tacit.core.loss import Loss, Needs, View, positive_temperature
 from tacit.core.network import Network
 from tacit.core.norms import NoStatisticsError, norm_layers
 from tacit.core.probe import INPUT, Signals
-from tacit.losses.views import resized_crop
+from tacit.core.views import resized_crop
 
 __all__ = ["InstanceContrast", "instance_contrast"]
 

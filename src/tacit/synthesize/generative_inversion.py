@@ -16,8 +16,8 @@ from torch import Tensor
 
 from tacit.core.loss import Loss, Objective, Weight
 from tacit.core.network import Teacher
+from tacit.core.views import shifted
 from tacit.losses import BNAlignment, ClassPrior, DecisionAdversarial
-from tacit.losses.views import shifted
 from tacit.synthesize.method import IterativeMethod
 from tacit.synthesize.schedules import after
 

@@ -21,14 +21,14 @@ from torch import Tensor
 
 from tacit.core.loss import Loss, Objective, Weight
 from tacit.core.network import Teacher
+from tacit.core.views import LEARNED_AREA, cutout, resized_crop, shifted
 from tacit.losses import Smoothness, TargetLogit
-from tacit.losses.views import cutout, resized_crop, shifted
 from tacit.synthesize.canvas import Canvas, RoundedPixels
 from tacit.synthesize.method import IterativeMethod
 
 __all__ = ["Inception", "Views"]
 
-Views = Literal["crops", "shift", "shift-flip"]
+Views = Literal["crops", "shift", "shift-flip", "crop-flip"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,7 +50,7 @@ class Inception(IterativeMethod):
     """Augmented copies of each image that a step shows the teacher; 0: the images as they are."""
     views: Views = "crops"
     """How copies are changed: crops (the authors': mirrored, cropped and resized, with holes), or as the student will see them: shift,
-    shift-flip."""
+    shift-flip, crop-flip."""
     rounding: int = 20
     """Steps between two roundings of the images to 8 bits."""
 
@@ -77,6 +77,8 @@ class Inception(IterativeMethod):
         if not self.copies:
             return images
         shown = images.repeat(self.copies, 1, 1, 1)
+        if self.views == "crop-flip":
+            return resized_crop(shown, generator, area=LEARNED_AREA, flip=True)
         if self.views != "crops":
             return shifted(shown, generator, flip=self.views == "shift-flip")
         draws = torch.rand(3, len(shown), 1, 1, 1, generator=generator, device=shown.device)

@@ -39,8 +39,8 @@ class LearningVerb(LaunchVerb):
     training: Training = field(default_factory=Training)
     """How the network is optimised."""
     augmentation: Augmentation = "shift"
-    """What is done to pooled, stored and real images (not to a live generator's) before each look: none, shift by up to an eighth, or
-    shift-flip."""
+    """What is done to pooled, stored and real images (not to a live generator's) before each look: none, shift by up to an eighth,
+    shift-flip, which mirrors too, or crop-flip, a window of 8 to 100 %."""
     evaluations: int = 10
     """How often the network is evaluated on the way, where evaluation data are given; it never steers the training."""
     log_every: int = 20

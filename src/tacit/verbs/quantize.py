@@ -65,8 +65,8 @@ class Quantize(CompressVerb):
     mixup: float = 0.5
     """Images are mixed in fine-tuning, with shares from Beta(mixup, mixup), as in The Knowledge Within; 0: none are."""
     adjust_bn: bool = True
-    """Whether batch norm is told how quantization shifts what it reads, before fine-tuning and, where it learned, again after it (not for
-    files, which have none left)."""
+    """Whether batch norm is told how quantization shifts what it reads, before fine-tuning and, where it learned from images that match
+    it, again after it (not for files, which have none left)."""
     baselines: bool = True
     """Whether to measure what can be had without any image, too: bfloat16, the weights alone in few bits, and DFQ of Nagel et al."""
 
@@ -89,7 +89,7 @@ class Quantize(CompressVerb):
     def freezes(self, samples: Samples) -> bool:
         """Return whether batch norm keeps its statistics in fine-tuning: with 3 bits or more, unless told otherwise, always.
 
-        On a ResNet-20 of CIFAR-10 at W4A4, on images of BNS, 90.15 % so and 89.73 % with batch norm live; at W2A4 81.11 and 84.51 % (seed
+        On a ResNet-20 of CIFAR-10 at W4A4, on images of BNS, 90.14 % so and 89.34 % with batch norm live; at W2A4 78.69 and 83.82 % (seed
         0; benchmarks/RESULTS.md): once quantization distorts much, statistics that follow it are worth more than those of the data.
         """
         return True if self.freeze_bn is None and self.scheme.weights > 2 else super().freezes(samples)
@@ -126,7 +126,7 @@ class Quantize(CompressVerb):
         if compressed is not None and tuned:
             title = f"fine-tune {self.scheme.name}"
             images = samples.learned.columns["images"]
-            learned = self.adjust_bn and not self.freezes(samples)
+            learned = self.adjust_bn and samples.carry_statistics and not self.freezes(samples)
             settle = partial(adjust_norms, compressed, teacher, images, runtime) if learned else None
             metrics |= self.finetune_on(samples, teacher, compressed, held, run, clock, state, runtime, title=title, settle=settle)
         elif compressed is not None:

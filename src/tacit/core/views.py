@@ -8,23 +8,40 @@ https://arxiv.org/abs/2002.05709, sec. 2.1.
 from __future__ import annotations
 
 import math
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-__all__ = ["cutout", "resized_crop", "shifted"]
+__all__ = ["LEARNED_AREA", "crop_windows", "cutout", "resized_crop", "seen", "shifted"]
+
+LEARNED_AREA = (0.08, 1.0)
+"""Share of an image that the crops cover by which networks of ImageNet are trained ("Going Deeper with Convolutions", Szegedy et al., 2014,
+https://arxiv.org/abs/1409.4842, sec. 6)."""
 
 
-def _sampled(images: Tensor, scale: Tensor, centre: Tensor, flip: bool, generator: torch.Generator) -> Tensor:
-    """Return for each image the window of half-size `scale` around `centre`, each of shape (N, 2) as (x, y) in [-1, 1]."""
+def seen(maps: Tensor, windows: Tensor, *, classes: bool = False, beyond: Literal["zeros", "border"] = "zeros") -> Tensor:
+    """Return what is in a window of each map, resized to the whole; float.
+
+    Args:
+        maps: Of shape (N, C, H, W).
+        windows: As `crop_windows` gives them.
+        classes: Whether the maps hold class numbers, which must not mix: the nearest is taken.
+        beyond: What is read beyond the edge, which a window ends at half a pixel of.
+    """
+    with torch.autocast(maps.device.type, enabled=False):
+        grid = F.affine_grid(windows, list(maps.shape), align_corners=False)
+        mode = "nearest" if classes else "bilinear"
+        return F.grid_sample(maps.float(), grid, mode=mode, padding_mode=beyond, align_corners=False)
+
+
+def _windows(scale: Tensor, centre: Tensor, flip: bool, generator: torch.Generator) -> Tensor:
+    """Return windows of half-size `scale` around `centre`, each of shape (N, 2) as (x, y) in [-1, 1]: matrices of shape (N, 2, 3)."""
     if flip:
-        mirrored = torch.rand(len(images), generator=generator, device=images.device) < 0.5
+        mirrored = torch.rand(len(scale), generator=generator, device=scale.device) < 0.5
         scale = torch.stack([torch.where(mirrored, -scale[:, 0], scale[:, 0]), scale[:, 1]], dim=1)
-    theta = torch.cat([torch.diag_embed(scale), centre[:, :, None]], dim=2)
-    with torch.autocast(images.device.type, enabled=False):
-        grid = F.affine_grid(theta, list(images.shape), align_corners=False)
-        return F.grid_sample(images.float(), grid, mode="bilinear", padding_mode="zeros", align_corners=False)
+    return torch.cat([torch.diag_embed(scale), centre[:, :, None]], dim=2)
 
 
 def shifted(images: Tensor, generator: torch.Generator, *, most: float = 1 / 8, flip: bool = False) -> Tensor:
@@ -41,7 +58,7 @@ def shifted(images: Tensor, generator: torch.Generator, *, most: float = 1 / 8, 
     limit = (size * most).round()
     draws = torch.rand(n, 2, generator=generator, device=images.device)
     pixels = (draws * (2 * limit + 1)).floor() - limit
-    return _sampled(images, torch.ones(n, 2, device=images.device), 2 * pixels / size, flip, generator)
+    return seen(images, _windows(torch.ones(n, 2, device=images.device), 2 * pixels / size, flip, generator))
 
 
 def resized_crop(
@@ -56,12 +73,16 @@ def resized_crop(
         ratio: Largest ratio of its sides; log-uniform between that and its inverse.
         flip: Whether windows are mirrored half of the time.
     """
-    n = len(images)
-    draws = torch.rand(n, 4, generator=generator, device=images.device)
+    return seen(images, crop_windows(len(images), generator, area=area, ratio=ratio, flip=flip))
+
+
+def crop_windows(n: int, generator: torch.Generator, *, area: tuple[float, float], ratio: float = 4 / 3, flip: bool = False) -> Tensor:
+    """Return `n` windows as `resized_crop` takes them: affine matrices of shape (n, 2, 3), for images and for maps that go with them."""
+    draws = torch.rand(n, 4, generator=generator, device=generator.device)
     side = (area[0] + (area[1] - area[0]) * draws[:, 0]).sqrt()
     stretch = ((2 * draws[:, 1] - 1) * math.log(ratio) / 2).exp()
     scale = torch.stack([side * stretch, side / stretch], dim=1).clamp(max=1.0)
-    return _sampled(images, scale, (2 * draws[:, 2:] - 1) * (1 - scale), flip, generator)
+    return _windows(scale, (2 * draws[:, 2:] - 1) * (1 - scale), flip, generator)
 
 
 def cutout(images: Tensor, generator: torch.Generator, *, holes: int = 4, side: float = 1 / 3) -> Tensor:

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from tacit.losses.views import _sampled, cutout, resized_crop, shifted
+from tacit.core.views import crop_windows, cutout, resized_crop, seen, shifted
 
 
 def seeded(seed: int = 0) -> torch.Generator:
@@ -49,8 +49,8 @@ def test_a_shift_is_by_whole_pixels_with_zeros_coming_in_each_image_on_its_own(s
 def test_a_shift_of_nothing_is_exact_and_so_is_a_mirrored_one() -> None:
     images = torch.rand(3, 2, 8, 8)
     assert torch.equal(shifted(images, seeded(), most=0.0), images)
-    ones, middle = torch.ones(3, 2), torch.zeros(3, 2)
-    assert torch.equal(_sampled(images, ones * torch.tensor([-1.0, 1.0]), middle, False, seeded()), images.flip(-1))
+    mirrored = torch.tensor([[-1.0, 0.0, 0.0], [0.0, 1.0, 0.0]]).expand(3, 2, 3)
+    assert torch.equal(seen(images, mirrored), images.flip(-1))
 
 
 def test_the_usual_shift_is_an_eighth() -> None:
@@ -89,6 +89,23 @@ def test_a_crop_is_a_window_inside_the_image_of_the_promised_area_and_ratio() ->
 def test_a_crop_of_everything_is_the_image() -> None:
     images = torch.rand(3, 1, 8, 8)
     torch.testing.assert_close(resized_crop(images, seeded(), area=(1.0, 1.0), ratio=1.0), images)
+
+
+def test_a_map_of_classes_is_seen_through_the_same_window_and_no_class_is_made_up() -> None:
+    windows = crop_windows(60, seeded(), area=(0.08, 1.0), flip=True)
+    classes = (ramps(60) * 5).floor() * 50
+    shown, where = seen(classes, windows, classes=True), seen(ramps(60), windows, beyond="border")
+    assert set(shown.unique().tolist()) == {0.0, 50.0, 100.0, 150.0, 200.0}
+    sure = ((where * 5) % 1 - 0.5).abs() < 0.4
+    assert float(sure.float().mean()) > 0.7
+    assert torch.equal(shown[sure], ((where * 5).floor() * 50)[sure])
+
+
+def test_beyond_the_edge_is_the_edge_where_asked() -> None:
+    corner = torch.tensor([[0.5, 0.0, -0.5], [0.0, 0.5, -0.5]]).expand(2, 2, 3)
+    images = torch.ones(2, 1, 8, 8)
+    assert torch.equal(seen(images, corner, beyond="border"), images)
+    assert float(seen(images, corner)[0, 0, 0, 0]) == pytest.approx(0.75**2)
 
 
 def test_half_of_the_crops_are_mirrored_where_asked() -> None:
