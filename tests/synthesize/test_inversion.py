@@ -206,9 +206,19 @@ def test_gaussian_has_the_moments_of_the_spec(teacher: Teacher, runtime: Runtime
     assert abs(float(images.std()) - 0.1) < 0.003
 
 
-@pytest.mark.parametrize("kind", [BNS, Inception])
-def test_classes_that_nothing_pulls_towards_are_no_labels(kind: type[Inception], teacher: Teacher, runtime: Runtime) -> None:
-    pulled, free = (synthesizer(quick(kind, logit=logit), teacher, runtime) for logit in (1.0, 0.0))
+@pytest.mark.parametrize(
+    ("kind", "pull"),
+    [
+        (BNS, "logit"),
+        (Inception, "logit"),
+        (DeepInversion, "ce"),
+        (AdaptiveDeepInversion, "ce"),
+        (CMI, "ce"),
+        (FastDFKD, "ce"),
+    ],
+)
+def test_classes_that_nothing_pulls_towards_are_no_labels(kind: type[Method], pull: str, teacher: Teacher, runtime: Runtime) -> None:
+    pulled, free = (synthesizer(quick(kind, **{pull: weight}), teacher, runtime) for weight in (1.0, 0.0))
     assert pulled.gives_targets
     assert pulled.round().targets is not None
     assert not free.gives_targets

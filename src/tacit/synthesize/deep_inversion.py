@@ -55,6 +55,7 @@ class DeepInversion(IterativeMethod):
     """Whether half of the looks are mirrored; wrong where left and right differ, as in digits."""
 
     dense: ClassVar[bool] = True
+    pull: ClassVar[str] = "ce"
     betas: ClassVar[tuple[float, float]] = (0.5, 0.9)
 
     def canvas(self, teacher: Teacher, generator: torch.Generator) -> Canvas:

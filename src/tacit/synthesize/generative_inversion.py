@@ -45,6 +45,7 @@ class GenerativeInversion(IterativeMethod):
     flip: bool = False
     """Whether images are mirrored half of the time before each look; wrong where left and right differ, as in digits."""
 
+    pull: ClassVar[str] = "ce"
     keep: ClassVar[Literal["last", "best"]] = "best"
     betas: ClassVar[tuple[float, float]] = (0.5, 0.999)
     minimum: ClassVar[dict[str, float]] = {**IterativeMethod.minimum, "warmup": 1, "width": 1, "restart": 0}

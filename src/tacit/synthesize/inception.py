@@ -55,6 +55,7 @@ class Inception(IterativeMethod):
     """Steps between two roundings of the images to 8 bits."""
 
     takes_turns: ClassVar[bool] = True
+    pull: ClassVar[str] = "logit"
     minimum: ClassVar[dict[str, float]] = {**IterativeMethod.minimum, "copies": 0, "rounding": 1, "sigma": 1e-3}
     choices: ClassVar[dict[str, tuple[str, ...]]] = {**IterativeMethod.choices, "views": get_args(Views)}
 
@@ -68,10 +69,6 @@ class Inception(IterativeMethod):
         """Return the weighted losses, for methods that add one."""
         smoothness = Smoothness(teacher.mean, teacher.std, sigma=self.sigma)
         return {"logit": (self.logit, TargetLogit()), "smooth": (self.smooth, smoothness)}
-
-    def targets(self, n: int, teacher: Teacher, generator: torch.Generator, round: int) -> Tensor | None:
-        """Return the wanted classes; nothing where no weight pulls towards them: they would be labels of what is not there."""
-        return super().targets(n, teacher, generator, round) if self.logit else None
 
     def augment(self, images: Tensor, generator: torch.Generator) -> Tensor:
         if not self.copies:

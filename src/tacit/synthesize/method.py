@@ -45,6 +45,8 @@ class Method:
     """Whether it can be used where the teacher names a class for every pixel."""
     takes_turns: ClassVar[bool] = False
     """Whether classes are wanted in turn, as many images of each; otherwise they are drawn."""
+    pull: ClassVar[str] = ""
+    """Name of the weight that pulls images to what is wanted of them; where it is 0 nothing is wanted, and images carry no labels."""
     keep: ClassVar[Literal["last", "best"]] = "last"
     """Which iterate of a round is kept: the last, or the one of least total loss (the whole batch)."""
     minimum: ClassVar[dict[str, float]] = {"batch": 1, "warmup": 0, "every": 0}
@@ -96,6 +98,8 @@ class Method:
 
         Where the teacher names a class for every pixel, that is a map of classes, of shape (N, H, W); see `tacit.synthesize.wanted`.
         """
+        if self.pull and not getattr(self, self.pull):
+            return None
         if self.takes_turns:
             return torch.arange(n, device=generator.device) % teacher.spec.classes
         return drawn(n, teacher.spec, generator)

@@ -86,6 +86,7 @@ class NAYER(GenerativeInversion):
     teacher's classifier."""
 
     takes_turns: ClassVar[bool] = True
+    pull: ClassVar[str] = ""  # a class is what an image is made of, whatever pulls it there
     minimum: ClassVar[dict[str, float]] = {**GenerativeInversion.minimum, "batch": 2, "noise": 1}
 
     def canvas(self, teacher: Teacher, generator: torch.Generator) -> Canvas:
