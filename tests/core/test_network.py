@@ -79,6 +79,19 @@ def test_an_output_that_is_not_there_is_refused(kind: type[BNNet], output: str) 
         Network(kind(), Spec(shape=(1, 6, 6), classes=5, output=output)).check()
 
 
+@pytest.mark.parametrize("named", [False, True])
+def test_heads_that_come_in_training_alone_are_left_beside_the_logits(named: bool) -> None:
+    class Heads(nn.Module):
+        def forward(self, images: Tensor) -> Any:
+            logits = images.flatten(1)
+            if not self.training:
+                return logits
+            return {"aux": -logits, "logits": logits} if named else (logits, -logits)
+
+    network, images = Network(Heads(), Spec(shape=(1, 2, 3), classes=6)).check(), torch.rand(4, 1, 2, 3)
+    assert torch.equal(network.train()(images), network.eval()(images))
+
+
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_check_names_the_first_weight_that_is_not_finite(value: float) -> None:
     model = BNNet()

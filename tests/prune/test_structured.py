@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 import torch
@@ -92,6 +92,29 @@ class Aided(nn.Module):
         return {"features": late, "out": self.classifier(late), "aux": self.aux(early)}
 
 
+class Supervised(nn.Module):
+    """Has a second head in training, and answers with both then, as torchvision's GoogLeNet; a part that skips layers by chance."""
+
+    def __init__(self, *, named: bool) -> None:
+        super().__init__()
+        self.named = named
+        self.stem, self.body = nn.Conv2d(3, 8, 3, padding=1), nn.Sequential(nn.Conv2d(8, 12, 3, padding=1), nn.BatchNorm2d(12))
+        self.drop, self.head = nn.Dropout(0.9), nn.Linear(12, 6)
+        self.aux = nn.Sequential(nn.Conv2d(8, 4, 1), nn.BatchNorm2d(4), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 6))
+
+    def forward(self, x: Tensor) -> Any:
+        early = self.stem(x).relu()
+        logits = self.head(self.drop(self.body(early).relu().mean(dim=(2, 3))))
+        if not self.training:
+            return logits
+        return Answers(self.aux(early), logits) if self.named else (logits, self.aux(early))
+
+
+class Answers(NamedTuple):
+    aux_logits: Tensor
+    logits: Tensor
+
+
 class Again(nn.Module):
     """Two layers with one weight: each adds to what it is given, or both stand in a row."""
 
@@ -162,6 +185,25 @@ def test_an_auxiliary_head_is_pruned_with_the_layers_that_it_reads_and_keeps_its
     assert {key: value.shape[1] for key, value in model(images).items()} == {"features": 6, "out": 4, "aux": 4}
     assert last_layers(network, images) == [network.model.get_submodule("classifier"), network.model.get_submodule("aux.3")]
     torch.autograd.backward(model.train()(images)["aux"].sum())
+
+
+@pytest.mark.parametrize("named", [False, True])
+@pytest.mark.parametrize("training", [False, True])
+def test_a_head_that_only_training_has_is_pruned_too_and_the_network_still_learns(named: bool, training: bool) -> None:
+    torch.manual_seed(0)
+    network = Network(Supervised(named=named), Spec(shape=(3, 12, 12), classes=6)).train(training)
+    before = {key: value.clone() for key, value in network.state_dict().items()}
+    pruned = prune(network, 0.5)
+    assert channels(pruned) == [4, 6, 6, 2, 6]
+    assert all(module.training == training for module in (*pruned.modules(), *network.modules()))
+    assert all(torch.equal(value, before[key]) for key, value in network.state_dict().items())
+    torch.testing.assert_close(pruned.model.get_submodule("aux.1").get_buffer("num_batches_tracked"), torch.tensor(0))
+    images = torch.rand(4, 3, 12, 12)
+    answer = pruned.train()(images)
+    assert answer.shape == (4, 6)
+    answer.sum().backward()
+    assert pruned.model.get_submodule("head").weight.grad is not None
+    assert pruned.check()(images).shape == (4, 6)
 
 
 def test_layers_that_share_a_weight_share_it_in_the_copy(tmp_path: Path) -> None:

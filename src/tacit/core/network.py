@@ -189,6 +189,10 @@ class Network(nn.Module):
         if key is None:
             if isinstance(output, Tensor):
                 return output
+            named = find_part(output, "logits")
+            main = named if isinstance(named, Tensor) else find_part(output, "0")
+            if self.training and isinstance(main, Tensor):
+                return main  # with heads that only training has, as torchvision's GoogLeNet: alone it comes in evaluation mode
             raise InputError(f"{name} returns {outline(output)}: say which part holds the logits with the option `output`")
         part = find_part(output, key)
         if not isinstance(part, Tensor):

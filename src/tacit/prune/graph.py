@@ -43,7 +43,7 @@ def take_out(network: Network, share: float, ranking: Ranking) -> int:
     """Prune in place; return how many groups of layers lost channels.
 
     Args:
-        network: On the CPU, with parameters that take gradients.
+        network: On the CPU, with parameters that take gradients; its modules' modes change.
         share: Of its channels that each group of layers loses.
         ranking: Gives a score to each channel of a group, of shape (channels,); the least are taken.
     """
@@ -52,8 +52,9 @@ def take_out(network: Network, share: float, ranking: Ranking) -> int:
     name, taken = type(network.model).__name__, 0
     with torch.enable_grad(), warnings.catch_warnings(), named(network.model, f"{name} can't be pruned"):
         warnings.simplefilter("ignore")  # of parameters outside known layers, which are cut as well, and checked by a pass
-        keep = last_layers(network, images)
-        answers: Callable[..., list[Tensor]] = lambda _, shown: _answers(network, shown)
+        hold = _with_heads if _training_heads(network, images) else Network.eval
+        keep = last_layers(hold(network), images)
+        answers: Callable[..., list[Tensor]] = lambda _, shown: _answers(hold(network), shown)  # Torch-Pruning calls eval() before
         graph = tools.DependencyGraph().build_dependency(network, example_inputs=images, forward_fn=answers, verbose=False)
         groups = list(graph.get_all_groups(ignored_layers=keep))
         ranked = [(group, ranking(group)) for group in groups]  # all of them while the network is whole
@@ -78,6 +79,32 @@ def _parts(modules: Sequence[Any]) -> int:
     """Return into how many equal parts the channels of a group of layers fall."""
     grouped = [int(module.groups) for module in modules if getattr(module, "groups", 1) not in (1, getattr(module, "out_channels", 1))]
     return max([1, *grouped, *(int(module.num_groups) for module in modules if isinstance(module, nn.GroupNorm))])
+
+
+def _training_heads(network: Network, images: Tensor) -> bool:
+    """Whether layers are called in training mode that are not in evaluation mode, as heads that help to train: they read what is cut."""
+    used = _called(network.eval(), images)
+    return not _called(_with_heads(network), images) <= used
+
+
+def _with_heads(network: Network) -> Network:
+    """Put what holds other modules into training mode, and all else, as batch norm, dropout and stochastic depth, into evaluation mode."""
+    for module in network.modules():
+        module.training = next(module.children(), None) is not None
+    return network
+
+
+@torch.no_grad()
+def _called(network: Network, images: Tensor) -> set[nn.Module]:
+    """Return the modules that `network` calls."""
+    found: set[nn.Module] = set()
+    handles = [module.register_forward_pre_hook(lambda module, _: found.add(module)) for module in network.modules()]
+    try:
+        network(images)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return found
 
 
 def last_layers(network: Network, images: Tensor) -> list[nn.Module]:

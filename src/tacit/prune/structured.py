@@ -36,9 +36,9 @@ def check_options(share: float, importance: Importance) -> None:
 def prune(network: Network, share: float, *, importance: Importance = "magnitude", seed: int = 0) -> Network:
     """Return a copy of `network` without the least important channels of each layer; its weights are those that are left.
 
-    Layers behind which no other comes, which say the classes, keep all their outputs, and so do those of auxiliary heads. Parameters that
-    several layers share are shared in the copy. No layer loses its last channel; a group of a grouped
-    convolution or group norm loses as many channels as the next.
+    Layers behind which no other comes, which say the classes, keep all their outputs, and so do those of auxiliary heads, also where
+    only training calls them. Parameters that several layers share are shared in the copy. No layer loses its last channel; a group of a
+    grouped convolution or group norm loses as many channels as the next.
 
     Args:
         network: Any network that torch's autograd can follow; it is not changed.
@@ -58,7 +58,7 @@ def prune(network: Network, share: float, *, importance: Importance = "magnitude
         raise InputError(f"{name} computes the weights of {changed!r} from others, so that none can be taken out: prune it before")
     if importance == "bn-scale" and not norm_layers(model):
         raise InputError(f"importance: {name} has no batch norm with running statistics to go by; use `magnitude`")
-    pruned = Network(model, network.spec, normalise=network.normalise).eval()
+    pruned = Network(model, network.spec, normalise=network.normalise)
     before, shared = _sizes(model), _shared(model)
     taken = take_out(pruned, share, make_ranking(importance, torch.Generator().manual_seed(seed)))
     if not taken:
