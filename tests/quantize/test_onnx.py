@@ -50,6 +50,51 @@ def test_the_quantized_file_is_unsigned_by_signed_and_leaves_no_layer_out(files:
     assert files["int8"].stat().st_size < files["float"].stat().st_size / 2
 
 
+class Pooled(nn.Module):
+    """A mean over height and width, in one of the ways that models have."""
+
+    def __init__(self, how: str) -> None:
+        super().__init__()
+        self.how, self.body, self.head = how, nn.Conv2d(1, 6, 3), nn.Linear(6, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.body(x).relu()
+        if self.how == "rows":
+            x = x.mean(dim=2).mean(dim=2)
+        else:
+            pooled = {
+                "module": nn.AdaptiveAvgPool2d(1),
+                "kept": lambda x: x.mean((-1, -2), keepdim=True),
+                "dropped": lambda x: x.mean((2, 3)),
+            }
+            x = pooled[self.how](x).flatten(1)
+        out: Tensor = self.head(x)
+        return out
+
+
+@pytest.mark.parametrize("how", ["module", "kept", "dropped", "rows"])
+def test_a_mean_over_the_image_is_one_pooling_that_is_computed_in_8_bits(how: str, tmp_path: Path) -> None:
+    import onnx
+
+    torch.manual_seed(0)
+    network = Network(Pooled(how), Spec(shape=(1, 9, 7), classes=4))
+    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # as networks are while tacit works on them
+    to_onnx(network, tmp_path / "float.onnx")
+    images = torch.rand(64, 1, 9, 7)
+    quantize_onnx(tmp_path / "float.onnx", images, tmp_path / "int8.onnx", target="x86-vnni")
+    torch.testing.assert_close(load(tmp_path / "float.onnx")(images), network(images), rtol=1e-4, atol=1e-4)
+    graph = onnx.load(str(tmp_path / "int8.onnx")).graph
+    kinds = [node.op_type for node in graph.node if node.op_type not in ("QuantizeLinear", "DequantizeLinear")]
+    ends = {"rows": ["ReduceMean", "ReduceMean"], "dropped": ["GlobalAveragePool", "Flatten"]}.get(how, ["GlobalAveragePool", "Reshape"])
+    assert kinds[-1 - len(ends) :] == [*ends, "Gemm"]
+    assert {tensor.name for tensor in graph.initializer} <= {name for node in graph.node for name in node.input}
+    if how != "rows":
+        makers = {output: node for node in graph.node for output in node.output}
+        (pooling,) = (node for node in graph.node if node.op_type == "GlobalAveragePool")
+        assert makers[pooling.input[0]].op_type == "DequantizeLinear"
+        assert [node.op_type for node in graph.node if pooling.output[0] in node.input] == ["QuantizeLinear"]
+
+
 def test_the_file_knows_what_it_takes_and_any_batch_fits(files: dict[str, Path], teacher_network: Network) -> None:
     network = load(files["int8"])
     assert network.spec == teacher_network.spec

@@ -47,6 +47,7 @@ def to_onnx(network: Network, out: Path, *, notes: Mapping[str, str] | None = No
     onnx = import_extra("onnx", "quantize", PURPOSE)
     import_extra("onnxscript", "quantize", PURPOSE)  # torch's exporter needs it
     frozen = Teacher.of(network).cpu()
+    frozen.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]  # else a pooling becomes ten nodes about its strides
     try:
         with quiet():
             program = torch.onnx.export(
@@ -62,6 +63,7 @@ def to_onnx(network: Network, out: Path, *, notes: Mapping[str, str] | None = No
         raise InputError(f"{type(network.model).__name__} can't be written as ONNX: {reason(error)}") from error
     assert program is not None
     proto = program.model_proto
+    _name_pooling(proto)
     _strip(proto)
     known = notes or {SPEC: json.dumps(asdict(network.spec)), "tacit.sha256": model_hash(network)}
     onnx.helper.set_model_props(proto, dict(known))
@@ -180,6 +182,29 @@ def quantize_onnx(
     kept: Mapping[str, str] = {entry.key: entry.value for entry in before.metadata_props}
     onnx.helper.set_model_props(proto, {**kept, "tacit.target": found})
     write_file(out, proto.SerializeToString())
+
+
+def _name_pooling(proto: Any) -> None:
+    """Write means over height and width, ReduceMean as torch exports them, as GlobalAveragePool, which engines compute in 8 bits."""
+    onnx, graph = import_extra("onnx", "quantize", PURPOSE), proto.graph
+    ranks = {value.name: len(value.type.tensor_type.shape.dim) for value in graph.value_info}
+    lists = {each.name: onnx.numpy_helper.to_array(each) for each in graph.initializer if each.data_type == onnx.TensorProto.INT64}
+    nodes = []
+    for node in graph.node:
+        axes = [int(axis) % 4 for axis in lists.get(node.input[-1], [])] if node.op_type == "ReduceMean" else []
+        if sorted(axes) != [2, 3] or ranks.get(node.input[0]) != 4:
+            nodes.append(node)
+            continue
+        flat = any(each.name == "keepdims" and not each.i for each in node.attribute)
+        pooled = f"{node.name}_pooled" if flat else node.output[0]
+        nodes.append(onnx.helper.make_node("GlobalAveragePool", node.input[:1], [pooled], name=node.name))
+        if flat:
+            nodes.append(onnx.helper.make_node("Flatten", [pooled], node.output, name=f"{node.name}_flat"))
+    used = {name for node in nodes for name in node.input}
+    kept = [each for each in graph.initializer if each.name in used]
+    del graph.node[:], graph.initializer[:]
+    graph.node.extend(nodes)
+    graph.initializer.extend(kept)
 
 
 def _strip(proto: Any) -> None:
