@@ -50,6 +50,17 @@ def test_the_quantized_file_is_unsigned_by_signed_and_leaves_no_layer_out(files:
     assert files["int8"].stat().st_size < files["float"].stat().st_size / 2
 
 
+def test_no_constant_of_the_quantized_file_is_there_twice(files: dict[str, Path]) -> None:
+    import onnx
+
+    graph = onnx.load(str(files["int8"])).graph
+    kept = [onnx.numpy_helper.to_array(tensor) for tensor in graph.initializer]
+    assert len({(values.dtype, values.shape, values.tobytes()) for values in kept}) == len(kept)
+    used = {name for node in graph.node for name in node.input}
+    assert {tensor.name for tensor in graph.initializer} <= used
+    onnx.checker.check_model(str(files["int8"]), full_check=True)
+
+
 class Pooled(nn.Module):
     """A mean over height and width, in one of the ways that models have."""
 
