@@ -72,16 +72,11 @@ def test_weights_are_clipped_to_the_ranges_of_the_scheme_after_batch_norm_is_fol
 
 
 def test_sums_are_quantized_or_not_as_the_scheme_says(teacher_network: Network, tmp_path: Path) -> None:
-    import onnx
-
     images, counts = digits("train").images[:32], []
     for sums in (True, False):
-        first = write(teacher_network, images, tmp_path, tmp_path, Scheme(sums=sums)).small
-        other = write(teacher_network, images, tmp_path, tmp_path, Scheme(sums=sums), engine="openvino").small
-        levels = [node.op_type for node in onnx.load(str(first)).graph.node].count("QuantizeLinear")
-        counts.append((levels, other.read_bytes().count(b'type="FakeQuantize"')))
-    assert counts[1][0] < counts[0][0]
-    assert counts[1][1] < counts[0][1]
+        made = write(teacher_network, images, tmp_path, tmp_path, Scheme(sums=sums), engine="openvino").small
+        counts.append(made.read_bytes().count(b'type="FakeQuantize"'))
+    assert counts[1] < counts[0]
 
 
 @pytest.mark.parametrize(("engine", "scheme", "target", "words"), [
@@ -89,7 +84,8 @@ def test_sums_are_quantized_or_not_as_the_scheme_says(teacher_network: Network, 
     ("openvino", Scheme(activation_ranges="mse"), "auto", "activation_ranges: openvino has no 'mse'; expected one of minmax, average"),
     ("torchao", Scheme(activation_ranges="percentile"), "auto", "torchao has no 'percentile'"),
     ("torchao", Scheme(), "arm", "target: torchao compiles for the machine that it runs on"),
-    ("torchao", Scheme(sums=False), "auto", "scheme.sums: torchao decides by itself"),
+    ("torchao", Scheme(sums=False), "auto", "scheme.sums: what 8-bit layers of torchao give is in 8 bits"),
+    ("onnxruntime", Scheme(sums=False), "auto", "scheme.sums: what 8-bit layers of onnxruntime give is in 8 bits"),
     ("tensorrt", Scheme(), "auto", "engine: expected one of onnxruntime, openvino, torchao, got 'tensorrt'"),
     ("onnxruntime", Scheme(), "tpu", "target: expected one of auto, x86-vnni, x86, arm, got 'tpu'"),
 ])  # fmt: skip

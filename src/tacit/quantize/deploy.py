@@ -55,6 +55,8 @@ class Engine(ABC):
     packages: ClassVar[tuple[str, ...]]
     ranges: ClassVar[Mapping[str, str]]
     """What it calls the ways in which ranges of activations are chosen, of those that it has."""
+    float_sums: ClassVar[bool] = False
+    """Whether sums of branches can stay in floating point, with 8-bit layers around them."""
 
     def check(self, scheme: Scheme, target: Target) -> None:
         """Raise `InputError` where the engine is not installed, or can't do what is asked."""
@@ -64,6 +66,8 @@ class Engine(ABC):
         if scheme.ranges not in self.ranges:
             known = ", ".join(self.ranges)
             raise InputError(f"scheme.activation_ranges: {self.name} has no {scheme.activation_ranges!r}; expected one of {known}")
+        if not (scheme.sums or self.float_sums):
+            raise InputError(f"scheme.sums: what 8-bit layers of {self.name} give is in 8 bits, and so are sums of it; leave it as it is")
 
     @abstractmethod
     def rehearse(self, network: Network) -> None:

@@ -96,8 +96,7 @@ class OnnxRuntime(Engine):
     ) -> Written:
         written = Written(scratch / "float.onnx", folder / "model.onnx")
         to_onnx(network, written.whole, notes=notes)
-        ranges, per_channel, sums = scheme.ranges, scheme.per_channel, scheme.sums
-        quantize_onnx(written.whole, images, written.small, target=target, ranges=ranges, per_channel=per_channel, sums=sums)
+        quantize_onnx(written.whole, images, written.small, target=target, ranges=scheme.ranges, per_channel=scheme.per_channel)
         return written
 
 
@@ -127,7 +126,6 @@ def quantize_onnx(
     target: Target = "auto",
     ranges: Ranges = "minmax",
     per_channel: bool = True,
-    sums: bool = True,
     size: int = 64,
 ) -> None:
     """Quantize a float ONNX file to int8 weights and activations, by the ranges that `images` give.
@@ -139,7 +137,6 @@ def quantize_onnx(
         target: Which machine it is for.
         ranges: How ranges of activations are chosen: minmax, average (of the images' own) or percentile.
         per_channel: Whether each output channel's weights have a scale of their own.
-        sums: Whether sums of branches are quantized too.
         size: Images of one pass; for `average` it is one.
 
     Raises:
@@ -147,7 +144,6 @@ def quantize_onnx(
     """
     onnx = import_extra("onnx", "quantize", PURPOSE)
     quantization = import_extra("onnxruntime.quantization", "quantize", PURPOSE)
-    from onnxruntime.quantization import registry
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
     if ranges not in CALIBRATION:
@@ -167,7 +163,6 @@ def quantize_onnx(
                 str(made),
                 _Reader(images, before.graph.input[0].name, size),
                 quant_format=quantization.QuantFormat.QDQ,
-                op_types_to_quantize=None if sums else sorted({*registry.QLinearOpsRegistry, *registry.QDQRegistry} - {"Add", "Sum"}),
                 per_channel=per_channel,
                 reduce_range=found == "x86",
                 activation_type=quantization.QuantType.QUInt8,

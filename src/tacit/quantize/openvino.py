@@ -27,6 +27,7 @@ class OpenVino(Engine):
     extra: ClassVar[str] = "openvino"
     packages: ClassVar[tuple[str, ...]] = ("onnx", "onnxscript", "openvino", "nncf")
     ranges: ClassVar[Mapping[str, str]] = {"minmax": "MINMAX", "average": "MEAN_MINMAX", "percentile": "MEAN_QUANTILE"}
+    float_sums: ClassVar[bool] = True
 
     def rehearse(self, network: Network) -> None:
         rehearse_onnx(network)
