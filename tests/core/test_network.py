@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from tacit.core.errors import InputError
-from tacit.core.network import Ensemble, Network, Spec, Teacher, Upsample, count_parameters, work_per_image
+from tacit.core.network import Ensemble, Network, Spec, Teacher, Upsample, count_parameters, stored_bytes, work_per_image
 from toy import BNNet, DictNet, GroupNet, NamedNet, ObjectNet, PixelNet, QuarterNet, TupleNet
 
 GREY = Spec(shape=(1, 6, 6), classes=5)
@@ -77,6 +77,13 @@ def test_a_model_that_returns_more_than_logits_is_refused_without_output(kind: t
 def test_an_output_that_is_not_there_is_refused(kind: type[BNNet], output: str) -> None:
     with pytest.raises(InputError, match=f"which has no tensor called '{output}'"):
         Network(kind(), Spec(shape=(1, 6, 6), classes=5, output=output)).check()
+
+
+def test_stored_bytes_are_those_of_parameters_and_buffers_each_once() -> None:
+    model = nn.Sequential(nn.Linear(4, 4, bias=False), nn.BatchNorm1d(4), nn.Linear(4, 4, bias=False))
+    assert stored_bytes(model) == 4 * (16 + 4 * 4 + 16) + 8
+    model[2].weight = model[0].weight
+    assert stored_bytes(model) == 4 * (16 + 4 * 4) + 8
 
 
 @pytest.mark.parametrize("named", [False, True])

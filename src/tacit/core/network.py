@@ -16,7 +16,20 @@ from tacit.core.errors import InputError
 from tacit.core.parts import find_part, first_tensor, only_tensor, outline
 from tacit.core.state import evaluation_mode
 
-__all__ = ["VOID", "Ensemble", "Network", "Origin", "Spec", "Task", "Teacher", "count_parameters", "dry_run", "members", "work_per_image"]
+__all__ = [
+    "VOID",
+    "Ensemble",
+    "Network",
+    "Origin",
+    "Spec",
+    "Task",
+    "Teacher",
+    "count_parameters",
+    "dry_run",
+    "members",
+    "stored_bytes",
+    "work_per_image",
+]
 
 VOID = 255
 """Of a pixel that belongs to no class: losses and measures leave it out."""
@@ -102,6 +115,12 @@ class Origin:
 def count_parameters(model: nn.Module) -> int:
     """Return the number of parameters of `model`; shared ones count once."""
     return sum(p.numel() for p in model.parameters())
+
+
+def stored_bytes(model: nn.Module) -> int:
+    """Return the bytes of the parameters and buffers of `model`, as they are stored; shared ones count once."""
+    values = {id(value): value for value in model.state_dict(keep_vars=True).values()}
+    return sum(value.numel() * value.element_size() for value in values.values())
 
 
 @torch.no_grad()

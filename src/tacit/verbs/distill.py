@@ -12,7 +12,7 @@ from torch import Tensor
 from tacit.core.device import Clock, Runtime
 from tacit.core.errors import InputError
 from tacit.core.models import model_hash
-from tacit.core.network import Network, Spec, Teacher, count_parameters
+from tacit.core.network import Network, Spec, Teacher, count_parameters, stored_bytes
 from tacit.core.run import Run
 from tacit.data import Data, Modality, Views, find_views, seen
 from tacit.data.modalities import ViewsLike
@@ -193,7 +193,7 @@ class Distill(LearningVerb):
             "params_teacher": count_parameters(teacher),
             "params_student": count_parameters(student),
             "class_names": teacher.spec.class_names,
-            "size_teacher_bytes": sum(v.numel() * v.element_size() for v in teacher.model.state_dict().values()),
+            "size_teacher_bytes": stored_bytes(teacher.model),
         }
         if held is not None:
             pairs = zip((teacher, student), looks, strict=True)

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 from tacit.core.device import Clock
 from tacit.core.errors import InputError
 from tacit.core.models import save
-from tacit.core.network import Network, Teacher, count_parameters, work_per_image
+from tacit.core.network import Network, Teacher, count_parameters, stored_bytes, work_per_image
 from tacit.distill import Training
 from tacit.evaluate import predict
 from tacit.prune import Importance, Steady, check_options
@@ -99,7 +99,7 @@ def _sizes(teacher: Network, student: Network) -> dict[str, int]:
     for role, network in (("teacher", teacher), ("student", student)):
         found[f"params_{role}"] = count_parameters(network)
         found[f"macs_{role}"] = work_per_image(network)
-        found[f"size_{role}_bytes"] = sum(v.numel() * v.element_size() for v in network.model.state_dict().values())
+        found[f"size_{role}_bytes"] = stored_bytes(network.model)
     return found
 
 

@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 
 from tacit.core.device import Clock, Runtime
 from tacit.core.models import load, save
-from tacit.core.network import Network, Teacher, count_parameters
+from tacit.core.network import Network, Teacher, count_parameters, stored_bytes
 from tacit.core.run import Run
 from tacit.data.load import Data
 from tacit.distill import Training
@@ -137,7 +137,7 @@ class Quantize(CompressVerb):
             advice.give(_slow(metrics, engine.left_in_float(run.folder / metrics["file"])))
         assert compressed is not None
         if not self.deployable:
-            metrics |= {"size_teacher_bytes": 4 * count_parameters(teacher), "size_student_bytes": -(-stored_bits(compressed) // 8)}
+            metrics |= {"size_teacher_bytes": stored_bytes(teacher.model), "size_student_bytes": -(-stored_bits(compressed) // 8)}
         with clock("evaluation"):
             found = accept(teacher, compressed, samples.fresh.columns["images"], runtime)
             metrics |= {"agreement_synthetic": found.agreement, "acceptance": asdict(found)}
