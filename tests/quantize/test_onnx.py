@@ -6,6 +6,7 @@ import builtins
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -73,7 +74,7 @@ class Pooled(nn.Module):
         if self.how == "rows":
             x = x.mean(dim=2).mean(dim=2)
         else:
-            pooled = {
+            pooled: dict[str, Callable[[Tensor], Tensor]] = {
                 "module": nn.AdaptiveAvgPool2d(1),
                 "kept": lambda x: x.mean((-1, -2), keepdim=True),
                 "dropped": lambda x: x.mean((2, 3)),
