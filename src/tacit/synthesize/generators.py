@@ -80,10 +80,10 @@ class _Moments(nn.Module):
 
 
 class UpConv2d(nn.Conv2d):
-    """A nearest-neighbour upsampling by two and a 3x3 convolution after it, as one convolution: the same result, at 4/9 of the work.
+    """A nearest-neighbour upsampling by two and a 3x3 convolution after it, as one transposed convolution: 4/9 of the work.
 
-    Each of the four places of an output pixel sees two by two input pixels, by sums of the kernel's rows and columns. On a CPU this
-    is faster where the maps are wide.
+    What an output pixel sees twice of an input pixel is seen once, by the sum of the kernel's rows and columns; the sums make a kernel of
+    4x4, of which each output pixel uses 2x2.
 
     Args:
         inputs: Maps that come in, of shape (N, inputs, H, W).
@@ -94,16 +94,12 @@ class UpConv2d(nn.Conv2d):
 
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__(inputs, outputs, 3, bias=False)
-        places = torch.tensor([[[1.0, 0, 0], [0, 1, 1]], [[1, 1, 0], [0, 0, 1]]])  # place, input row, kernel row
-        self.register_buffer("sums", places, persistent=False)
+        rows = torch.tensor([[0.0, 0, 1], [0, 1, 1], [1, 1, 0], [1, 0, 0]])  # row of the 4x4 kernel, row of the 3x3 one
+        self.register_buffer("sums", rows, persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        height, width = x.shape[2:]
-        kernel = torch.einsum("arp,oipq,bsq->aboirs", self.sums, self.weight, self.sums).reshape(-1, self.in_channels, 2, 2)
-        spread = F.conv2d(x, kernel.contiguous(memory_format=torch.channels_last), padding=1).permute(0, 2, 3, 1)
-        spread = spread.reshape(len(x), height + 1, width + 1, 2, 2, self.out_channels)
-        rows = [torch.stack([spread[:, a : a + height, b : b + width, a, b] for b in (0, 1)], dim=3) for a in (0, 1)]
-        return torch.stack(rows, dim=2).view(len(x), 2 * height, 2 * width, self.out_channels).permute(0, 3, 1, 2)
+        kernel = torch.einsum("rp,oipq,sq->iors", self.sums, self.weight, self.sums)
+        return F.conv_transpose2d(x, kernel.contiguous(memory_format=torch.channels_last), stride=2, padding=1)
 
 
 class ConvGenerator(nn.Module):
