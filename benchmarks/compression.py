@@ -18,7 +18,7 @@ from typing import Any
 import torch
 
 import tacit
-from benchmarks import runner, smoke
+from benchmarks import latency, runner, smoke
 from benchmarks.compression_plans import NETWORKS, POOLS, SUITES, CompressionRow, CompressionSuite, PoolPlan
 from benchmarks.places import HOME, checked_data, found
 from benchmarks.plans import slug
@@ -40,13 +40,15 @@ NEVER = 1e9
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
-    parser.add_argument("--suite", choices=sorted(SUITES), required=True, help="what is measured")
+    parser.add_argument("--suite", choices=sorted({*SUITES, latency.NAME}), required=True, help="what is measured")
     parser.add_argument("--rows", nargs="+", metavar="ROW", help="rows, by label; not given: all")
     runner.add_arguments(parser)
 
 
 def main(options: argparse.Namespace, home: Path) -> int:
     """Paint the pools that are missing, run what is missing under `home`; return the number of jobs that failed."""
+    if options.suite == latency.NAME:
+        return latency.main(options, home)
     suite = SUITES[options.suite]
     made = jobs(suite, home=home, data=options.data, seeds=options.seeds, small=options.smoke, rows=options.rows)
     if options.list:

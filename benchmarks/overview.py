@@ -13,6 +13,7 @@ from benchmarks import (
     data_free,
     federated,
     federated_suites,
+    latency,
     representation,
     representation_suites,
     runner,
@@ -52,6 +53,7 @@ def _planned(home: Path) -> Iterator[tuple[str, Sequence[runner.Job], int]]:
         yield f"claims --claim {name}", claims.jobs(claim, home=home), 0
     for name, plan in compression_plans.SUITES.items():
         yield f"compression --suite {name}", compression.jobs(plan, home=home), 0
+    yield f"compression --suite {latency.NAME}", latency.jobs(home=home), 0
     for name, compared in representation_suites.SUITES.items():
         yield f"representation --suite {name}", representation.jobs(compared, home=home), 0
     yield f"representation --suite {cost.NAME}", cost.jobs(home=home), 0

@@ -13,6 +13,7 @@ from benchmarks import (
     demo,
     federated_plots,
     federated_tables,
+    latency,
     overview,
     plots,
     representation_plots,
@@ -42,7 +43,7 @@ def write(home: Path = HOME) -> None:
     page = home / "RESULTS.md"
     sections = (
         *(overview.overview, _demo, _speed, tables.data_free, segmentation_tables.segmentation, claim_tables.claims),
-        *(compression_tables.compression, representation_tables.representation, federated_tables.federated),
+        *(compression_tables.compression, latency.section, representation_tables.representation, federated_tables.federated),
     )
     page.write_text(HEAD + "".join(section(home) for section in sections), encoding="utf-8")
     print(f"wrote {page}")

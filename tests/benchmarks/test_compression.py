@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks import compression
+from benchmarks import compression, latency
 from benchmarks.__main__ import main
 from benchmarks.compression_plans import NETWORKS, POOLS, SUITES
 from benchmarks.compression_tables import compression as section
@@ -44,6 +44,16 @@ def test_runs_say_from_which_pool_they_learned(smoked: Path) -> None:
     real = kept(smoked, "low-bit", "resnet20", "W2A4-real")
     assert (real["pools"], real["metrics"]["method"]) == ({}, "data")
     assert real["teacher"] == run["teacher"]
+
+
+def test_latencies_of_larger_images_are_of_the_same_network(tmp_path: Path) -> None:
+    assert main(["compression", "--suite", "latency", "--smoke", "--out", str(tmp_path), "--rows", "64x64"]) == 0
+    run = json.loads((tmp_path / "results/compression/latency/resnet20/64x64-seed0.json").read_text())
+    assert run["settings"]["size"] == 64
+    assert {*run["milliseconds"]["1"]} == {"torch", "float", "int8"}
+    text = latency.section(tmp_path)
+    assert "| resnet20 | 64x64 |" in text
+    assert "32x32" in text.partition("Not run yet")[2]
 
 
 def test_only_tuned_rows_are_trained(smoked: Path) -> None:

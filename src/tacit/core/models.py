@@ -93,7 +93,8 @@ class ModelRef:
         known = {**_own_words(model, {**inherited, **given}.get("shape")), **inherited, **given}
         missing = [name for name in ("shape", "classes") if name not in known]
         if missing:
-            raise InputError(f"{path}: say what the model expects: {' and '.join(missing)} (as `--teacher.shape '[3, 32, 32]'`)")
+            options = "its options `.shape` and `.classes`, as `--model.shape '[3, 32, 32]'`"
+            raise InputError(f"{path}: say what the model expects: {' and '.join(missing)} ({options})")
         network = Network(model, Spec(**known), origin=Origin(factory=path, kwargs=self.kwargs))
         if self.weights is not None:
             _load_weights(network.model, read_tensors(self.weights), str(self.weights))
