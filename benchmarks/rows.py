@@ -74,6 +74,7 @@ _SHORT = {
 }
 """Those that are run on LeNet-5, which has no batch norm."""
 
+_DFAD_WITH_BN = _row("mnist", DFAD(batch=64, latent=100, width=16), objective="l1=1", steps=8000, pairs=_WITH_BN)
 _ZSKD_WITH_BN = _row("mnist", ZSKD(batch=128, steps=30, lr=0.05, warmup=60, rescale=False, start="normal"), steps=4000, pairs=_WITH_BN)
 
 MNIST = (
@@ -84,13 +85,14 @@ MNIST = (
     _row("mnist", CMI(batch=128, steps=30, lr=5e-3, warmup=4, every=330, restart=4, negatives=512, width=32), pairs=_WITH_BN),
     _row("mnist", NAYER(batch=130, steps=10, warmup=5, every=50, noise=100, width=32), pairs=_WITH_BN),
     _row("mnist", DFQ(batch=64, every=5, latent=100, width=16), pairs=_WITH_BN, steps=8000),
-    _row("mnist", DFAD(batch=64, latent=100, width=16), objective="l1=1", steps=8000, pairs=_WITH_BN),
+    _DFAD_WITH_BN,
     _row("mnist", ZSKT(batch=64, width=16), steps=8000, pairs=_WITH_BN),
     _ZSKD_WITH_BN,
     *_SHORT.values(),
     *(_long(_SHORT[name]) for name in ("DFAD", "DAFL", "MSKD", "ZSKT")),
     _long(_SHORT["RDSKD"], warmup=2400),
     _long(_SHORT["ZSKD"], warmup=450),
+    _long(_DFAD_WITH_BN, pairs=_WITH_BN),
     _long(_ZSKD_WITH_BN, pairs=_WITH_BN, steps=60, warmup=120),
 )
 
