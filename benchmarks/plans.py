@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from tacit.core.device import Precision
 from tacit.core.models import ModelRef
-from tacit.core.network import Spec
+from tacit.core.spec import Spec
 from tacit.data import Augmentation, find_modality
 from tacit.distill import Training
 from tacit.distill.objectives import Terms

@@ -12,7 +12,7 @@ from benchmarks.compression_plans import SMALL
 from benchmarks.plans import Dataset, seen_as
 from benchmarks.suites import DATASETS
 from tacit.core.device import Precision
-from tacit.core.network import Spec
+from tacit.core.spec import Spec
 from tacit.data import Augmentation
 from tacit.distill import Training
 from tacit.distill.objectives import Terms

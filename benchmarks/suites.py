@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from benchmarks import rows
 from benchmarks.plans import Dataset, Pair, Suite, TeacherPlan
-from tacit.core.network import Spec
+from tacit.core.spec import Spec
 from tacit.data.rendered.bodies import BODIES
 from tacit.data.rendered.street.frame import NAMES
 from tacit.data.rendered.textures import KINDS

@@ -19,7 +19,7 @@ from benchmarks.suites import TEACHERS
 from tacit.core.errors import InputError, nearest
 from tacit.core.files import read_json, read_tensors, write_file, write_json, write_tensors
 from tacit.core.models import model_hash
-from tacit.core.network import Spec
+from tacit.core.spec import Spec
 
 __all__ = ["add_arguments", "keep", "main", "make"]
 

@@ -15,7 +15,8 @@ import torch.nn.functional as F
 
 from tacit.core.device import Runtime
 from tacit.core.models import save
-from tacit.core.network import Network, Origin, Spec, Teacher
+from tacit.core.network import Network, Origin, Teacher
+from tacit.core.spec import Spec
 from tacit.data import augment, digits
 from tacit.zoo import resnet
 

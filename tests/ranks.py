@@ -17,8 +17,9 @@ from torch import Tensor, nn
 from tacit.core.batch import Batch
 from tacit.core.device import Runtime
 from tacit.core.loss import NonFiniteLossError, View
-from tacit.core.network import Network, Spec, Teacher
+from tacit.core.network import Network, Teacher
 from tacit.core.probe import Probe
+from tacit.core.spec import Spec
 from tacit.distill import Learner, Training, build_objective
 from tacit.losses import InstanceContrast
 

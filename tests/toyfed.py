@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from tacit.core.device import Runtime
-from tacit.core.network import Network, Spec
+from tacit.core.network import Network
+from tacit.core.spec import Spec
 from tacit.data import digits
 from tacit.data.images import ImageSet
 from tacit.federate import (

@@ -22,9 +22,9 @@ if TYPE_CHECKING:
     from tacit.core.models import save as save
     from tacit.core.network import Ensemble as Ensemble
     from tacit.core.network import Network as Network
-    from tacit.core.network import Spec as Spec
     from tacit.core.network import Teacher as Teacher
     from tacit.core.probe import Probe as Probe
+    from tacit.core.spec import Spec as Spec
     from tacit.data.modalities import Modality as Modality
     from tacit.data.modalities import Views as Views
     from tacit.distill.loop import Training as Training
@@ -75,7 +75,7 @@ _PLACES = {
     "Outcome": "tacit.verbs.base",
     "Pool": "tacit.synthesize.pool",
     "Probe": "tacit.core.probe",
-    "Spec": "tacit.core.network",
+    "Spec": "tacit.core.spec",
     "Teacher": "tacit.core.network",
     "Training": "tacit.distill.loop",
     "View": "tacit.core.loss",

@@ -9,7 +9,8 @@ from torch import Tensor, nn
 from tacit.core.device import Runtime
 from tacit.core.errors import InputError
 from tacit.core.features import images_by_class, penultimate, watch
-from tacit.core.network import VOID, Network, Spec
+from tacit.core.network import Network
+from tacit.core.spec import VOID, Spec
 from toy import BNNet, DictNet
 
 SPEC = Spec(shape=(1, 6, 6), classes=5, mean=(0.3,), std=(0.5,))

@@ -8,7 +8,8 @@ from torch import Tensor, nn
 
 from tacit.core.errors import InputError
 from tacit.core.match import layers, match, pooled, stages
-from tacit.core.network import Network, Spec
+from tacit.core.network import Network
+from tacit.core.spec import Spec
 from tacit.zoo import resnet
 
 SPEC = Spec(shape=(3, 32, 32), classes=10)

@@ -18,7 +18,8 @@ from torch import Tensor, nn
 import tacit
 from tacit.core.errors import InputError
 from tacit.core.models import ModelRef, import_object, load, model_hash, save
-from tacit.core.network import Network, Origin, Spec, Teacher
+from tacit.core.network import Network, Origin, Teacher
+from tacit.core.spec import Spec
 from toy import BNNet, GroupNet
 
 SPEC = Spec(shape=(1, 6, 6), classes=5, mean=(0.25,), std=(0.5,), names=tuple("abcde"))

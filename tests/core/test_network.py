@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from tacit.core.errors import InputError
-from tacit.core.network import Ensemble, Network, Spec, Teacher, Upsample, count_parameters, stored_bytes, work_per_image
+from tacit.core.network import Ensemble, Network, Teacher, count_parameters, stored_bytes, work_per_image
+from tacit.core.spec import Spec, Upsample
 from toy import BNNet, DictNet, GroupNet, NamedNet, ObjectNet, PixelNet, QuarterNet, TupleNet
 
 GREY = Spec(shape=(1, 6, 6), classes=5)

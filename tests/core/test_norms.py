@@ -10,9 +10,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tacit.core.errors import InputError
-from tacit.core.network import Ensemble, Network, Spec
+from tacit.core.network import Ensemble, Network
 from tacit.core.norms import Norms, NoStatisticsError, norm_layers, norms_of
 from tacit.core.probe import Probe
+from tacit.core.spec import Spec
 from toy import BNNet, GroupNet
 
 

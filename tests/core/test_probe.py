@@ -9,8 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from tacit.core.errors import InputError
-from tacit.core.network import Ensemble, Network, Spec
+from tacit.core.network import Ensemble, Network
 from tacit.core.probe import Probe
+from tacit.core.spec import Spec
 from toy import BNNet
 
 GREY = Spec(shape=(1, 6, 6), classes=5)

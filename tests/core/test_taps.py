@@ -10,8 +10,9 @@ from torch import Tensor, nn
 
 from tacit import zoo
 from tacit.core.errors import InputError
-from tacit.core.network import Ensemble, Network, Spec, Teacher
+from tacit.core.network import Ensemble, Network, Teacher
 from tacit.core.probe import Probe
+from tacit.core.spec import Spec
 from tacit.core.taps import classifier_name, classifier_rows, stage_names
 from tacit.zoo import resnet
 from toy import BNNet, GroupNet

@@ -15,7 +15,7 @@ from sklearn.datasets import load_digits
 from torch import Tensor
 
 from tacit.core.errors import InputError
-from tacit.core.network import Spec
+from tacit.core.spec import Spec
 from tacit.data import Augmentation, ImageSet, StreamedSet, augment, digits, has_splits, load_data
 from tacit.data.read import as_image
 from toy import Squares

@@ -14,7 +14,7 @@ from torch.utils.data import Dataset
 
 from tacit.core.batch import Batch
 from tacit.core.errors import InputError
-from tacit.core.network import VOID, Spec
+from tacit.core.spec import VOID, Spec
 from tacit.data import ImageSet, StreamedSet, load_data
 from tacit.data import load as loading
 from tacit.data.images import augment, augmented

@@ -12,7 +12,7 @@ from torch import Tensor
 import sights
 from tacit.core.batch import Batch
 from tacit.core.errors import InputError
-from tacit.core.network import Spec
+from tacit.core.spec import Spec
 from tacit.data import Modality, Views, find_modality, find_views, seen
 from tacit.data.modalities import MODALITIES, SCALED
 from tacit.data.modalities.colour import lab

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from tacit.core.errors import InputError
-from tacit.core.network import Spec
+from tacit.core.spec import Spec
 from tacit.data import load_data, solids
 from tacit.data.rendered.bodies import BODIES, Distance, box_distance, pebble
 from tacit.data.rendered.march import Camera, cast, normals, turned

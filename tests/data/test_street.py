@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from tacit.core.errors import InputError
-from tacit.core.network import Spec
+from tacit.core.spec import Spec
 from tacit.data import ImageSet, load_data, street, textures
 from tacit.data.rendered.noise import PATTERNS, SIDE, Draw, noise
 from tacit.data.rendered.street.frame import NAMES, Camera, Frame

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from tacit.core.batch import Batch
-from tacit.core.network import Spec
+from tacit.core.spec import Spec
 from tacit.distill.advice import Advice, image_faults, pool_faults, student_faults
 from tacit.synthesize import CMI, DAFL, DFAD, Method, Pool
 

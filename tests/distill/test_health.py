@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from tacit.core.device import Clock, Runtime
-from tacit.core.network import Network, Spec, Teacher
+from tacit.core.network import Network, Teacher
+from tacit.core.spec import Spec
 from tacit.data import digits
 from tacit.distill import Synthetic
 from tacit.distill.health import KEPT, Monitor, StudentMonitor, image_health

@@ -12,8 +12,9 @@ from tacit.core.batch import Batch
 from tacit.core.device import Runtime
 from tacit.core.errors import InputError
 from tacit.core.loss import View
-from tacit.core.network import Network, Spec, Teacher
+from tacit.core.network import Network, Teacher
 from tacit.core.probe import Probe, Signals
+from tacit.core.spec import Spec
 from tacit.distill import DISTILLERS, Learner, Stored, Training, build_objective
 from tacit.losses import KD, L1, MSE, CrossEntropy, SoftCrossEntropy
 from tacit.losses.attention import attention_distance

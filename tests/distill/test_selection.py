@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from tacit.core.errors import InputError
-from tacit.core.network import Network, Spec
+from tacit.core.network import Network
+from tacit.core.spec import Spec
 from tacit.distill.selection import Average, Selection, wearing
 
 SPEC = Spec(shape=(1, 2, 2), classes=2)

@@ -13,7 +13,8 @@ from torch import Tensor
 from tacit.core.batch import Batch
 from tacit.core.device import Clock, Runtime
 from tacit.core.errors import InputError
-from tacit.core.network import Spec, Teacher
+from tacit.core.network import Teacher
+from tacit.core.spec import Spec
 from tacit.data import Augmentation, ImageSet, StreamedSet, digits
 from tacit.data.load import load_data
 from tacit.distill import Stored, Synthetic

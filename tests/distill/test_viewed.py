@@ -12,7 +12,8 @@ from tacit.core.batch import Batch
 from tacit.core.device import Runtime
 from tacit.core.errors import InputError
 from tacit.core.loss import Loss, Needs, Objective, View
-from tacit.core.network import Network, Spec, Teacher
+from tacit.core.network import Network, Teacher
+from tacit.core.spec import Spec
 from tacit.data import ImageSet, Modality, StreamedSet, find_modality
 from tacit.distill import Learner, Stored, Training, build_objective
 from tacit.distill.sources import Mixed, Source, Streamed, Unlabelled, Viewed

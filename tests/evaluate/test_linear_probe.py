@@ -8,7 +8,8 @@ from torch import Tensor, nn
 
 from tacit.core.device import Runtime
 from tacit.core.errors import InputError
-from tacit.core.network import Network, Spec
+from tacit.core.network import Network
+from tacit.core.spec import Spec
 from tacit.data import ImageSet, digits
 from tacit.evaluate.probe import few, linear_probe
 

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from tacit.core.batch import Batch
 from tacit.core.device import Runtime
-from tacit.core.network import VOID, Network, Spec
+from tacit.core.network import Network
+from tacit.core.spec import VOID, Spec
 from tacit.evaluate import Maps, predict
 from tacit.evaluate import maps as module
 from toy import PixelNet

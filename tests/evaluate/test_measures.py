@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from tacit.core.batch import Batch
 from tacit.core.device import Runtime
-from tacit.core.network import Network, Spec
+from tacit.core.network import Network
+from tacit.core.spec import Spec
 from tacit.evaluate import Answers, agreement, predict
 from toy import BNNet
 

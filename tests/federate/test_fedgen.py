@@ -12,7 +12,8 @@ from torch import Tensor
 
 from tacit.core.device import Runtime
 from tacit.core.errors import InputError
-from tacit.core.network import Network, Spec, count_parameters
+from tacit.core.network import Network, count_parameters
+from tacit.core.spec import Spec
 from tacit.data.images import ImageSet
 from tacit.federate import IID, FedAvg, FedGen, Upload
 from tacit.federate.generator import LatentGenerator

@@ -10,8 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from tacit.core.errors import InputError
-from tacit.core.network import Network, Spec
+from tacit.core.network import Network
 from tacit.core.probe import Probe
+from tacit.core.spec import Spec
 from tacit.federate import Split
 from tacit.zoo import fednet, lenet5, resnet
 from toy import BNNet, DictNet, GroupNet

@@ -9,7 +9,8 @@ import torch
 import torch.nn.functional as F
 
 from tacit.core.device import Runtime
-from tacit.core.network import Network, Spec
+from tacit.core.network import Network
+from tacit.core.spec import Spec
 from tacit.data.images import ImageSet
 from tacit.federate import IID, FedAvg, set_aside, sites_of
 from tacit.zoo import fednet

@@ -14,8 +14,9 @@ from torch.distributions import Normal, kl_divergence
 
 from tacit.core.errors import InputError
 from tacit.core.loss import View
-from tacit.core.network import Spec, Teacher
+from tacit.core.network import Teacher
 from tacit.core.probe import BNStat, Probe, Signals
+from tacit.core.spec import Spec
 from tacit.losses import BNDivergence
 from tacit.losses.bn_divergence import LEAST, Direction, normal_divergence
 from toy import BNNet

@@ -14,8 +14,9 @@ from torch import Tensor
 from tacit.core.errors import InputError
 from tacit.core.loss import View
 from tacit.core.match import Layer, Match
-from tacit.core.network import Ensemble, Network, Spec, Teacher, members
+from tacit.core.network import Ensemble, Network, Teacher, members
 from tacit.core.probe import Probe, Signals
+from tacit.core.spec import Spec
 from tacit.losses import CRD
 from tacit.losses.crd import infonce_loss, nce_loss
 from toy import BNNet

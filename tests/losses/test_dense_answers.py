@@ -10,8 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from tacit.core.loss import Loss, View
-from tacit.core.network import VOID
 from tacit.core.probe import Signals
+from tacit.core.spec import VOID
 from tacit.losses import (
     KD,
     L1,

@@ -13,8 +13,9 @@ from torch import Tensor, nn
 from tacit.core.errors import InputError
 from tacit.core.loss import View
 from tacit.core.match import Layer, Match
-from tacit.core.network import Ensemble, Network, Spec, Teacher
+from tacit.core.network import Ensemble, Network, Teacher
 from tacit.core.probe import Probe, Signals
+from tacit.core.spec import Spec
 from tacit.distill import DISTILLERS, build_objective
 from tacit.losses.pairs import AdaptedTaps, PairedTaps
 from tacit.zoo import mobilenetv2, resnet

@@ -11,8 +11,9 @@ from torch import Tensor
 
 import tacit.losses
 from tacit.core.loss import Loss, View
-from tacit.core.network import Network, Spec, Teacher
+from tacit.core.network import Network, Teacher
 from tacit.core.probe import Probe, Signals
+from tacit.core.spec import Spec
 from tacit.losses import (
     CRD,
     FSP,

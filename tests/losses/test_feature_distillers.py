@@ -14,8 +14,9 @@ from torch import Tensor, nn
 from tacit.core.errors import InputError
 from tacit.core.loss import View
 from tacit.core.match import Layer, Match
-from tacit.core.network import Network, Spec
+from tacit.core.network import Network
 from tacit.core.probe import Signals
+from tacit.core.spec import Spec
 from tacit.losses import FitNet, NeuronSelectivity, SingularVectors, VariationalInformation
 from tacit.losses.fitnet import Regressor, hint_distance
 from tacit.losses.neuron_selectivity import selectivity_distance

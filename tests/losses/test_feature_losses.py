@@ -14,8 +14,9 @@ from torch.nn import functional as F
 
 from tacit.core.errors import InputError
 from tacit.core.loss import Needs, View
-from tacit.core.network import Network, Spec, Teacher
+from tacit.core.network import Network, Teacher
 from tacit.core.probe import Probe, Signals
+from tacit.core.spec import Spec
 from tacit.losses import KD, MSE, AttentionTransfer, InstanceContrast, Intermediate, SoftCrossEntropy
 from tacit.losses.attention import attention_distance, attention_map
 from tacit.losses.contrast import instance_contrast

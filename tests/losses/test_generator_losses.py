@@ -13,8 +13,9 @@ from torch import Tensor
 
 from tacit.core.errors import InputError
 from tacit.core.loss import Loss, Needs, Objective, View
-from tacit.core.network import Network, Spec, Teacher
+from tacit.core.network import Network, Teacher
 from tacit.core.probe import BNStat, Probe, Signals
+from tacit.core.spec import Spec
 from tacit.losses import Activation, BNAlignment, ClassBalance, ClassPrior, Divergence, Increment, InterSample, ModeSeeking
 from tacit.losses.diversity import inter_sample, mode_seeking
 from tacit.losses.logits import kd_divergence

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from tacit.core.errors import InputError
 from tacit.core.loss import Needs, View
-from tacit.core.network import Spec
 from tacit.core.probe import Signals
+from tacit.core.spec import Spec
 from tacit.losses import Smoothness, TargetLogit
 from tacit.losses.inception import gaussian_blur
 from tacit.synthesize.canvas import Round, RoundedPixels

@@ -14,8 +14,9 @@ from torch import Tensor, nn
 from tacit.core.errors import InputError
 from tacit.core.loss import View
 from tacit.core.match import stages
-from tacit.core.network import Ensemble, Network, Spec, Teacher
+from tacit.core.network import Ensemble, Network, Teacher
 from tacit.core.probe import Probe, Signals
+from tacit.core.spec import Spec
 from tacit.losses import FSP, ActivationBoundary, FactorTransfer, FeatureOverhaul, Intermediate, ReviewKD
 from tacit.losses.activation_boundary import boundary_distance
 from tacit.losses.before_relu import BridgeNorm, before_relu, norms_behind

@@ -11,8 +11,9 @@ from torch import Tensor
 
 from tacit.core.errors import InputError
 from tacit.core.loss import Loss, View, risen
-from tacit.core.network import Ensemble, Network, Spec, Teacher
+from tacit.core.network import Ensemble, Network, Teacher
 from tacit.core.probe import Probe, Signals
+from tacit.core.spec import Spec
 from tacit.losses import KD, DecoupledKD, Dist
 from tacit.losses.decoupled import decoupled_parts
 from tacit.losses.dist import dist_parts, uncorrelated

@@ -13,8 +13,9 @@ from torch import Tensor
 from torch.distributions import Categorical, kl_divergence
 
 from tacit.core.loss import View
-from tacit.core.network import Network, Spec, Teacher
+from tacit.core.network import Network, Teacher
 from tacit.core.probe import BNStat, Probe, Signals
+from tacit.core.spec import Spec
 from tacit.losses import (
     KD,
     L1,

@@ -13,7 +13,8 @@ from torch import Tensor, nn
 
 from tacit.core.errors import InputError, MissingExtraError
 from tacit.core.models import import_object, load, save
-from tacit.core.network import Ensemble, Network, Origin, Spec, Teacher, count_parameters
+from tacit.core.network import Ensemble, Network, Origin, Teacher, count_parameters
+from tacit.core.spec import Spec
 from tacit.prune import Steady, prune
 from tacit.prune.graph import last_layers
 from tacit.prune.structured import build

@@ -6,8 +6,9 @@ import torch
 from torch import Tensor, nn
 
 from tacit.core.device import Runtime
-from tacit.core.network import Network, Spec, Teacher
+from tacit.core.network import Network, Teacher
 from tacit.core.norms import norm_layers
+from tacit.core.spec import Spec
 from tacit.data import digits
 from tacit.quantize import Scheme, accept, calibrate, simulate
 from tacit.quantize.adjust import adjust_norms

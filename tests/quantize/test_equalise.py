@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from tacit.core.network import Network, Spec, Teacher
+from tacit.core.network import Network, Teacher
+from tacit.core.spec import Spec
 from tacit.data import digits
 from tacit.quantize import Scheme, simulate
 from tacit.quantize.equalise import absorb, clipped_mean, correct, equalise

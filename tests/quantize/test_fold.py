@@ -8,7 +8,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from tacit.core.network import Network, Spec
+from tacit.core.network import Network
+from tacit.core.spec import Spec
 from tacit.quantize.equalise import equalise
 from tacit.quantize.fold import Folded, fold_and_remember, links
 

@@ -19,7 +19,8 @@ from tacit.core.device import Runtime
 from tacit.core.enginefile import open_session
 from tacit.core.errors import InputError
 from tacit.core.models import load
-from tacit.core.network import Network, Spec, Teacher
+from tacit.core.network import Network, Teacher
+from tacit.core.spec import Spec
 from tacit.data import digits
 from tacit.evaluate import predict
 from tacit.quantize import accept, compare_latency, fake_quantize, quantize_onnx, to_onnx

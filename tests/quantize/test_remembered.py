@@ -13,7 +13,8 @@ from torch import Tensor, nn
 
 from tacit.core.device import Runtime
 from tacit.core.errors import InputError
-from tacit.core.network import Network, Spec, Teacher
+from tacit.core.network import Network, Teacher
+from tacit.core.spec import Spec
 from tacit.data import digits
 from tacit.evaluate import predict
 from tacit.quantize import Scheme, accept, make_baselines, simulate

@@ -8,7 +8,8 @@ from torch import Tensor, nn
 
 from tacit.core.device import Runtime
 from tacit.core.models import load, save
-from tacit.core.network import Network, Origin, Spec
+from tacit.core.network import Network, Origin
+from tacit.core.spec import Spec
 from tacit.data import digits
 from tacit.quantize import Scheme, calibrate, simulate, stored_bits
 from toy import QuarterNet

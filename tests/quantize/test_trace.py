@@ -11,7 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from tacit.core.network import Network, Spec
+from tacit.core.network import Network
+from tacit.core.spec import Spec
 from tacit.quantize.trace import OUTSIDE, Trace, is_watched, trace
 
 SPEC = Spec(shape=(1, 6, 6), classes=3, mean=(0.5,), std=(0.5,))

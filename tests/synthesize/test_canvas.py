@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from tacit.core.network import Spec
+from tacit.core.spec import Spec
 from tacit.core.state import frozen_as_critic, load_state
 from tacit.synthesize.canvas import Canvas, Generator, GeneratorAndLatents, Noise, Pixels, Round
 from tacit.synthesize.generators import (

@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from quick_methods import quick
 from tacit.core.device import Clock, Runtime
 from tacit.core.files import write_tensors
-from tacit.core.network import Network, Spec, Teacher
+from tacit.core.network import Network, Teacher
+from tacit.core.spec import Spec
 from tacit.distill import Learner, Synthetic, Training, build_objective
 from tacit.synthesize import METHODS, FastDFKD, Method, Synthesizer
 from toy import BNNet

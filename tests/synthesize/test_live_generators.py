@@ -14,8 +14,9 @@ from quick_methods import plain_net, quick, synthesizer
 from tacit.core.device import Clock, Runtime
 from tacit.core.errors import InputError
 from tacit.core.loss import View
-from tacit.core.network import Network, Spec, Teacher
+from tacit.core.network import Network, Teacher
 from tacit.core.probe import Probe
+from tacit.core.spec import Spec
 from tacit.distill import Learner, Synthetic, Training, build_objective
 from tacit.losses import Activation, ClassBalance, ClassPrior, Divergence, InterSample, ModeSeeking
 from tacit.synthesize import DAFL, DFAD, DFQ, MSKD, RDSKD, ZSKT, Method, Synthesizer

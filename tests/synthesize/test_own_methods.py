@@ -12,7 +12,8 @@ from torch import Tensor
 
 from tacit.core.device import Clock, Runtime
 from tacit.core.loss import Loss, Needs, Objective, View
-from tacit.core.network import Network, Spec, Teacher
+from tacit.core.network import Network, Teacher
+from tacit.core.spec import Spec
 from tacit.distill import Learner, Synthetic, Training, build_objective
 from tacit.losses import AttentionTransfer, BNAlignment, ClassPrior
 from tacit.synthesize import IterativeMethod, Method, Synthesizer

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from tacit.core.batch import Batch
 from tacit.core.errors import InputError
 from tacit.core.files import read_tensors, write_tensors
-from tacit.core.network import VOID, Spec
+from tacit.core.spec import VOID, Spec
 from tacit.synthesize.pool import Pool
 
 SPEC = Spec(shape=(1, 2, 2), classes=4)

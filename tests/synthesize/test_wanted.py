@@ -12,7 +12,8 @@ from torch import Tensor
 from tacit.core.device import Runtime
 from tacit.core.errors import InputError
 from tacit.core.loss import View
-from tacit.core.network import VOID, Network, Spec, Teacher
+from tacit.core.network import Network, Teacher
+from tacit.core.spec import VOID, Spec
 from tacit.core.views import shifted
 from tacit.synthesize import AdaptiveDeepInversion, DeepInversion, FastDFKD, Method, Synthesizer
 from tacit.synthesize.deep_inversion import roll

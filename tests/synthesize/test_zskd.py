@@ -13,7 +13,8 @@ from torch import nn
 from quick_methods import quick, synthesizer
 from tacit.core.device import Runtime
 from tacit.core.errors import InputError
-from tacit.core.network import Spec, Teacher
+from tacit.core.network import Teacher
+from tacit.core.spec import Spec
 from tacit.core.taps import classifier_rows
 from tacit.synthesize import ZSKD
 from tacit.synthesize.canvas import Round

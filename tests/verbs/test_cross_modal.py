@@ -17,7 +17,8 @@ import tacit
 from tacit.cli import main
 from tacit.core.errors import InputError
 from tacit.core.models import ModelRef, save
-from tacit.core.network import Network, Origin, Spec
+from tacit.core.network import Network, Origin
+from tacit.core.spec import Spec
 from tacit.data import digits, find_modality, load_data
 from tacit.data.modalities import ViewsLike
 from tacit.data.rendered.solids import IMAGES, solids

@@ -15,7 +15,8 @@ from tacit.cli import main
 from tacit.core.batch import Batch
 from tacit.core.errors import InputError
 from tacit.core.models import model_hash, save
-from tacit.core.network import Network, Origin, Spec
+from tacit.core.network import Network, Origin
+from tacit.core.spec import Spec
 from tacit.data import ImageSet, digits
 from tacit.synthesize import Gaussian, Pool
 from tacit.zoo import resnet

@@ -15,7 +15,8 @@ import tacit
 from tacit.core.batch import Batch
 from tacit.core.errors import InputError
 from tacit.core.models import model_hash
-from tacit.core.network import Ensemble, Network, Spec
+from tacit.core.network import Ensemble, Network
+from tacit.core.spec import Spec
 from tacit.synthesize import Pool
 from tacit.verbs.export import PRIVACY
 from toy import BNNet, DictNet

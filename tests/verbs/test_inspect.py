@@ -10,7 +10,8 @@ from torch import nn
 
 import tacit
 from tacit.core.device import Runtime
-from tacit.core.network import Ensemble, Network, Spec, Teacher
+from tacit.core.network import Ensemble, Network, Teacher
+from tacit.core.spec import Spec
 from tacit.synthesize import METHODS
 from tacit.verbs.choose import choose_method, method_named, obstacle
 from tacit.verbs.inspect import implied_input_mean, reach, taps

@@ -16,7 +16,8 @@ from quick_methods import QUICK
 from tacit.cli import main
 from tacit.core.device import Runtime
 from tacit.core.errors import InputError
-from tacit.core.network import Network, Spec, Teacher
+from tacit.core.network import Network, Teacher
+from tacit.core.spec import Spec
 from tacit.quantize import Scheme
 from tacit.synthesize import METHODS, Synthesizer
 from tacit.verbs.choose import naming_what_remains, remaining

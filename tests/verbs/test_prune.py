@@ -14,7 +14,8 @@ import tacit
 from tacit.cli import main
 from tacit.core.errors import InputError, MissingExtraError
 from tacit.core.models import load
-from tacit.core.network import Network, Spec
+from tacit.core.network import Network
+from tacit.core.spec import Spec
 from tacit.distill import Learner, Training
 from tacit.prune import Steady
 from tacit.synthesize import BNS, Pool

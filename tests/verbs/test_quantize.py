@@ -15,8 +15,9 @@ import tacit
 from tacit.cli import main
 from tacit.core.device import Runtime
 from tacit.core.errors import InputError
-from tacit.core.network import Network, Spec, Teacher
+from tacit.core.network import Network, Teacher
 from tacit.core.norms import norm_layers
+from tacit.core.spec import Spec
 from tacit.distill import Training
 from tacit.quantize import Scheme, Simulated, adjust_norms
 from tacit.quantize import plain as float_weights

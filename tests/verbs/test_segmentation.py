@@ -16,8 +16,9 @@ import tacit
 from tacit.cli import main
 from tacit.core.errors import InputError
 from tacit.core.models import save
-from tacit.core.network import Network, Origin, Spec
+from tacit.core.network import Network, Origin
 from tacit.core.palette import palette
+from tacit.core.spec import Spec
 from tacit.data import ImageSet, load_data, street
 from tacit.synthesize import BNS, DFAD, Gaussian, Pool
 from tacit.zoo import deeplab, lite_segmenter

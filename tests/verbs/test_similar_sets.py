@@ -13,8 +13,9 @@ from tacit.cli import main
 from tacit.core.batch import Batch
 from tacit.core.device import Runtime
 from tacit.core.errors import InputError
-from tacit.core.network import Network, Spec, Teacher
+from tacit.core.network import Network, Teacher
 from tacit.core.probe import Probe
+from tacit.core.spec import Spec
 from tacit.data import digits
 from tacit.quantize.similarity import bn_divergence, set_divergence
 from tacit.synthesize import Pool

@@ -12,9 +12,10 @@ from torch import nn
 
 from tacit.core.match import match
 from tacit.core.models import load, save
-from tacit.core.network import Network, Origin, Spec, count_parameters, work_per_image
+from tacit.core.network import Network, Origin, count_parameters, work_per_image
 from tacit.core.norms import norms_of
 from tacit.core.probe import Probe
+from tacit.core.spec import Spec
 from tacit.core.taps import classifier_name
 from tacit.zoo import deeplab, lite_segmenter
 

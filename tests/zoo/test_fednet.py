@@ -9,7 +9,8 @@ import torch
 
 from tacit.core.errors import InputError
 from tacit.core.models import load, save
-from tacit.core.network import Network, Origin, Spec
+from tacit.core.network import Network, Origin
+from tacit.core.spec import Spec
 from tacit.zoo import fednet, fednet_celeba
 
 

@@ -8,8 +8,9 @@ import torch.nn.functional as F
 from torch import nn
 
 from tacit.core.errors import InputError
-from tacit.core.network import Network, Spec, count_parameters
+from tacit.core.network import Network, count_parameters
 from tacit.core.probe import Probe
+from tacit.core.spec import Spec
 from tacit.zoo import lenet5, lenet5_half
 
 

@@ -7,8 +7,9 @@ import torch
 from torch import nn
 
 from tacit.core.errors import InputError
-from tacit.core.network import Network, Spec, count_parameters, work_per_image
+from tacit.core.network import Network, count_parameters, work_per_image
 from tacit.core.probe import Probe
+from tacit.core.spec import Spec
 from tacit.zoo import ResNet, resnet, resnet8, resnet18, resnet20, resnet34, resnet56
 
 

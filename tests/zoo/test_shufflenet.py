@@ -9,8 +9,9 @@ import torch
 from torch import nn
 
 import tacit
-from tacit.core.network import Network, Spec
+from tacit.core.network import Network
 from tacit.core.probe import Probe
+from tacit.core.spec import Spec
 from tacit.quantize.onnx import to_onnx
 from tacit.zoo import shufflenetv1, shufflenetv2
 from tacit.zoo.shufflenet import _Shuffle, _UnitV1, _UnitV2

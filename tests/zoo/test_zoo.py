@@ -14,8 +14,9 @@ from torch import nn
 
 from tacit import zoo
 from tacit.core.models import load, save
-from tacit.core.network import Network, Origin, Spec, count_parameters
+from tacit.core.network import Network, Origin, count_parameters
 from tacit.core.probe import Probe
+from tacit.core.spec import Spec
 
 FIXED = {"fednet", "fednet_celeba"}
 """Made for images of one size, which is told when they are made; see test_fednet.py."""

@@ -18,7 +18,8 @@ import torch
 from torch import Tensor, nn
 
 from tacit.core.errors import InputError, MissingExtraError
-from tacit.core.network import Network, Spec
+from tacit.core.network import Network
+from tacit.core.spec import Spec
 
 __all__ = ["SPEC", "FileModel", "Session", "is_engine_file", "load_file", "open_session", "quiet"]
 

@@ -10,8 +10,9 @@ from torch import Tensor
 from tacit.core.batch import as_floats
 from tacit.core.device import Runtime
 from tacit.core.errors import InputError
-from tacit.core.network import VOID, Network
+from tacit.core.network import Network
 from tacit.core.probe import Probe
+from tacit.core.spec import VOID
 from tacit.core.state import evaluation_mode
 from tacit.core.taps import classifier_name
 

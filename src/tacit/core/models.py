@@ -17,7 +17,8 @@ from torch import Tensor, nn
 from tacit.core.enginefile import is_engine_file, load_file
 from tacit.core.errors import InputError, nearest
 from tacit.core.files import hash_tensors, read_json, read_tensors, write_json, write_tensors
-from tacit.core.network import Ensemble, Network, Origin, Spec, Task, Upsample, count_parameters
+from tacit.core.network import Ensemble, Network, Origin, count_parameters
+from tacit.core.spec import Spec, Task, Upsample
 
 __all__ = ["ModelRef", "import_object", "load", "model_hash", "save"]
 

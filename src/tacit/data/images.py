@@ -12,7 +12,7 @@ from torch import Tensor
 
 from tacit.core.batch import Batch, as_floats
 from tacit.core.errors import InputError
-from tacit.core.network import VOID, Spec
+from tacit.core.spec import VOID, Spec
 from tacit.core.views import LEARNED_AREA, crop_windows, seen
 
 __all__ = ["ANY_CLASSES", "Augmentation", "ImageSet", "augment", "augmented", "check_labels", "check_shape"]

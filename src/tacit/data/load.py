@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader, Dataset
 from tacit.core.batch import Batch, as_floats
 from tacit.core.errors import InputError, MissingExtraError, nearest
 from tacit.core.models import import_object
-from tacit.core.network import Spec
+from tacit.core.spec import Spec
 from tacit.data.folders import has_masks, mask_folder
 from tacit.data.images import ANY_CLASSES, ImageSet, check_labels, check_shape
 from tacit.data.read import Label, read_sample

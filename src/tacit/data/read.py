@@ -11,8 +11,8 @@ from torch import Tensor
 
 from tacit.core.batch import as_bytes
 from tacit.core.errors import InputError
-from tacit.core.network import VOID, Spec
 from tacit.core.parts import outline
+from tacit.core.spec import VOID, Spec
 
 __all__ = ["as_image", "as_mask", "read_sample"]
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
 
-from tacit.core.network import Spec
+from tacit.core.spec import Spec
 from tacit.synthesize.method import Method
 from tacit.synthesize.pool import Pool
 

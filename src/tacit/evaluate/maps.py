@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tacit.core.network import VOID
+from tacit.core.spec import VOID
 from tacit.evaluate.answers import Answers
 
 __all__ = ["Maps"]

@@ -8,7 +8,8 @@ import torch
 
 from tacit.core.batch import Batch
 from tacit.core.device import Runtime
-from tacit.core.network import VOID, Network
+from tacit.core.network import Network
+from tacit.core.spec import VOID
 from tacit.core.state import evaluation_mode
 from tacit.evaluate.answers import Answers
 from tacit.evaluate.maps import Maps

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from tacit.core.errors import InputError
 from tacit.core.loss import Loss, Needs, View, positive_temperature, risen
-from tacit.core.network import VOID
+from tacit.core.spec import VOID
 from tacit.losses.logits import standardised
 
 __all__ = ["DecoupledKD", "decoupled_parts"]

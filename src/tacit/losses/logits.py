@@ -18,7 +18,8 @@ from torch import Tensor
 
 from tacit.core.errors import InputError
 from tacit.core.loss import Loss, Needs, View, positive_temperature
-from tacit.core.network import VOID, Network, members
+from tacit.core.network import Network, members
+from tacit.core.spec import VOID
 
 __all__ = [
     "KD",

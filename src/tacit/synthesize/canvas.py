@@ -8,7 +8,7 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
-from tacit.core.network import Spec
+from tacit.core.spec import Spec
 
 __all__ = [
     "Canvas",

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tacit.core.network import Spec
+from tacit.core.spec import Spec
 
 __all__ = ["LARGE", "ConvGenerator", "TransposedGenerator", "UpConv2d", "fitting_generator", "initialise", "sigmoid_moments"]
 

@@ -14,7 +14,7 @@ from tacit.core.batch import Batch, as_bytes, as_floats
 from tacit.core.errors import InputError
 from tacit.core.features import images_by_class
 from tacit.core.files import hash_tensors, read_json, read_tensors, write_json, write_tensors
-from tacit.core.network import Spec
+from tacit.core.spec import Spec
 
 __all__ = ["Pool"]
 

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from tacit.core.errors import InputError
-from tacit.core.network import VOID, Spec, Task
+from tacit.core.spec import VOID, Spec, Task
 
 __all__ = ["CELLS", "class_maps", "class_numbers", "drawn", "moved_alike"]
 

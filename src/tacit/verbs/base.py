@@ -17,8 +17,9 @@ from torch.utils.data import Dataset
 from tacit.core.device import Clock, Precision, Runtime, peak_memory_mb
 from tacit.core.errors import InputError
 from tacit.core.models import ModelRef, model_hash
-from tacit.core.network import Ensemble, Network, Spec, count_parameters, work_per_image
+from tacit.core.network import Ensemble, Network, count_parameters, work_per_image
 from tacit.core.run import METRICS, Run, free_folder, versions
+from tacit.core.spec import Spec
 from tacit.data import ANY_CLASSES, Data, ImageSet, Modality, StreamedSet, Views, load_data
 from tacit.synthesize import Method
 

@@ -10,9 +10,10 @@ from tacit.core.device import Clock, Runtime
 from tacit.core.errors import InputError
 from tacit.core.files import read_json
 from tacit.core.models import model_hash, save
-from tacit.core.network import Network, Spec, Teacher
+from tacit.core.network import Network, Teacher
 from tacit.core.norms import norm_layers, norms_of
 from tacit.core.run import Run
+from tacit.core.spec import Spec
 from tacit.data.load import Data
 from tacit.distill import Learner, Stored, build_phases
 from tacit.distill.advice import Advice, pool_faults

@@ -12,7 +12,8 @@ import torch
 from tacit.core.device import Runtime, derived_seed
 from tacit.core.errors import InputError
 from tacit.core.models import ModelRef
-from tacit.core.network import Network, Spec
+from tacit.core.network import Network
+from tacit.core.spec import Spec
 from tacit.data import ImageSet, has_splits, load_data
 from tacit.data.columns import load_column
 from tacit.federate import Engine, Partition, Plan, Site, holdings, set_aside, sites_of

@@ -12,8 +12,9 @@ from torch import Tensor
 from tacit.core.device import Clock, Runtime
 from tacit.core.errors import InputError
 from tacit.core.models import model_hash
-from tacit.core.network import Network, Spec, Teacher, count_parameters, stored_bytes
+from tacit.core.network import Network, Teacher, count_parameters, stored_bytes
 from tacit.core.run import Run
+from tacit.core.spec import Spec
 from tacit.data import Data, Modality, Views, find_views, seen
 from tacit.data.modalities import ViewsLike
 from tacit.distill import Learner, Source, Stored, Synthetic, build_phases

@@ -9,7 +9,8 @@ from typing import Any, ClassVar
 
 from tacit.core.device import Clock, Runtime
 from tacit.core.errors import InputError
-from tacit.core.network import Network, Spec, count_parameters
+from tacit.core.network import Network, count_parameters
+from tacit.core.spec import Spec
 from tacit.data import Data, ImageSet, Modality, Views, find_modality, find_views, seen
 from tacit.data.modalities import ModalityLike, ViewsLike
 from tacit.evaluate import Probed, linear_probe, predict

@@ -10,8 +10,8 @@ from typing import Any, ClassVar, Literal
 
 from tacit.core.errors import InputError
 from tacit.core.files import read_json, write_file, write_json
-from tacit.core.network import Spec
 from tacit.core.run import versions
+from tacit.core.spec import Spec
 from tacit.quantize.onnx import to_onnx
 from tacit.synthesize import Pool
 from tacit.verbs.base import ModelLike, Outcome, Verb, as_function, find_model, model_option

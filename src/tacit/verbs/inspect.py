@@ -14,10 +14,11 @@ from tacit.core.device import Runtime
 from tacit.core.errors import InputError
 from tacit.core.match import Match, match, pooled
 from tacit.core.models import model_hash
-from tacit.core.network import Network, Spec, Teacher, count_parameters, work_per_image
+from tacit.core.network import Network, Teacher, count_parameters, work_per_image
 from tacit.core.norms import Norms, norms_of
 from tacit.core.parts import tensor_parts
 from tacit.core.probe import Probe
+from tacit.core.spec import Spec
 from tacit.data import find_views
 from tacit.data.modalities import ViewsLike
 from tacit.synthesize import METHODS

@@ -13,9 +13,9 @@ import torch
 from tacit.core.device import Clock, Runtime, derived_seed
 from tacit.core.errors import InputError
 from tacit.core.models import save
-from tacit.core.network import Spec
 from tacit.core.progress import Progress
 from tacit.core.run import Run
+from tacit.core.spec import Spec
 from tacit.data import Augmentation, Modality, has_splits
 from tacit.data.load import Data, StreamedSet
 from tacit.distill import Learner, Stored, Training

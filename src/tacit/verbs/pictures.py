@@ -13,8 +13,8 @@ from torch import Tensor
 
 from tacit.core.batch import as_floats
 from tacit.core.files import write_file, write_json
-from tacit.core.network import Spec
 from tacit.core.palette import VOID_COLOUR, palette
+from tacit.core.spec import Spec
 from tacit.synthesize import Pool
 
 __all__ = ["SHOWN", "pool_metrics", "save_map", "save_maps", "save_picture", "save_samples"]

@@ -12,7 +12,8 @@ from torch import Tensor
 
 from tacit.core.batch import as_bytes
 from tacit.core.device import Runtime, derived_seed
-from tacit.core.network import Network, Spec
+from tacit.core.network import Network
+from tacit.core.spec import Spec
 from tacit.data import Data
 from tacit.distill.advice import Advice, pool_faults
 from tacit.evaluate import (

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from tacit.core.batch import Batch
 from tacit.core.errors import InputError
-from tacit.core.network import Spec
+from tacit.core.spec import Spec
 
 __all__ = ["Modality", "Shape", "Views", "seen"]
 

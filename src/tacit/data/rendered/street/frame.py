@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from tacit.core.network import VOID
+from tacit.core.spec import VOID
 from tacit.data.rendered.noise import Draw
 
 __all__ = ["NAMES", "Camera", "Frame", "Patch"]
