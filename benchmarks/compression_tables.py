@@ -113,7 +113,7 @@ def _eight_bits(runs: Runs, known: Record) -> str:
             one["name"],
             f"{100 * one['student_accuracy']:.2f}",
             f"{100 * (one['student_accuracy'] - full['teacher_accuracy']):+.2f}",
-            f"{full['size_teacher_bytes'] / one['bytes']:.2f}",
+            f"{one.get('bytes_in_float', full['size_teacher_bytes']) / one['bytes']:.2f}",
         ]
         for one in beside
     ]
@@ -142,11 +142,11 @@ def _low_bits(runs: Runs, known: Record) -> str:
     full = 100 * known["metrics"]["teacher_accuracy"]
     text = f"""Float: {full:.2f} %. All layers at that width, inputs of layers and residual sums too (the image itself keeps its
 8 bits), except where a row says 8-bit ends. 300 steps of Adam on 64 images, rate 3e-4 for weights of 4 bits and 1e-3 for fewer, falling
-along a cosine, the same for all sources but one: at W2A4 on I that rate undid what calibration had (agreement on fresh images of I fell,
-which takes no data to see, and `tacit quantize` warns of it), so that it is 3e-4 there. Batch norm is told how quantization shifts what it
-reads, and then frozen at 3 bits and more; at 2 bits it learns, except on I and G. Objective: KL divergence at temperature 1, and 0.01 of
-the intermediate loss, on images mixed in pairs. A seed also draws which 1,024 images are learned from: of 50,000 real ones, of a pool's
-1,280.
+along a cosine, the same for all sources but two: at W2A4 on I and G that rate ended at chance, so that it is 3e-4 there (on I no data are
+needed to see it: agreement on fresh images fell, and `tacit quantize` warns of it; on G, noise, agreement stays). Batch norm is told how
+quantization shifts what it reads, and then frozen at 3 bits and more; at 2 bits it learns, except on I and G. Objective: KL divergence at
+temperature 1, and 0.01 of the intermediate loss, on images mixed in pairs. A seed also draws which 1,024 images are learned from: of 50,000
+real ones, of a pool's 1,280.
 
 """
     head = ["", "accuracy", "less the float network's", "agreement, fresh samples of the same source", "seconds"]

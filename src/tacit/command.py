@@ -29,6 +29,17 @@ CHOSEN: dict[str, tuple[type, ...]] = {"method": METHODS, "algorithm": ALGORITHM
 """Options that name one of several classes, whose fields they then have."""
 
 
+_TYPES = {
+    "int": "a whole number",
+    "float": "a number",
+    "bool": "true or false",
+    "str": "text",
+    "tuple": "a list",
+    "list": "a list",
+    "NoneType": "null",
+}
+
+
 class _Parser(ArgumentParser):
     """Says what is wrong in one line, with the nearest name, and leaves the exit to the caller."""
 
@@ -58,7 +69,18 @@ def _in_one_line(message: str, parser: ArgumentParser) -> str:
         return f"no {chosen[1]} is called {given[1]!r}{nearest(given[1], known, most=20)}"
     text = re.sub(r"<class '([\w.]+)'>", r"\1", message)
     text = re.sub(r'Parser key "([^"]+)":', r"\1:", text)
-    return re.sub(r"\s+", " ", text).strip()
+    return _expected(re.sub(r"\s+", " ", text).strip())
+
+
+def _expected(text: str) -> str:
+    """Return jsonargparse's words about a value of the wrong type as ``expected ..., got ...``; others as they are."""
+    given = re.search(r"(?:Got value|Given value): (.*)$", text)
+    kinds = re.findall(r"Expected an? (typing\.Literal\[[^]]*\]|\w+)(?= - |\.? G)", text)
+    said = [_TYPES[kind] if kind in _TYPES else f"one of {kind[15:-1]}" for kind in kinds if kind in _TYPES or kind.startswith("typing.")]
+    if not given or not said or len(said) < len(kinds):
+        return text
+    begun = re.split(r"Expected an? |Does not validate", text)[0]
+    return f"{begun}expected {' or '.join(said)}, got {given[1]}"
 
 
 def build_parser(verb: str) -> ArgumentParser:

@@ -82,6 +82,10 @@ def test_synthesize_refuses(command: Command, tmp_path: Path, words: tuple[str, 
         (("--source", "nothing"), ("no pool folder",)),
         (("--source", "DFAD", "--method", "Gaussian"), ("choose one",)),
         (("--max-seconds", "0"), ("max_seconds: expected more than 0",)),
+        (("--max-seconds", "soon"), ("max_seconds: expected a number or null, got soon",)),
+        (("--select", "best"), ("select: expected one of 'last', 'ema', 'agreement', got best",)),
+        (("--cache_teacher", "perhaps"), ("cache_teacher: expected true or false or null, got perhaps",)),
+        (("--training.milestones", "half"), ("training.milestones: expected a list, got half",)),
     ],
 )
 def test_distill_refuses(command: Command, tmp_path: Path, words: tuple[str, ...], parts: tuple[str, ...]) -> None:

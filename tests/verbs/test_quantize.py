@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 import tacit
 from tacit.cli import main
@@ -22,7 +22,7 @@ from tacit.distill import Training
 from tacit.quantize import Scheme, Simulated, adjust_norms
 from tacit.quantize import plain as float_weights
 from tacit.synthesize import BNS, CMI, DAFL, Gaussian, Inception, Method, Pool
-from tacit.verbs.quantize import Quantize
+from tacit.verbs.quantize import Quantize, _slow, _times
 from tacit.verbs.samples import Samples
 from toy import BNNet, DictNet, GroupNet
 
@@ -51,6 +51,7 @@ def test_eight_bits_are_an_onnx_file_as_good_as_the_network(teacher_folder: Path
     assert len(Pool.load(tmp_path / "run" / "acceptance")) == 32
     assert [one["name"] for one in metrics["baselines"]] == ["bf16", "weights only", "DFQ (Nagel)"]
     assert all(one["student_accuracy"] > metrics["teacher_accuracy"] - 0.03 for one in metrics["baselines"])
+    assert metrics["baselines"][0]["bytes_in_float"] / metrics["baselines"][0]["bytes"] == pytest.approx(2.0, abs=0.01)
     assert 0 < metrics["similarity"]["BNS"]["divergence"] < 1
     assert outcome.text.startswith(f"{tmp_path / 'run' / 'model.onnx'}: W8A8, ")
     labels = [label for label, _ in outcome.rows]
@@ -75,6 +76,58 @@ def test_images_are_painted_as_batch_norm_will_see_them(given: dict[str, Any], c
     method = Quantize(model="digits", **given).chosen_method(Teacher(BNNet(), Spec(shape=(1, 8, 8), classes=5)))
     assert isinstance(method, BNS)
     assert (method.copies, method.views) == (copies, views)
+
+
+@pytest.mark.parametrize("scheme", [Scheme(), Scheme(weights=2, activations=4)])
+def test_the_name_of_the_usual_method_means_its_usual_settings(scheme: Scheme) -> None:
+    teacher, plain = Teacher(BNNet(), Spec(shape=(1, 8, 8), classes=5)), Teacher(GroupNet(), Spec(shape=(1, 8, 8), classes=7))
+    usual = Quantize(model="digits", scheme=scheme)
+    assert Quantize(model="digits", scheme=scheme, source="bns").chosen_method(teacher) == usual.chosen_method(teacher)
+    assert Quantize(model="digits", scheme=scheme, source="Inception").chosen_method(teacher) == usual.chosen_method(plain)
+    assert Quantize(model="digits", scheme=scheme, source="DAFL").chosen_method(teacher) == DAFL()
+
+
+def test_a_network_without_feature_maps_is_fine_tuned_by_its_answers(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    flat = nn.Sequential(nn.Flatten(), nn.Linear(64, 16), nn.ReLU(), nn.Linear(16, 5))
+    network = Network(flat, Spec(shape=(1, 8, 8), classes=5))
+    options: dict[str, Any] = {**QUICK, "method": Gaussian(), "scheme": Scheme(weights=4, activations=4), "baselines": False}
+    options["training"] = Training(steps=2, batch=16, optimizer="adam", lr=1e-4)
+    tacit.quantize(model=network, out=tmp_path / "run", **options)
+    lines = (tmp_path / "run" / "metrics.jsonl").read_text()
+    assert '"loss/kd"' in lines
+    assert "intermediate" not in lines
+    with pytest.raises(InputError, match=r"objective: .* has no feature maps .*; `--objective kd=1` compares answers alone"):
+        tacit.quantize(model=network, out=tmp_path / "maps", **{**options, "objective": "intermediate=1"})
+    assert not (tmp_path / "maps" / "pool").exists()
+
+
+def test_what_has_few_bits_already_is_not_quantized_again(teacher_folder: Path, tmp_path: Path) -> None:
+    options: dict[str, Any] = {**QUICK, "method": Gaussian(), "baselines": False}
+    file = tacit.quantize(model=teacher_folder, out=tmp_path / "a", **options)
+    few = tacit.quantize(model=teacher_folder, out=tmp_path / "b", scheme=Scheme(weights=4, activations=4), finetune=False, **options)
+    for verb in (tacit.quantize, tacit.prune):
+        with pytest.raises(InputError, match=r"model\.onnx is run by an engine, so that its layers can't be reached"):
+            verb(model=tmp_path / "a" / "model.onnx", out=tmp_path / "c")
+        with pytest.raises(InputError, match="model: this network has few bits already"):
+            verb(model=tmp_path / "b" / "model", out=tmp_path / "c")
+    with pytest.raises(InputError, match=r"model\.onnx is run by an engine"):
+        tacit.similarity(model=tmp_path / "a" / "model.onnx", sets=["digits"])
+    assert file.text is not None
+    assert few.text is not None
+    assert " times smaller, " in file.text
+    assert not (tmp_path / "c").exists()
+
+
+def test_a_file_that_is_slower_or_larger_is_told() -> None:
+    taken = {"1": {"torch": 2.0, "float": 4.0, "int8": 3.0}, "64": {"torch": 20.0, "float": 9.0, "int8": 10.0}}
+    said = _slow({"file": "model.onnx", "milliseconds": taken}, [])
+    assert said == {
+        "slower than float": "model.onnx is slower than its engine in floating point in batches of 64: another engine may serve better",
+        "slower than torch": "model.onnx is slower than torch in floating point in batches of 1: another engine may serve better",
+    }
+    assert _times(3.0, 2.0, "smaller", "larger") == "1.5 times smaller"
+    assert _times(2.0, 4.0, "smaller", "larger") == "2.0 times larger"
 
 
 def test_fewer_bits_are_fine_tuned_and_kept_as_a_model_folder(teacher_folder: Path, tmp_path: Path) -> None:
@@ -228,6 +281,10 @@ def test_a_network_without_batch_norm_is_quantized_by_inception(tmp_path: Path) 
         ({"mixup": -1.0}, "mixup: expected 0 or more"),
         ({"select": "agreement"}, "select: fine-tuning makes no images"),
         ({"source": "nowhere"}, "source: nowhere is no method, no pool folder"),
+        ({"source": "BNS", "method": Gaussian()}, "source: 'BNS' and a method were both given; choose one"),
+        ({"scheme": Scheme(weights=4, activations=4), "engine": "openvino"}, "engine, target: no engine runs W4A4"),
+        ({"scheme": Scheme(weights=4, activations=4), "target": "arm"}, "engine, target: no engine runs W4A4"),
+        ({"scheme": Scheme(weights=4, activations=4), "objective": "crd=1,nothing=2"}, "no loss is called 'nothing'"),
         ({"source": "data"}, "data: say which images to calibrate with"),
     ],
 )

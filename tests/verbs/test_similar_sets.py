@@ -88,5 +88,9 @@ def test_what_cannot_be_measured_is_refused(teacher_folder: Path) -> None:
             tacit.similarity(model=teacher_folder, sets=sets)
     with pytest.raises(InputError, match="images: expected at least 4, got 3"):
         tacit.similarity(model=teacher_folder, sets=["uniform"], images=3)
+    with pytest.raises(InputError, match="no folder, and no method, called 'Gausian'; did you mean 'Gaussian'"):
+        tacit.similarity(model=teacher_folder, sets=["Gausian"])
+    with pytest.raises(InputError, match="sets: digits holds 540 images, and 600 are compared: say `--images 540`"):
+        tacit.similarity(model=teacher_folder, sets=["digits"], images=600)
     with pytest.raises(InputError, match="remembers nothing to compare with"):
         tacit.similarity(model=Network(GroupNet(), Spec(shape=(1, 8, 8), classes=7)), sets=["uniform"])

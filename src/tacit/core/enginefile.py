@@ -21,7 +21,7 @@ from tacit.core.errors import InputError, MissingExtraError
 from tacit.core.network import Network
 from tacit.core.spec import Spec
 
-__all__ = ["SPEC", "FileModel", "Session", "is_engine_file", "load_file", "open_session", "quiet"]
+__all__ = ["SPEC", "FileModel", "Session", "is_engine_file", "load_file", "open_session", "quiet", "refuse_file"]
 
 SPEC = "tacit.spec"
 """Key of the file's metadata under which the `Spec` is; a file that has it takes images in [0, 1]."""
@@ -208,3 +208,9 @@ def load_file(file: Path, given: Mapping[str, Any]) -> Network:
     if kept:
         described |= {"output": None, "upsample": None}  # the file gives the logits alone, whatever its network did
     return Network(model, Spec(**described), normalise=not kept)
+
+
+def refuse_file(network: Network) -> None:
+    """Raise `InputError` where a network is a file that an engine runs, for what needs to look into it."""
+    if isinstance(network.model, FileModel):
+        raise InputError(f"{network.model.file} is run by an engine, so that its layers can't be reached: give the network it was made of")

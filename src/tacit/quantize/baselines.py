@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from tacit.core.network import Network, count_parameters
+from tacit.core.network import Network, stored_bytes
 from tacit.quantize.remembered import NoNormsError, quantize_from_norms
 from tacit.quantize.scheme import Scheme
 from tacit.quantize.simulate import simulate, stored_bits
@@ -54,7 +54,7 @@ class _FloatLogits(Network):
 
 def _bf16(network: Network, scheme: Scheme) -> Baseline:
     made = _FloatLogits(_BFloat16(copy.deepcopy(network.model)), network.spec, normalise=network.normalise)
-    return Baseline(network=made, bytes=2 * count_parameters(network))
+    return Baseline(network=made, bytes=stored_bytes(made.model))
 
 
 def _weights_only(network: Network, scheme: Scheme) -> Baseline:

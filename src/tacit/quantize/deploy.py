@@ -116,7 +116,10 @@ def find_target(target: Target = "auto") -> Target:
 
 def reason(error: Exception) -> str:
     """Return the line of an engine's error that names what is at fault: an operator, where one is named."""
-    lines = [line.strip() for cause in (error.__cause__, error) if cause is not None for line in str(cause).splitlines() if line.strip()]
+    chain: list[BaseException] = [error]
+    while (cause := chain[-1].__cause__) is not None:
+        chain.append(cause)
+    lines = [line.strip() for each in reversed(chain) for line in str(each).splitlines() if line.strip()]
     words = ("operator", "op type", "aten", "no onnx function", "unsupported")
     named = [line for line in lines if any(word in line.lower() for word in words)]
     return (named or lines or [type(error).__name__])[0]

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any, ClassVar
 
 from tacit.core.device import Clock, Runtime
+from tacit.core.enginefile import refuse_file
 from tacit.core.errors import InputError
 from tacit.core.files import read_json
 from tacit.core.models import model_hash, save
@@ -22,8 +23,9 @@ from tacit.distill.selection import Selection, wearing
 from tacit.distill.sources import Mixed, Source
 from tacit.evaluate import Answers, predict
 from tacit.quantize.similarity import set_divergence
+from tacit.quantize.simulate import Simulated
 from tacit.synthesize import BNS, Inception, Method, Pool
-from tacit.verbs.base import ModelLike, model_option
+from tacit.verbs.base import ModelLike, find_model, model_option
 from tacit.verbs.choose import method_named, remaining
 from tacit.verbs.learning import LearningVerb
 from tacit.verbs.samples import Samples, find_samples
@@ -41,7 +43,7 @@ class CompressVerb(LearningVerb):
     """Where the images come from, to calibrate and to fine-tune: a method's name, a run or pool folder, or `data`; not given: `method`."""
     method: Method | None = None
     """How images are made; not given: BNS of 100 steps where the network has batch norm, moved as fine-tuning moves them where batch norm
-    learns from them, else Inception of 60."""
+    learns from them, else Inception of 60; `source` BNS or Inception means these very settings."""
     images: int = 512
     """How many images there are to learn from."""
     acceptance: int = 256
@@ -66,17 +68,45 @@ class CompressVerb(LearningVerb):
         for name, least in (("images", 2), ("acceptance", 1)):
             if getattr(self, name) < least:
                 raise InputError(f"{name}: expected at least {least}, got {getattr(self, name)}")
+        if self.method is not None and self.source is not None and method_named(self.source) is not None:
+            raise InputError(f"source: {self.source!r} and a method were both given; choose one")
         if not self.mixup >= 0:
             raise InputError(f"mixup: expected 0 or more, got {self.mixup}")
         if self.select == "agreement":
             raise InputError("select: fine-tuning makes no images on the way to choose by; use `last` or `ema`")
 
+    def find_teacher(self) -> Teacher:
+        """Return the network as it was; `InputError` where it is no network in floating point that can be looked into."""
+        network = find_model(self.model, seed=self.seed)
+        refuse_file(network)
+        if isinstance(network.model, Simulated):
+            raise InputError("model: this network has few bits already: give the one in floating point that it was made of")
+        return Teacher.of(network)
+
     def chosen_method(self, teacher: Teacher) -> Method:
-        """Return how images are made where `source` names nothing else."""
-        if self.method or not norm_layers(teacher):
-            return self.method or Inception(steps=60)
+        """Return how images are made where `source` names no stored or real ones."""
+        named = method_named(self.source) if self.source is not None else None
+        if named is None and self.method is not None:
+            return self.method
+        kind = type(named) if named is not None else BNS if norm_layers(teacher) else Inception
+        if kind is Inception:
+            return Inception(steps=60)
+        if named is not None and kind is not BNS:
+            return named
         painted = BNS(steps=100, lr=0.1, copies=0)  # images that match only unmoved would mislead a batch norm that sees them moved
         return replace(painted, copies=1, views=self.augmentation) if self.norms_learn and self.augmentation != "none" else painted
+
+    def terms(self, teacher: Teacher) -> Terms:
+        """Return what fine-tuning minimises."""
+        return self.objective
+
+    def check_terms(self, teacher: Teacher) -> None:
+        """Raise `InputError`, before any image is made, where the objective can't compare the network with a copy of itself."""
+        try:
+            for phase in build_phases(self.terms(teacher)):
+                phase.objective.fit(teacher, teacher)
+        except InputError as error:
+            raise InputError(f"objective: {error}; `--objective kd=1` compares answers alone") from error
 
     @property
     def norms_learn(self) -> bool:
@@ -111,7 +141,7 @@ class CompressVerb(LearningVerb):
             return Samples(**kept, origin=before["origin"], made=before["made"], method=before["method"])
         samples = find_samples(
             teacher,
-            source=self.source,
+            source=None if self.source is not None and method_named(self.source) is not None else self.source,
             method=method,
             data=self.data,
             split=self.split or "train",
@@ -175,7 +205,7 @@ class CompressVerb(LearningVerb):
         stored = Stored(samples.learned, size=self.training.batch, seed=self.seed, device=runtime.device, augmentation=self.augmentation)
         source: Source = Mixed(stored, self.mixup, seed=self.seed) if self.mixup else stored
         generator = runtime.generator(self.seed, "objective")
-        objective = build_phases(self.objective)
+        objective = build_phases(self.terms(teacher))
         asking: dict[str, Any] = {"teacher": teacher, "cache_teacher": self.cache_teacher}
         learner = Learner(student, source, objective, self.training, runtime=runtime, generator=generator, **asking)
         selection = Selection(student, select=self.select, ema=self.ema, patience=0)

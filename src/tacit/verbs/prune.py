@@ -9,13 +9,13 @@ from typing import Any, ClassVar
 from tacit.core.device import Clock
 from tacit.core.errors import InputError
 from tacit.core.models import save
-from tacit.core.network import Network, Teacher, count_parameters, stored_bytes, work_per_image
+from tacit.core.network import Network, count_parameters, stored_bytes, work_per_image
 from tacit.distill import Training
 from tacit.evaluate import predict
 from tacit.prune import Importance, Steady, check_options
 from tacit.prune.structured import prune as pruned_copy
 from tacit.quantize import accept
-from tacit.verbs.base import Outcome, as_function, find_model
+from tacit.verbs.base import Outcome, as_function
 from tacit.verbs.compressing import CompressVerb
 from tacit.verbs.pictures import save_samples
 from tacit.verbs.scores import other_rows
@@ -46,11 +46,13 @@ class Prune(CompressVerb):
         """Prune and recover; return the run folder with the network."""
         run, clock = self.plan_run(), Clock()
         check_options(self.share, self.importance)
-        teacher = Teacher.of(find_model(self.model, seed=self.seed))
+        teacher = self.find_teacher()
         method = self.chosen_method(teacher)
         run.config = replace(self, method=method if self.source is None else self.method).config()
         runtime = self.open_runtime(teacher)
         advice = self.advise(teacher, runtime)
+        if self.recover:
+            self.check_terms(teacher)
         held = self.measured_on(teacher.spec, runtime)
         student = pruned_copy(teacher, self.share, importance=self.importance, seed=self.seed).requires_grad_(True)
         state = self.open_run(run, runtime)

@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from tacit.core.device import Clock, Runtime
+from tacit.core.errors import InputError
 from tacit.core.models import load, save
 from tacit.core.network import Network, Teacher, count_parameters, stored_bytes
 from tacit.core.run import Run
+from tacit.core.taps import stage_names
 from tacit.data.load import Data
 from tacit.distill import Training
 from tacit.distill.advice import Advice
@@ -34,7 +36,7 @@ from tacit.quantize import (
 from tacit.quantize.deploy import Target, cpu_flags, find_target
 from tacit.quantize.engines import EngineName, find_engine
 from tacit.quantize.simulate import check_layers, left_alone
-from tacit.verbs.base import Outcome, as_function, find_model
+from tacit.verbs.base import Outcome, as_function
 from tacit.verbs.compressing import CompressVerb
 from tacit.verbs.pictures import save_samples
 from tacit.verbs.samples import Samples
@@ -42,6 +44,7 @@ from tacit.verbs.scores import other_rows
 
 __all__ = ["Quantize", "quantize"]
 
+OBJECTIVE: Terms = ({"loss": "kd", "temperature": 1.0}, {"loss": "intermediate", "weight": 0.01})
 UNDONE = 0.1
 """Loss of agreement by fine-tuning that is no chance: some three standard deviations on 256 samples."""
 
@@ -58,8 +61,8 @@ class Quantize(CompressVerb):
     """For 8 bits, which machine the file is for; auto: this one."""
     finetune: bool | None = None
     """Whether the weights are trained to be quantized, by distillation from the network as it was; not given: below 8 bits."""
-    objective: Terms = ({"loss": "kd", "temperature": 1.0}, {"loss": "intermediate", "weight": 0.01})
-    """What fine-tuning minimises."""
+    objective: Terms = OBJECTIVE
+    """What fine-tuning minimises; of these two terms the first alone, where the network has no feature maps."""
     training: Training = field(default_factory=lambda: Training(steps=300, batch=64, optimizer="adam", lr=3e-4, weight_decay=0.0))
     """How the network is fine-tuned."""
     mixup: float = 0.5
@@ -71,6 +74,11 @@ class Quantize(CompressVerb):
     """Whether to measure what can be had without any image, too: bfloat16, the weights alone in few bits, and DFQ of Nagel et al."""
 
     name: ClassVar[str] = "quantize"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.deployable and (self.engine, self.target) != ("onnxruntime", "auto"):
+            raise InputError(f"engine, target: no engine runs {self.scheme.name}, so that no file is written: leave both out")
 
     @property
     def deployable(self) -> bool:
@@ -94,11 +102,14 @@ class Quantize(CompressVerb):
         """
         return True if self.freeze_bn is None and self.scheme.weights > 2 else super().freezes(samples)
 
+    def terms(self, teacher: Teacher) -> Terms:
+        usual = list(self.objective) == list(OBJECTIVE)
+        return OBJECTIVE[:1] if usual and not stage_names(teacher) else self.objective
+
     def run(self) -> Outcome:
         """Quantize; return the run folder with the file, or the network."""
         run, clock = self.plan_run(), Clock()
-        network = find_model(self.model, seed=self.seed)
-        teacher = Teacher.of(network)
+        teacher = self.find_teacher()
         tuned, method = self.tuned, self.chosen_method(teacher)
         run.config = replace(self, method=method if self.source is None else self.method).config()
         runtime = self.open_runtime(teacher)
@@ -107,6 +118,8 @@ class Quantize(CompressVerb):
         if self.deployable:
             engine.check(self.scheme, self.target)
             engine.rehearse(teacher)
+        if tuned:
+            self.check_terms(teacher)
         held = self.measured_on(teacher.spec, runtime)
         state = self.open_run(run, runtime)
         samples = self.samples(teacher, method, runtime, clock, run)
@@ -163,7 +176,8 @@ class Quantize(CompressVerb):
             agreed = accept(teacher, made.network, samples.fresh.columns["images"], runtime)
             accuracy = predict(made.network, held.batches(512), runtime).accuracy if held is not None else None
             figures = {"agreement_synthetic": agreed.agreement, "cosine": agreed.cosine, "student_accuracy": accuracy}
-            found.append({"name": name, **figures, "bytes": made.bytes, "activations_in_float": made.unknown})
+            sizes = {"bytes": made.bytes, "bytes_in_float": stored_bytes(teacher.model)}
+            found.append({"name": name, **figures, **sizes, "activations_in_float": made.unknown})
         return found
 
     def _write(self, teacher: Teacher, tuned: Network | None, samples: Samples, run: Run, clock: Clock) -> dict[str, Any]:
@@ -206,28 +220,32 @@ def _slow(metrics: dict[str, Any], left: list[str]) -> dict[str, str]:
         found["float"] = f"{len(left)} layers of {metrics['file']} still compute in floating point: {', '.join(left[:3])}" + ", ..." * (
             len(left) > 3
         )
-    slower = [size for size, each in taken.items() if each["int8"] > each["float"]]
-    if slower:
-        found["slower"] = (
-            f"{metrics['file']} is slower than floating point in batches of {' and '.join(slower)}: another engine may serve better"
-        )
+    for name, words in (("float", "its engine in floating point"), ("torch", "torch in floating point")):
+        if slower := [size for size, each in taken.items() if each["int8"] > each[name]]:
+            found[f"slower than {name}"] = (
+                f"{metrics['file']} is slower than {words} in batches of {' and '.join(slower)}: another engine may serve better"
+            )
     return found
 
 
 def _line(result: dict[str, Any], folder: Path, scheme: Scheme) -> str:
     """Return all in one line."""
     metrics = result["metrics"]
-    said = [scheme.name, f"{metrics['size_teacher_bytes'] / metrics['size_student_bytes']:.1f} times smaller"]
+    said = [scheme.name, _times(metrics["size_teacher_bytes"], metrics["size_student_bytes"], "smaller", "larger")]
     if "milliseconds" in metrics:
         taken = metrics["milliseconds"]["1"]
-        said.append(f"{taken['float'] / taken['int8']:.1f} times faster than float in {metrics['engine']}")
+        said.append(f"{_times(taken['float'], taken['int8'], 'faster', 'slower')} than float in {metrics['engine']}")
     said.append(f"names the same class on {metrics['agreement_synthetic']:.1%} of fresh samples")
     return f"{folder / metrics.get('file', 'model')}: {', '.join(said)}"
 
 
+def _times(before: float, after: float, less: str, more: str) -> str:
+    return f"{before / after:.1f} times {less}" if before >= after else f"{after / before:.1f} times {more}"
+
+
 def _rows(result: dict[str, Any], found: Acceptance, folder: Path, scheme: Scheme) -> list[tuple[str, str]]:
     metrics, seconds = result["metrics"], result["seconds"]
-    ratio = metrics["size_teacher_bytes"] / metrics["size_student_bytes"]
+    sizes = metrics["size_teacher_bytes"], metrics["size_student_bytes"]
     rows = [("scheme", scheme.name), ("images", f"{metrics['images']:,} of {metrics['method']}")]
     if metrics["student_accuracy"] is not None:
         rows += [
@@ -238,10 +256,7 @@ def _rows(result: dict[str, Any], found: Acceptance, folder: Path, scheme: Schem
     rows += [
         ("agreement, fresh samples", f"{found.agreement:.2%} of {found.images} (a proxy, not an accuracy)"),
         ("cosine of logits", f"{found.cosine:.4f}"),
-        (
-            "size",
-            f"{metrics['size_teacher_bytes'] / 2**10:,.0f} -> {metrics['size_student_bytes'] / 2**10:,.0f} KiB ({ratio:.1f} times smaller)",
-        ),
+        ("size", f"{sizes[0] / 2**10:,.0f} -> {sizes[1] / 2**10:,.0f} KiB ({_times(*sizes, 'smaller', 'larger')})"),
     ]
     for size, taken in metrics.get("milliseconds", {}).items():
         faster = taken["float"] / taken["int8"]
@@ -250,7 +265,7 @@ def _rows(result: dict[str, Any], found: Acceptance, folder: Path, scheme: Schem
         )
     for one in metrics.get("baselines", ()):
         said = [f"{one['student_accuracy']:.2%} accurate"] if one["student_accuracy"] is not None else []
-        said += [f"{one['agreement_synthetic']:.2%} agree", f"{metrics['size_teacher_bytes'] / one['bytes']:.1f} times smaller"]
+        said += [f"{one['agreement_synthetic']:.2%} agree", f"{one['bytes_in_float'] / one['bytes']:.1f} times smaller, packed"]
         said += [f"{one['activations_in_float']} activations in float"] if one["activations_in_float"] else []
         rows.append((f"without images: {one['name']}", ", ".join(said)))
     rows.append(("seconds", f"{seconds['synthesis']:.1f} synthesis, {seconds['training']:.1f} training"))

@@ -11,14 +11,15 @@ import torch
 from torch import Tensor
 
 from tacit.core.device import Clock, Runtime
-from tacit.core.errors import InputError
+from tacit.core.enginefile import refuse_file
+from tacit.core.errors import InputError, nearest
 from tacit.core.network import Teacher
 from tacit.core.norms import NoStatisticsError, norm_layers
 from tacit.data import load_data
 from tacit.data.load import StreamedSet
 from tacit.losses.bn_divergence import Direction
 from tacit.quantize.similarity import SetDivergence, set_divergence
-from tacit.synthesize import BNS
+from tacit.synthesize import BNS, METHODS
 from tacit.verbs.base import ModelLike, Outcome, RunVerb, as_function, find_model, model_option
 from tacit.verbs.choose import method_named
 from tacit.verbs.pools import find_pool, load_pool, method_of
@@ -66,6 +67,7 @@ class Similarity(RunVerb):
             raise InputError(f"sets: each is to be given once, got {' '.join(words)}")
         run = self.plan_run() if self.out is not None else None
         teacher = Teacher.of(find_model(model, seed=self.seed))
+        refuse_file(teacher)
         if not norm_layers(teacher):
             raise InputError(
                 f"{NoStatisticsError.of(teacher)}: it remembers nothing to compare with; `tacit evaluate --pool` has other measures"
@@ -74,6 +76,8 @@ class Similarity(RunVerb):
         found: dict[str, SetDivergence] = {}
         for word in words:
             images = self._images(word, teacher, runtime, clock)
+            if len(images) < self.images:
+                raise InputError(f"sets: {word} holds {len(images)} images, and {self.images} are compared: say `--images {len(images)}`")
             with clock("evaluation"):
                 found[word] = set_divergence(teacher, images, runtime, at=self.images, direction=self.direction, seed=self.seed)
         ranked = sorted(found, key=lambda word: found[word].divergence)
@@ -96,6 +100,9 @@ class Similarity(RunVerb):
         inside = find_pool(Path(word))
         if inside is not None:
             return load_pool(inside, teacher, runtime).columns["images"]
+        names = [*(kind.__name__ for kind in METHODS), UNIFORM]
+        if not Path(word).exists() and (hint := nearest(word, names)).startswith("; did"):
+            raise InputError(f"sets: there is no folder, and no method, called {word!r}{hint}")
         real = load_data(word, self.split, teacher.spec)
         if isinstance(real, StreamedSet):
             order = torch.randperm(len(real), generator=torch.Generator().manual_seed(self.seed))  # stored class by class, often
