@@ -178,6 +178,24 @@ def test_bn_methods_come_nearer_to_the_training_statistics_than_noise(
     assert distance(quick(kind, steps=60, lr=lr, batch=64, **wider)) < distance(quick(Gaussian, batch=64)) / 1.6  # CMI's: 17 to 18 of 35
 
 
+@pytest.mark.parametrize("kind", [BNS, DeepInversion, CMI])
+def test_a_batch_in_parts_is_painted_as_it_would_be_at_once(kind: type[Method], teacher: Teacher, monkeypatch: pytest.MonkeyPatch) -> None:
+    most, called = [0], Teacher.forward
+
+    def noted(self: Teacher, images: Tensor) -> Tensor:
+        most[0] = max(most[0], len(images)) if images.requires_grad else most[0]
+        return called(self, images)
+
+    monkeypatch.setattr(Teacher, "forward", noted)
+    made = []
+    for at_once in (None, 5):
+        runtime, most[0] = Runtime("cpu", "32-true", at_once=at_once), 0
+        made.append(synthesizer(quick(kind), teacher, runtime).round())
+        assert most[0] == 5 if at_once else most[0] >= 16
+    torch.testing.assert_close(made[1].images, made[0].images, rtol=0, atol=1.01 / 255)  # a byte may be rounded the other way
+    assert float((made[1].images != made[0].images).float().mean()) < 0.02
+
+
 def test_deep_inversion_gives_the_wanted_classes(teacher: Teacher, runtime: Runtime) -> None:
     batch = synthesizer(quick(DeepInversion, steps=40, lr=0.1, batch=100), teacher, runtime).round()
     assert batch.targets is not None

@@ -74,6 +74,7 @@ class Runtime:
         devices: How many devices, or ``auto``.
         num_nodes: How many machines.
         strategy: Fabric's strategy, as ``ddp``.
+        at_once: Most images in one pass through a teacher while images are made; None: a whole batch.
     """
 
     def __init__(
@@ -85,6 +86,7 @@ class Runtime:
         devices: int | str = 1,
         num_nodes: int = 1,
         strategy: str = "auto",
+        at_once: int | None = None,
     ) -> None:
         import logging
         import warnings
@@ -103,6 +105,7 @@ class Runtime:
         except (ValueError, RuntimeError) as error:
             raise InputError(f"device: {str(error).splitlines()[0]}") from error
         self.precision: str = chosen
+        self.at_once = at_once
         self._sound: Tensor | None = None
         if self.fabric.device.type == "cpu":
             torch.set_num_threads(choose_threads(work))

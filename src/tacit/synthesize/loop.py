@@ -160,12 +160,12 @@ class Synthesizer:
     def _view(self, look: Probe, watch: Probe, targets: Tensor | None, step: int) -> View:
         def see(images: Tensor) -> Signals:
             with self.runtime.autocast():
-                return look(images)
+                return look.in_parts(images, self.runtime.at_once or len(images))
 
         with self.runtime.autocast():
             canvas = self.canvas()
             images, targets = moved_alike(canvas, targets, lambda shown: self.method.augment(shown, self.generator))
-            taught = look(images)
+            taught = see(images)
             answered = watch(images) if self.needs.student else None
         return View(
             images,

@@ -224,6 +224,9 @@ class LaunchVerb(RunVerb):
     """Number of machines."""
     strategy: str = "auto"
     """Lightning Fabric's strategy, as ddp."""
+    at_once: int | None = None
+    """Where images are made and memory is short: most of them in one pass through the teacher, at the cost of a second pass. Statistics are
+    those of the whole batch all the same. Not given: the whole batch."""
     max_seconds: float | None = None
     """Stop after this many seconds of synthesis and training; a learning rate then falls with the time."""
     checkpoint_seconds: float = 30.0
@@ -233,13 +236,15 @@ class LaunchVerb(RunVerb):
         super().__post_init__()
         if self.devices < 1 or self.num_nodes < 1:
             raise InputError(f"devices and num_nodes: expected at least 1, got {self.devices} and {self.num_nodes}")
+        if self.at_once is not None and self.at_once < 1:
+            raise InputError(f"at_once: expected at least 1, got {self.at_once}")
         if self.max_seconds is not None and not self.max_seconds > 0:
             raise InputError(f"max_seconds: expected more than 0, got {self.max_seconds}")
         if not self.checkpoint_seconds >= 0:
             raise InputError(f"checkpoint_seconds: expected 0 or more, got {self.checkpoint_seconds}")
 
     def launch(self) -> dict[str, Any]:
-        return {"devices": self.devices, "num_nodes": self.num_nodes, "strategy": self.strategy}
+        return {name: getattr(self, name) for name in ("devices", "num_nodes", "strategy", "at_once")}
 
 
 def _plain(value: Any) -> Any:
