@@ -114,8 +114,8 @@ _LOW = {4: 4, 2: 4}
 _RATES = {4: 3e-4, 3: 1e-3, 2: 1e-3}
 """Learning rate of Adam by bits of weights, for every source but those in `_LOWERED`."""
 _LOWERED = {(2, "I"): 3e-4, (2, "G"): 3e-4}
-"""The rate where 1e-3 ended at chance. On I `tacit quantize` warned of that: fine-tuning left less agreement on fresh images of its own than
-calibration had. On G it can't: on noise the networks agree to the end."""
+"""The rate where 1e-3 ended at chance. On I `tacit quantize` warned of that: fine-tuning left less agreement on fresh images of its own
+than calibration had. On G it can't: on noise the networks agree to the end."""
 
 
 def _low_bits() -> tuple[CompressionRow, ...]:
