@@ -68,6 +68,22 @@ def test_weights_that_are_read_without_the_layer_are_named() -> None:
     assert left_alone(Network(Odd(), Spec(shape=(1, 8, 8), classes=4))) == ["head"]
 
 
+class OwnWeights(nn.Module):
+    """Convolves with a parameter of its own, and adds and scales by others."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.kernel, self.place = nn.Parameter(torch.randn(4, 1, 3, 3)), nn.Parameter(torch.randn(1, 4, 6, 6))
+        self.scale, self.head = nn.Parameter(torch.ones(4, 1, 1)), nn.Linear(4, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head((F.conv2d(x, self.kernel) * self.scale + self.place).relu().mean((2, 3)))  # type: ignore[no-any-return]
+
+
+def test_weights_that_belong_to_no_layer_are_named() -> None:
+    assert left_alone(Network(OwnWeights(), Spec(shape=(1, 8, 8), classes=4))) == ["kernel"]
+
+
 class Shifted(nn.Module):
     """Adds what depends on the place, then two branches; one layer reads a sum and something else."""
 

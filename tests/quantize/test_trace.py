@@ -137,7 +137,7 @@ def test_norms_by_the_batch_can_be_traced() -> None:
 
 
 class ByHand(nn.Module):
-    """A head whose weights are read by a function, attention whose projection is, and tied layers of which one is never called."""
+    """A head whose weights are read by a function, attention whose projections are, and tied layers of which one is never called."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -156,7 +156,7 @@ def test_layers_whose_weights_are_read_by_others_are_named() -> None:
     modules = dict(model.named_modules())
     found = traced(model)
     assert found.layers(modules) == ["embed"]
-    assert found.uncalled(modules) == ["attention.out_proj", "head"]
+    assert found.uncalled(modules) == ["attention.in_proj_weight", "attention.out_proj", "head"]
     plain = Positions()
     assert traced(plain).uncalled(dict(plain.named_modules())) == []
 

@@ -33,6 +33,11 @@ _ACTIVATIONS = {
     *(F.relu, F.relu6, F.leaky_relu, F.elu, F.gelu, F.silu, F.mish, F.hardswish, F.hardtanh, F.prelu),
     *(torch.relu, torch.relu_, Tensor.relu, Tensor.relu_, Tensor.clamp, Tensor.clamp_min, torch.clamp),
 }
+_PRODUCTS = {
+    *("conv1d", "conv2d", "conv3d", "conv_transpose1d", "conv_transpose2d", "conv_transpose3d", "linear", "bilinear"),
+    *("matmul", "rmatmul", "mm", "bmm", "addmm", "baddbmm", "einsum", "tensordot", "multi_head_attention_forward"),
+}
+"""Names of functions that multiply what comes in with weights."""
 _LOOKS = {
     *("__get__", "__len__", "__hash__", "dim", "ndimension", "size", "numel", "nelement", "stride", "storage_offset", "element_size"),
     *("get_device", "data_ptr", "type", "is_floating_point", "is_complex", "is_signed", "is_contiguous", "is_same_size", "result_type"),
@@ -112,14 +117,17 @@ class Trace:
         return list(dict.fromkeys(call.module for call in self.calls if isinstance(modules.get(call.module), LAYERS)))
 
     def uncalled(self, modules: Mapping[str, nn.Module]) -> list[str]:
-        """Return the names of layers that are never called though others read their weights, as ``F.linear(x, self.head.weight)`` does."""
+        """Return what is multiplied without a layer's call: layers, as in ``F.linear(x, self.head.weight)``, and parameters of no layer."""
         called, found = {call.module for call in self.calls}, []
         for name, module in modules.items():
             value = self.weight(name)
-            if not isinstance(module, LAYERS) or name in called or value is None:
+            if isinstance(module, LAYERS):
+                if name not in called and value is not None and any(self.weight(call.module) != value for call in self.readers(value)):
+                    found.append(name)  # and not one that shares them with a layer that is called
                 continue
-            if any(self.weight(call.module) != value for call in self.readers(value)):  # and not a layer that shares them
-                found.append(name)
+            for key, own in module.named_parameters(name, recurse=False):
+                if own.ndim > 1 and any(call.function in _PRODUCTS for call in self.readers(self.parameters[key])):
+                    found.append(key)
         return found
 
     def weight(self, name: str) -> int | None:
