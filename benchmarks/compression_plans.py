@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
+from benchmarks.suites import DATASETS
 from tacit.data import Augmentation
 from tacit.distill import Training
 from tacit.quantize import Scheme
@@ -44,6 +45,7 @@ POOLS = {
     "BNS+I": PoolPlan(method=replace(_BNS, logit=1.0, smooth=1.0)),
     "BNS+I, moved": PoolPlan(method=replace(_MOVED, logit=1.0, smooth=1.0)),
     "I": PoolPlan(method=_I),
+    "I, balanced": PoolPlan(method=Inception.balanced(DATASETS["cifar10"].spec, batch=256, steps=60, copies=1)),
     "I, 200 steps": PoolPlan(method=replace(_I, steps=200)),
     "G": PoolPlan(method=Gaussian(batch=256)),
     "CMI": PoolPlan(method=_CMI),
@@ -52,7 +54,8 @@ POOLS = {
 """Those of The Knowledge Within, one of CMI for pruning, and one that students learn from. One look at each image a step: the authors' four
 augmented copies cost four times as much, and the network has seen no holes. What is fine-tuned on is painted moved and mirrored, as
 fine-tuning will show it. I ends after the number of steps, of 10, 20, 30, 50 and 200, at which its images are nearest to what the network
-remembers, which takes no data: driven on, their logits rise far above those of any real image."""
+remembers, which takes no data: driven on, their logits rise far above those of any real image. "I, balanced" is what `tacit quantize` makes
+of networks without batch norm: smoothness counts less, as images are smaller."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -143,6 +146,7 @@ def _low_bits() -> tuple[CompressionRow, ...]:
             add(f" {name}", bits, pools, rate=_LOWERED.get((bits, name)))
             add(f" {name}, calibrated only", bits, SOURCES[name], tuned=False, seeds=(0,))
         add(" BNS, painted unmoved", bits, ("BNS",), seeds=(0,))
+        add(" I, balanced", bits, ("I, balanced",), rate=_LOWERED.get((bits, "I")))
     for name in ("real", "BNS"):
         add(f" {name}", 3, _TUNED[name])
     add(" BNS, batch norm live", 4, _TUNED["BNS"], frozen=False, seeds=(0,))
@@ -163,7 +167,8 @@ def _low_bits() -> tuple[CompressionRow, ...]:
 
 def _eight_bits() -> tuple[CompressionRow, ...]:
     fixed: dict[str, Any] = {"scheme": Scheme(), "baselines": False}
-    rows = [CompressionRow(label=name, pools=pools, fixed=fixed) for name, pools in SOURCES.items()]
+    sources = {**SOURCES, "I, balanced": ("I, balanced",)}
+    rows = [CompressionRow(label=name, pools=pools, fixed=fixed) for name, pools in sources.items()]
     return (*rows, CompressionRow(label="without images", pools=("BNS",), fixed={**fixed, "baselines": True}, seeds=(0,)))
 
 

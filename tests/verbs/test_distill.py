@@ -127,7 +127,7 @@ def test_the_learning_rate_falls_from_the_students_first_step_however_long_the_f
     tmp_path: Path, teacher_folder: Path
 ) -> None:
     method, long = DeepInversion(steps=30, warmup=4, batch=64), tacit.Training(steps=10**6, batch=16, lr=0.1)
-    outcome = distil(tmp_path / "run", teacher_folder, method=method, training=long, max_seconds=3.0, log_every=1)
+    outcome = distil(tmp_path / "run", teacher_folder, method=method, training=long, max_seconds=6.0, log_every=1)
     assert outcome.result["seconds"]["synthesis"] > 0.3, "the samples took a good part of the budget"
     lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
     rates = [line["lr"] for line in lines if line["kind"] == "train"]

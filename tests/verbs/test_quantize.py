@@ -130,6 +130,13 @@ def test_a_file_that_is_slower_or_larger_is_told() -> None:
     assert _times(2.0, 4.0, "smaller", "larger") == "2.0 times larger"
 
 
+def test_what_is_calibrated_without_batch_norm_answers_as_before(teacher_folder: Path, tmp_path: Path) -> None:
+    options: dict[str, Any] = {"images": 64, "acceptance": 32, "data": "digits", "baselines": False, "device": "cpu"}
+    found = tacit.quantize(model=teacher_folder, out=tmp_path / "run", source="Inception", **options).metrics
+    assert found["student_accuracy"] >= found["teacher_accuracy"] - 0.015
+    assert len(set(Pool.load(tmp_path / "run" / "pool").columns["logits"].argmax(1).tolist())) == 10
+
+
 def test_fewer_bits_are_fine_tuned_and_kept_as_a_model_folder(teacher_folder: Path, tmp_path: Path) -> None:
     options: dict[str, Any] = {**QUICK, "scheme": Scheme(weights=2, activations=4), "data": "digits"}
     training = Training(steps=60, batch=64, optimizer="adam", lr=2e-3, weight_decay=0.0)

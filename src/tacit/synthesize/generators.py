@@ -131,7 +131,7 @@ class ConvGenerator(nn.Module):
             UpConv2d(self.maps, width),
             nn.BatchNorm2d(width, eps=eps),
             nn.LeakyReLU(0.2, inplace=True),
-            nn.Conv2d(width, channels, 3, padding=1),
+            nn.Conv2d(width, channels, 3, padding=1, bias=spec is None),  # batch norm would take a bias away again
         )
         self.squash = nn.Sigmoid() if spec is None else _Moments(spec)
 
@@ -169,7 +169,7 @@ class TransposedGenerator(nn.Module):
         for inputs, outputs in pairwise(sizes):
             grow = nn.ConvTranspose2d(inputs, outputs, 4, stride=2, padding=1, bias=False)
             layers += [grow, nn.BatchNorm2d(outputs, eps=eps), nn.LeakyReLU(0.2, inplace=True)]
-        self.blocks = nn.Sequential(*layers, nn.Conv2d(width, channels, 3, padding=1))
+        self.blocks = nn.Sequential(*layers, nn.Conv2d(width, channels, 3, padding=1, bias=spec is None))
         self.squash = _Halved() if spec is None else _Moments(spec)
 
     def forward(self, latent: Tensor) -> Tensor:

@@ -9,18 +9,27 @@ More steps are not better. On a ResNet-20 of CIFAR-10 (lr 0.05, one augmented co
 0.35 and 0.59 nats from those that the network remembers after 10, 20, 30, 50 and 200 steps, where noise with the right moments has 0.46 and
 real images 0.016: by then the wanted logits were 8, 17, 26, 36 and 49, where real images reach 11 (128 images each, trials of which no file
 is kept). `tacit similarity` measures it without data.
+
+Smoothness is a mean over all values of an image, so that its pull on each of them grows as the image shrinks, and the class's does not. At
+32x32 or 8x8 and a weight of 1, which the authors use at 32x32 too, it wins: the images are smooth, excite less than real ones, and ranges
+calibrated on them clip. At the weight that pulls a pixel as 1 does at 224x224 (`balanced`) they excite enough. In trials of which no file
+is kept (128 images, 60 steps, seed 0, calibrated only) a ResNet-20 of CIFAR-10 with 91.6 % of 1,500 test images came to 85.2 % at W8A8 and
+73.7 % at W4A4 with the one, 91.9 and 86.9 % with the other, 91.7 and 85.9 % on Gaussian noise; a ResNet-8 of 8x8 digits with 99.4 % to 15.0
+and 11.1 % with a weight of 1, 99.4 and 98.9 % with none, 99.4 and 98.1 % on noise.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
-from typing import ClassVar, Literal, get_args
+from typing import Any, ClassVar, Literal, Self, get_args
 
 import torch
 from torch import Tensor
 
 from tacit.core.loss import Loss, Objective, Weight
 from tacit.core.network import Teacher
+from tacit.core.spec import Spec
 from tacit.core.views import LEARNED_AREA, cutout, resized_crop, shifted
 from tacit.losses import Smoothness, TargetLogit
 from tacit.synthesize.canvas import Canvas, RoundedPixels
@@ -58,6 +67,11 @@ class Inception(IterativeMethod):
     pull: ClassVar[str] = "logit"
     minimum: ClassVar[dict[str, float]] = {**IterativeMethod.minimum, "copies": 0, "rounding": 1, "sigma": 1e-3}
     choices: ClassVar[dict[str, tuple[str, ...]]] = {**IterativeMethod.choices, "views": get_args(Views)}
+
+    @classmethod
+    def balanced(cls, spec: Spec, **fields: Any) -> Self:
+        """Return the method with smoothness pulling a value of an image of `spec` as it does one of a 224x224 image at a weight of 1."""
+        return cls(smooth=min(1.0, math.prod(spec.shape) / (3 * 224**2)), **fields)
 
     def canvas(self, teacher: Teacher, generator: torch.Generator) -> Canvas:
         return RoundedPixels(teacher.spec, every=self.rounding)
