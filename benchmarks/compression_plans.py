@@ -45,7 +45,7 @@ POOLS = {
     "BNS+I": PoolPlan(method=replace(_BNS, logit=1.0, smooth=1.0)),
     "BNS+I, moved": PoolPlan(method=replace(_MOVED, logit=1.0, smooth=1.0)),
     "I": PoolPlan(method=_I),
-    "I, balanced": PoolPlan(method=Inception.balanced(DATASETS["cifar10"].spec, batch=256, steps=60, copies=1)),
+    "I, balanced": PoolPlan(method=Inception.balanced(DATASETS["cifar10"].spec, batch=256, steps=20, lr=0.05, copies=1)),
     "I, 200 steps": PoolPlan(method=replace(_I, steps=200)),
     "G": PoolPlan(method=Gaussian(batch=256)),
     "CMI": PoolPlan(method=_CMI),

@@ -69,7 +69,7 @@ data can't; nothing else was chosen by it.
 def _recipes() -> str:
     return (
         "BNS and BNS+I by 200 steps on 256 images at once, moved and mirrored where networks learn from them; I by 20 steps, cropped, with "
-        "holes; `I, balanced` by 60, with a fiftieth of the smoothness; G is noise; CMI by 60 steps of a generator of width 32 on 128"
+        "holes; `I, balanced` the same with a fifth of the smoothness; G is noise; CMI by 60 steps of a generator of width 32 on 128"
     )
 
 

@@ -43,7 +43,7 @@ class CompressVerb(LearningVerb):
     """Where the images come from, to calibrate and to fine-tune: a method's name, a run or pool folder, or `data`; not given: `method`."""
     method: Method | None = None
     """How images are made; not given: BNS of 100 steps where the network has batch norm, moved as fine-tuning moves them where batch norm
-    learns from them, else Inception of 60, less smooth for images smaller than 224x224; `source` BNS or Inception means these settings."""
+    learns from them, else Inception of 20, less smooth where images are small; `source` BNS or Inception means these very settings."""
     images: int = 512
     """How many images there are to learn from."""
     acceptance: int = 256
@@ -90,7 +90,7 @@ class CompressVerb(LearningVerb):
             return self.method
         kind = type(named) if named is not None else BNS if norm_layers(teacher) else Inception
         if kind is Inception:
-            return Inception.balanced(teacher.spec, steps=60, copies=1)
+            return Inception.balanced(teacher.spec, steps=20, lr=0.05, copies=1)
         if named is not None and kind is not BNS:
             return named
         painted = BNS(steps=100, lr=0.1, copies=0)  # images that match only unmoved would mislead a batch norm that sees them moved
