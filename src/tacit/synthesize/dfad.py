@@ -11,9 +11,9 @@ this and what follows are trials, no result file kept).
 What held it back there was not batch norm, as it first seemed, but the end of the run: with the generator's rate left as it was, one
 student (seed 0, 2,500 steps, lr 0.05) rose to 83.5 % and ended at 12.2 %; with both rates falling it ended at 89.8 %.
 
-Nothing makes the generator show every class. On MNIST's LeNet-5 (benchmarks, seed 0) four times the steps changed nothing, 87.3 against 87.4
-%: of the last 512 images the teacher named 7 a one and 121 a three, and the student took 8 in 10 real ones for fours and sevens, where it
-was right on 84 to 100 % of all other digits.
+Nothing makes the generator show every class. On MNIST's LeNet-5 (benchmarks, seed 0) four times the steps changed nothing, 87.3 against
+87.4 %: of the last 512 images the teacher named 7 a one and 121 a three, and the student took 8 in 10 real ones for fours and sevens, where
+it was right on 84 to 100 % of all other digits.
 """
 
 from __future__ import annotations
