@@ -5,6 +5,10 @@ Generator and student step together, on the same images; the student never judge
 in the authors' code. Their settings: MNIST batch 512, latent 100, lr 0.2, ce 1, balance 5, activation 0.1; CIFAR-10 batch 1,024, latent
 1,000, lr 0.02, ce 0.05, balance 5, activation 0.01; CIFAR-100 the same with ce 0.5, balance 20, activation 0.1. The student's loss is `kd`
 at temperature 1.
+
+Four times the steps don't help a small batch: on MNIST's LeNet-5 (benchmarks, 64 images a step, seed 0) 32,000 steps ended at 92.0 %, 8,000
+at 93.1; the student agrees on 96 % of fresh images by then, and takes 4 in 10 real nines for something else. The paper's 98.2 % had batches
+of 512, which was not tried.
 """
 
 from __future__ import annotations
