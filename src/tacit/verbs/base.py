@@ -164,7 +164,7 @@ class RunVerb(Verb):
             raise InputError(f"seed: expected 0 or more, got {self.seed}")
 
     def launch(self) -> dict[str, Any]:
-        """Return how many processes are started, for verbs that can use several."""
+        """Return what else a `Runtime` is told, by verbs that can use several devices."""
         return {}
 
     def open_runtime(self, *networks: Network | None) -> Runtime:
