@@ -130,6 +130,16 @@ def test_a_file_that_is_slower_or_larger_is_told() -> None:
     assert _times(2.0, 4.0, "smaller", "larger") == "2.0 times larger"
 
 
+def test_ranges_that_clip_other_images_are_told_without_data(teacher_folder: Path, tmp_path: Path) -> None:
+    blurred = Inception(batch=64, steps=60, copies=1)  # so smooth, at 8x8, that they hardly excite the network
+    options: dict[str, Any] = {"images": 64, "acceptance": 32, "baselines": False, "device": "cpu"}
+    clipped = tacit.quantize(model=teacher_folder, out=tmp_path / "a", method=blurred, **options).metrics
+    assert [text for text in clipped["warnings"] if text.startswith("on Gaussian noise the file names the network's class for")]
+    sound = tacit.quantize(model=teacher_folder, out=tmp_path / "b", method=QUICK["method"], **options).metrics
+    assert sound["acceptance_noise"]["cosine"] > 0.98 > clipped["acceptance_noise"]["cosine"]
+    assert not [text for text in sound["warnings"] if text.startswith("on Gaussian noise")]
+
+
 def test_what_is_calibrated_without_batch_norm_answers_as_before(teacher_folder: Path, tmp_path: Path) -> None:
     options: dict[str, Any] = {"images": 64, "acceptance": 32, "data": "digits", "baselines": False, "device": "cpu"}
     found = tacit.quantize(model=teacher_folder, out=tmp_path / "run", source="Inception", **options).metrics
