@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from tacit.core.device import Runtime
 from tacit.core.errors import InputError
-from tacit.core.network import Network, Teacher
+from tacit.core.network import Network, Teacher, stored_bytes
 from tacit.core.spec import Spec
 from tacit.data import digits
 from tacit.evaluate import predict
