@@ -7,6 +7,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from tacit.core.spec import Spec
 from tacit.data import digits
 from tacit.evaluate import predict
 from tacit.quantize import accept, compare_latency, fake_quantize, quantize_onnx, to_onnx
-from tacit.quantize.deploy import find_target
+from tacit.quantize.deploy import find_target, reason
 from tacit.quantize.latency import interleaved
 from tacit.quantize.onnx import float_layers
 
@@ -208,6 +209,20 @@ class Sorted(nn.Module):
         if float(x.sum()) > 1e9:
             return x.flatten(1)
         return torch.cat([x.flatten(1)[:, :3].sort(dim=1).values, x.flatten(1)[:, :1] * float(x.max())], dim=1)
+
+
+def test_of_a_chain_of_errors_the_innermost_is_told_or_the_one_that_names_an_operator() -> None:
+    def chain(*texts: str) -> Exception:
+        errors = [RuntimeError(text) for text in texts]
+        for outer, inner in pairwise(errors):
+            outer.__cause__ = inner
+        return errors[0]
+
+    assert (
+        reason(chain("failed at step 0", "could not optimise", "initializer 'mean' is there twice")) == "initializer 'mean' is there twice"
+    )
+    assert reason(chain("failed at step 0", "no decomposition of aten.bessel", "KeyError")) == "no decomposition of aten.bessel"
+    assert reason(chain("")) == "RuntimeError"
 
 
 def test_a_network_that_cant_be_written_is_refused_with_the_reason(tmp_path: Path) -> None:
