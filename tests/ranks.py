@@ -59,7 +59,7 @@ class Halves:
         picked = order[self.rank * size : (self.rank + 1) * size]
         return Batch(self.images[picked], self.labels[picked], index=picked)
 
-    def prepare(self) -> Iterator[None]:
+    def prepare(self) -> Iterator[int]:
         yield from ()
 
     def save(self, folder: Path) -> None:

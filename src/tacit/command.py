@@ -169,6 +169,7 @@ def _arranged(words: list[str], models: list[str], flags: list[str], bare: tuple
     its fields, whatever the order, and a config's choice of another class is dropped whole, so that no field of it leaks.
     """
     pairs, configs = _pairs(words, flags, bare)
+    pairs += _named_by_source(pairs)
     chosen = {name: value for option, value in pairs if (name := option.removeprefix("--")) in CHOSEN and value is not None}
     arranged: list[str] = []
     for config in configs:
@@ -185,6 +186,14 @@ def _arranged(words: list[str], models: list[str], flags: list[str], bare: tuple
         if option not in taken:
             arranged += [option] if given_ is None else [f"{option}={given_}"]
     return arranged
+
+
+def _named_by_source(pairs: list[tuple[str, str | None]]) -> list[tuple[str, str | None]]:
+    """Return the choice of a method that `--source` names where options of it are given, so that they are its own."""
+    if not any(name.startswith("--method.") for name, _ in pairs) or any(name == "--method" for name, _ in pairs):
+        return []
+    named = [value.lower() for name, value in pairs if name == "--source" and value is not None]
+    return [("--method", kind.__name__) for kind in METHODS if kind.__name__.lower() in named[-1:]]
 
 
 def _pairs(words: list[str], flags: list[str], bare: tuple[str, bool] | None) -> tuple[list[tuple[str, str | None]], list[str]]:

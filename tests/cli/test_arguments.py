@@ -11,8 +11,9 @@ import pytest
 
 from tacit.command import build_parser, parse
 from tacit.core.models import ModelRef
-from tacit.synthesize import CMI, METHODS, DeepInversion, Method
+from tacit.synthesize import BNS, CMI, METHODS, DeepInversion, Method
 from tacit.verbs.distill import Distill
+from tacit.verbs.quantize import Quantize
 from tacit.verbs.synthesize import Synthesize
 
 Tacit = Callable[..., subprocess.CompletedProcess[str]]
@@ -44,6 +45,15 @@ def test_a_method_and_its_fields_may_come_in_any_order() -> None:
     wanted = CMI(adv=2.0, steps=7)
     assert parsed("--method", "CMI", "--method.adv", "2", "--method.steps=7").method == wanted
     assert parsed("--method.adv", "2", "--method.steps=7", "--method", "CMI").method == wanted
+
+
+def test_options_of_a_method_that_source_names_are_its_own() -> None:
+    verb = parse("distill", ["--teacher", "a", "--student", "b", "--source", "cmi", "--method.contrast", "0.3"])
+    assert isinstance(verb, Distill)
+    assert verb.method == CMI(contrast=0.3)
+    small = parse("quantize", ["--model", "a", "--source", "bns", "--method.steps", "7"])
+    assert isinstance(small, Quantize)
+    assert small.method == BNS(steps=7)
 
 
 def test_a_config_may_name_a_method_shortly_and_its_fields_may_be_overridden(tmp_path: Path) -> None:

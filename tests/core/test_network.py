@@ -276,3 +276,10 @@ def test_shared_parameters_count_once() -> None:
     layer = nn.Linear(3, 3)
     assert count_parameters(nn.Sequential(layer, layer)) == 12
     assert count_parameters(GroupNet()) == 4 * 9 + 4 + 8 + 64 * 7 + 7
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float64])
+def test_check_says_where_weights_have_another_type(dtype: torch.dtype) -> None:
+    said = f"BNNet has weights of {str(dtype).removeprefix('torch.')}: give it in float32, as `model.float\\(\\)`"
+    with pytest.raises(InputError, match=said):
+        Network(BNNet().to(dtype), GREY).check()

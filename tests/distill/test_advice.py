@@ -7,7 +7,7 @@ import torch
 
 from tacit.core.batch import Batch
 from tacit.core.spec import Spec
-from tacit.distill.advice import Advice, image_faults, pool_faults, student_faults
+from tacit.distill.advice import Advice, budget_faults, image_faults, pool_faults, student_faults
 from tacit.synthesize import CMI, DAFL, DFAD, Method, Pool
 
 SPEC = Spec(shape=(1, 2, 2), classes=10)
@@ -43,8 +43,20 @@ def test_what_comes_and_goes_is_not_said() -> None:
     assert advice.texts == []
     advice.notice({"b": "y"}, certain=False)
     assert advice.texts == ["y"]
-    advice.notice({"c": "z"}, certain=True)
+    advice.notice({"b": "y", "c": "z"}, certain=True)
     assert advice.texts == ["y", "z"]
+
+
+def test_what_was_said_and_is_over_at_the_end_is_told_so() -> None:
+    advice = Advice()
+    for faults in ({"a": "x", "b": "y"}, {"a": "x", "b": "y"}, {"b": "y"}):
+        advice.notice(faults, certain=False)
+    advice.give({"pool": "z"})
+    again = Advice()
+    again.load_state_dict(advice.state_dict())
+    assert advice.texts == again.texts == ["x (on the way; at the end no longer)", "y", "z"]
+    advice.notice({"a": "x"}, certain=True)
+    assert advice.texts == ["x", "y (on the way; at the end no longer)", "z"]
 
 
 def test_advice_goes_on_where_it_was(capsys: pytest.CaptureFixture[str]) -> None:
@@ -108,6 +120,24 @@ def test_forgetting_and_collapse_are_found() -> None:
     fooled = {**LEARNS, "kd_fresh": 0.001}
     assert list(student_faults(fooled, DFAD(), fought=True, best_old=None)) == ["collapse"]
     assert student_faults(fooled, CMI(), fought=False, best_old=None) == {}  # images that are easy were asked for
+
+
+@pytest.mark.parametrize(("classes", "images"), [(10, 40), (100, 400), (200, 1024), (1000, 4096)])
+def test_classes_that_a_fair_draw_misses_are_no_fault_of_a_pool(classes: int, images: int) -> None:
+    spec, drawn = Spec(shape=(1, 2, 2), classes=classes), torch.Generator().manual_seed(0)
+    for lacking in (0, max(1, classes // 5)):
+        warned = 0
+        for _ in range(20):
+            pool, labels = Pool(spec), torch.randint(classes - lacking, (images,), generator=drawn)
+            pool.add(Batch(torch.rand(images, 1, 2, 2, generator=drawn), logits=torch.nn.functional.one_hot(labels, classes).float()))
+            warned += "classes" in pool_faults(pool)
+        assert warned <= 1 if not lacking else warned == 20
+
+
+def test_a_budget_below_the_warm_up_is_a_fault_of_methods_that_fight() -> None:
+    method = CMI(warmup=4)
+    assert list(budget_faults(method, 4, fought=True)) == ["budget"]
+    assert budget_faults(method, 5, fought=True) == budget_faults(method, None, fought=True) == budget_faults(method, 3, fought=False) == {}
 
 
 def test_a_whole_pool_is_looked_at() -> None:

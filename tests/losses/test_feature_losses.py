@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -282,3 +283,21 @@ def test_intermediate_finds_the_maps_and_refuses_other_shapes(teacher: Teacher) 
         Intermediate().fit(wide, narrow)
     with pytest.raises(InputError, match="give taps for both teacher and student"):
         Intermediate(["a"], None)
+
+
+class Auxiliary(BNNet):
+    """Has a head with a batch norm that training alone asks, as GoogLeNet."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.aux = nn.BatchNorm1d(5)
+
+    def forward(self, x: Tensor) -> Any:
+        logits = super().forward(x)
+        return (logits, self.aux(logits)) if self.training else logits
+
+
+def test_batch_norms_that_evaluation_does_not_ask_give_no_features() -> None:
+    plain, teacher = (InstanceContrast(Teacher(net, GREY), width=4) for net in (BNNet(), Auxiliary()))
+    assert plain.taps == teacher.taps
+    assert plain.head[0].weight.shape == teacher.head[0].weight.shape

@@ -188,6 +188,10 @@ def test_like_rows_are_left_in_peace() -> None:
     ("change", "words"),
     [
         ({"sha256": "e" * 64}, "the teacher differs: sha256 ffffffff, 20,000 parameters for A; sha256 eeeeeeee"),
+        (
+            {"teacher_accuracy": None, "sha256": None, "params_teacher": 30_000},
+            "the teacher differs: 20,000 parameters for A; 30,000",
+        ),
         ({"params_teacher": 30_000, "sha256": None}, "the teacher differs: 95.00%, 20,000 parameters for A; 95.00%, 30,000"),
         (
             {"params_student": 6_000},
@@ -327,3 +331,10 @@ def test_networks_that_name_a_class_a_pixel_are_set_side_by_side_by_mean_iou() -
     assert "teacher mIoU, % |" in table
     assert Row.load(json.loads(json.dumps(asdict(rows[0])))) == rows[0]
     assert "mIoU, %" not in markdown(group([record()]))
+
+
+def test_a_teacher_that_one_run_did_not_measure_is_not_another() -> None:
+    rows = group([record(name="A"), record(name="B", sha256=None, teacher_accuracy=None, method=None)])
+    assert not [text for text in notes(rows) if "teacher" in text]
+    told = group([record(name="A", sha256=None, teacher_sha256="f" * 64), record(name="B", teacher_accuracy=None, method=None)])
+    assert not [text for text in notes(told) if "teacher" in text]

@@ -35,7 +35,7 @@ def test_nayer_embeds_the_classifiers_rows_in_layers_that_are_drawn_anew_each_ro
     for _ in range(4):
         batch = work.round()
         assert batch.targets is not None
-        assert torch.bincount(batch.targets).tolist() == [3, 3, 3] + [2] * 7
+        assert sorted(torch.bincount(batch.targets).tolist()) == [2] * 7 + [3] * 3
         canvases.append(noisy(work))
         weights.append(noisy(work).weight.detach().clone())
     assert canvases[0] is canvases[1] is not canvases[2]

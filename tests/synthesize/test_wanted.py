@@ -7,7 +7,7 @@ from functools import partial
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from tacit.core.device import Runtime
 from tacit.core.errors import InputError
@@ -15,7 +15,7 @@ from tacit.core.loss import View
 from tacit.core.network import Network, Teacher
 from tacit.core.spec import VOID, Spec
 from tacit.core.views import shifted
-from tacit.synthesize import AdaptiveDeepInversion, DeepInversion, FastDFKD, Method, Synthesizer
+from tacit.synthesize import NAYER, AdaptiveDeepInversion, DeepInversion, FastDFKD, Inception, Method, Synthesizer
 from tacit.synthesize.deep_inversion import roll
 from tacit.synthesize.wanted import CELLS, class_maps, drawn, moved_alike
 from tacit.zoo import deeplab, lite_segmenter
@@ -129,3 +129,10 @@ def test_methods_paint_what_is_wanted_of_each_pixel(method: Method, dense: Teach
         assert seen[method.steps - 1] < 0.9 * seen[0], "the teacher sees more of what is wanted"
     again = Synthesizer(dense, method, runtime=runtime, generator=seeded(), student=student)
     assert torch.equal(again.round().images, batches[0].images), "all draws come from the generator"
+
+
+@pytest.mark.parametrize("method", [NAYER(batch=4), Inception(batch=4)], ids=lambda method: method.name)
+def test_classes_in_turn_go_on_from_round_to_round(method: Method) -> None:
+    teacher = Teacher(nn.Sequential(nn.Flatten(), nn.Linear(4, 6)), Spec(shape=(1, 2, 2), classes=6))
+    wanted = [method.targets(4, teacher, seeded(), round) for round in range(3)]
+    assert torch.cat([part for part in wanted if part is not None]).tolist() == [0, 1, 2, 3, 4, 5] * 2

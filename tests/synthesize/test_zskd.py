@@ -40,14 +40,22 @@ def test_zskds_answers_sum_to_one_and_have_the_mean_of_their_dirichlet_distribut
     assert float(targets.min()) >= 0
     torch.testing.assert_close(targets.sum(dim=1), torch.ones(n))
     similar = class_similarity(classifier_rows(teacher))
-    for half, beta in enumerate((1.0, 0.1)):
-        part = targets[half * n // 2 : (half + 1) * n // 2]
+    turns = targets.view(-1, 2, 10, 10)  # all classes with one concentration, then with the other
+    for which, beta in enumerate((1.0, 0.1)):
         for k in range(10):
             alpha = beta * similar[k] + 1e-4
-            mean = part[k::10].double().mean(dim=0)
+            mean = turns[:, which, k].double().mean(dim=0)
             np.testing.assert_allclose(mean.numpy(), (alpha / alpha.sum()).numpy(), atol=0.03)
-    sure = targets.amax(dim=1)
-    assert float(sure[: n // 2].mean()) + 0.15 < float(sure[n // 2 :].mean())
+    sure = turns.amax(dim=-1).mean(dim=(0, 2))
+    assert float(sure[0]) + 0.15 < float(sure[1])
+
+
+def test_every_class_gets_both_concentrations_in_batches_smaller_than_the_number_of_classes() -> None:
+    teacher = Teacher(nn.Sequential(nn.Flatten(), nn.Linear(4, 30)), Spec(shape=(1, 2, 2), classes=30))
+    method = ZSKD(concentrations=(1e6, 1e-3))
+    rounds = [method.targets(20, teacher, seeded(round), round) for round in range(6)]
+    sure = torch.cat([part for part in rounds if part is not None]).amax(dim=1) > 0.5
+    assert sure.view(4, 30).tolist() == [[False] * 30, [True] * 30] * 2
 
 
 def test_zskds_answers_depend_on_the_generator_alone(teacher: Teacher) -> None:

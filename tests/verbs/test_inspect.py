@@ -6,13 +6,13 @@ from typing import Any
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 import tacit
 from tacit.core.device import Runtime
 from tacit.core.network import Ensemble, Network, Teacher
 from tacit.core.spec import Spec
-from tacit.synthesize import METHODS
+from tacit.synthesize import DAFL, METHODS, MSKD, NAYER, ZSKD
 from tacit.verbs.choose import choose_method, method_named, obstacle
 from tacit.verbs.inspect import implied_input_mean, reach, taps
 from toy import BNNet, DictNet, GroupNet
@@ -156,6 +156,33 @@ def test_the_choice_needs_a_student_only_where_the_method_paints_against_one(tea
     assert obstacle(dfad, teacher, teacher) is None
     assert obstacle(choose_method(teacher, student=None), teacher, None) is None
     assert choose_method(Teacher.of(Network(GroupNet(), GREY)), student=None).name == "RDSKD"
+
+
+class Rows(nn.Module):
+    """Answers by a parameter that is no layer's."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm, self.rows = nn.BatchNorm2d(1), nn.Parameter(torch.randn(7, 28 * 28))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return nn.functional.linear(self.norm(x).flatten(1), self.rows)
+
+
+def test_methods_that_need_a_classifier_say_so_and_what_to_do_without() -> None:
+    teacher = Teacher(Rows(), GREY)
+    for method, way in (
+        (NAYER(), "`embeddings`"),
+        (ZSKD(), "how alike classes are"),
+        (DAFL(), "`activation` 0"),
+        (MSKD(), "`activation` 0"),
+    ):
+        refused = obstacle(method, teacher, teacher)
+        assert refused is not None
+        assert "needs a linear or convolution layer with 7 outputs" in refused
+        assert way in refused
+    assert obstacle(DAFL(activation=0.0), teacher, teacher) is None
+    assert obstacle(NAYER(embeddings="names.safetensors"), teacher, teacher) is None
 
 
 def test_every_method_is_found_by_name_and_noise_is_recommended_last() -> None:

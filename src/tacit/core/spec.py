@@ -71,6 +71,9 @@ class Spec:
             raise InputError(f"std: expected positive values, got {list(self.std)}")
         if self.names and len(self.names) != self.classes:
             raise InputError(f"names: expected {self.classes} class names, got {len(self.names)}")
+        for name in self.names:
+            if not name.isprintable():
+                raise InputError(f"names: expected class names of one line, got {name!r}")
 
     def class_name(self, label: int) -> str:
         """Return the name of class `label`, or its number where the classes have no names."""

@@ -13,7 +13,7 @@ from tacit.core.errors import InputError
 from tacit.core.network import Network, dry_run
 from tacit.core.state import evaluation_mode
 
-__all__ = ["classifier_name", "classifier_rows", "stage_names"]
+__all__ = ["classifier_name", "classifier_rows", "no_classifier", "stage_names"]
 
 
 def _watch(network: Network, note: Callable[[str, nn.Module, Tensor], None]) -> None:
@@ -64,6 +64,20 @@ def classifier_name(network: Network) -> str:
         InputError: Where there is no such layer.
     """
     return _classifier(network)[0]
+
+
+def no_classifier(network: Network, use: str) -> str | None:
+    """Return why a method can't be used that needs such a layer, None where there is one.
+
+    Args:
+        network: A classifier.
+        use: What the layer is for, and what can be done without it: the end of the sentence.
+    """
+    try:
+        classifier_name(network)
+    except InputError:
+        return f"needs a linear or convolution layer with {network.spec.classes} outputs, which this teacher has not, {use}"
+    return None
 
 
 def classifier_rows(network: Network) -> Tensor:

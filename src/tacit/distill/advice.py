@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Mapping
 from dataclasses import fields
@@ -11,7 +12,7 @@ from tacit.core.spec import Spec
 from tacit.synthesize.method import Method
 from tacit.synthesize.pool import Pool
 
-__all__ = ["Advice", "image_faults", "pool_faults", "student_faults"]
+__all__ = ["Advice", "budget_faults", "image_faults", "pool_faults", "student_faults"]
 
 ALIKE = 2.0
 """Standard deviation over a set, averaged over pixels, in steps of 8 bits, below which all its images are alike."""
@@ -30,14 +31,16 @@ class Advice:
         self.quiet = quiet
         self._said: dict[str, str] = {}
         self._times: dict[str, int] = {}
+        self._over: set[str] = set()
 
     @property
     def texts(self) -> list[str]:
-        """What was said, in order."""
-        return list(self._said.values())
+        """What was said, in order; with a note, where the last look found it no more."""
+        return [f"{text} (on the way; at the end no longer)" if kind in self._over else text for kind, text in self._said.items()]
 
     def give(self, faults: Mapping[str, str]) -> None:
         """Say each of `faults`, a text by kind, whose kind was not said before."""
+        self._over -= set(faults)
         for kind, text in faults.items():
             if kind not in self._said:
                 self._said[kind] = text
@@ -47,16 +50,17 @@ class Advice:
 
     def notice(self, faults: Mapping[str, str], *, certain: bool) -> None:
         """Say what is `certain`, or was seen the time before too: what comes and goes is not said."""
+        self._over = (self._over | set(self._times)) - set(faults)
         self._times = {kind: self._times.get(kind, 0) + 1 for kind in faults}
         self.give({kind: text for kind, text in faults.items() if certain or self._times[kind] > 1})
 
     def state_dict(self) -> dict[str, Any]:
         """Return what was said and seen."""
-        return {"said": dict(self._said), "times": dict(self._times)}
+        return {"said": dict(self._said), "times": dict(self._times), "over": sorted(self._over)}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from where `state_dict` was taken."""
-        self._said, self._times = dict(state["said"]), dict(state["times"])
+        self._said, self._times, self._over = dict(state["said"]), dict(state["times"]), set(state["over"])
 
 
 def _hint(method: Method | None, *, more: tuple[str, ...] = (), less: tuple[str, ...] = (), other: str) -> str:
@@ -134,11 +138,27 @@ def student_faults(values: Values, method: Method, *, fought: bool, best_old: fl
     return found
 
 
+def budget_faults(method: Method, rounds: int | None, *, fought: bool) -> dict[str, str]:
+    """Return what a budget of images is too small for, a text by kind.
+
+    Args:
+        method: How the images are made.
+        rounds: That the budget pays for; None: there is none.
+        fought: Whether images are made against the student.
+    """
+    if rounds is None or not fought or rounds > method.warmup:
+        return {}
+    text = f"max_images pays for {rounds} rounds of {method.name}, whose first {method.warmup} (its `warmup`) don't look at the student"
+    return {"budget": f"{text}: none is painted against it; give more images, or a smaller `warmup`"}
+
+
 def pool_faults(pool: Pool, method: Method | None = None) -> dict[str, str]:
     """Return what is wrong with a whole pool, a text by kind: samples all alike, classes never made."""
     found, images = {}, pool.columns["images"][-1024:].float()
     if len(images) > 1 and float(images.std(dim=0).mean()) < ALIKE:
         found["alike"] = _alike(method)
-    if not all(pool.class_counts) and len(pool) >= 4 * pool.spec.classes:
+    classes, missing = pool.spec.classes, pool.class_counts.count(0)
+    by_chance = classes * (1 - 1 / classes) ** len(pool)  # classes that as many draws would miss, were all equally likely
+    if missing > by_chance + 3 * math.sqrt(by_chance) and len(pool) >= 4 * classes:
         found["classes"] = _unseen(pool.spec, pool.class_counts, "", method)
     return found

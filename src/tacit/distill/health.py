@@ -18,7 +18,7 @@ from tacit.core.features import Seen, images_by_class, watch
 from tacit.core.network import Network, Teacher
 from tacit.core.similarity import duplicate_rate, pairwise_distance
 from tacit.core.state import evaluation_mode
-from tacit.distill.advice import Advice, image_faults, student_faults
+from tacit.distill.advice import Advice, budget_faults, image_faults, student_faults
 from tacit.distill.synthetic import Synthetic
 from tacit.losses.logits import kd_divergence
 from tacit.synthesize.canvas import Noise, Round
@@ -83,7 +83,7 @@ class Monitor:
 
     def __init__(self, teacher: Teacher, method: Method, *, checks: int, runtime: Runtime) -> None:
         self.teacher, self.method, self.checks, self.runtime = teacher, method, checks, runtime
-        self.done = 0
+        self.done = self.first = 0
         self.advice = Advice(quiet=not runtime.main)
         self.values: dict[str, float | None] = {}
 
@@ -91,15 +91,15 @@ class Monitor:
         """Whether a check is due when `share` of the work is done."""
         return int(min(share, 1.0) * self.checks) > self.done
 
-    def look(self, images: Tensor, share: float) -> dict[str, str]:
+    def look(self, images: Tensor) -> dict[str, str]:
         """Measure `images`, and return what is wrong with them; `values` holds the measures."""
-        self.done = int(min(share, 1.0) * self.checks)
         self.values, counts = image_health(images, self.teacher, self.runtime)
         return image_faults(self.values, counts, self.teacher.spec, self.method, images=len(images))
 
     def check(self, images: Tensor, share: float) -> None:
-        """Measure `images`, and say what is wrong with them."""
-        self.tell(self.look(images, share), share)
+        """Measure `images`, and say what is wrong with them; `share` of the work is done."""
+        self.done = int(min(share, 1.0) * self.checks)
+        self.tell(self.look(images), share)
 
     def tell(self, faults: Mapping[str, str], share: float) -> None:
         """Say what is wrong: nothing early, and before the end only what was wrong the time before too."""
@@ -125,11 +125,11 @@ class Monitor:
 
     def state_dict(self) -> dict[str, Any]:
         """Return all that the next check depends on."""
-        return {"done": self.done, "advice": self.advice.state_dict(), "values": dict(self.values)}
+        return {"done": self.done, "first": self.first, "advice": self.advice.state_dict(), "values": dict(self.values)}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from where `state_dict` was taken."""
-        self.done, self.values = state["done"], dict(state["values"])
+        self.done, self.first, self.values = state["done"], state["first"], dict(state["values"])
         self.advice.load_state_dict(state["advice"])
 
 
@@ -157,10 +157,31 @@ class StudentMonitor(Monitor):
         self.best_old: float | None = None
         spec, device = self.teacher.spec, self.runtime.device
         self._kept, self._looks = torch.empty(0, *spec.shape, dtype=torch.uint8, device=device), 0
+        self.advice.give(budget_faults(source.method, source.most_rounds, fought=source.synthesizer.needs.student))
+
+    @property
+    def losses(self) -> dict[str, float]:
+        """The losses of the last round."""
+        return {name: float(part) for name, part in self.source.synthesizer.parts.items()}
+
+    def due_first(self) -> bool:
+        """Whether a check is due while images are made for the student to begin with: as often as later, evenly over those rounds."""
+        return self._share_of_first() > self.first
+
+    def _share_of_first(self) -> int:
+        return self.checks * self.source.synthesizer.rounds // max(1, self.source.pieces)
+
+    def observe_first(self) -> None:
+        """Look at what has been made for the student to begin with, and say what is wrong with it; the student is not asked."""
+        self.first = self._share_of_first()
+        draw = self.runtime.generator(derived_seed(self.seed, "health, first", self.first))
+        images = _newest(self.source.pool) if self.method.pooled else self.source.synthesizer.peek(IMAGES, draw).images
+        self.tell(self.look(images), min(self.first / self.checks, 0.99))  # whatever it is, it may still pass
 
     def observe(self, share: float) -> None:
         """Make a check, and say what is wrong; `share` of the work is done."""
         draw = self.runtime.generator(derived_seed(self.seed, "health", self.done))
+        self.done = int(min(share, 1.0) * self.checks)
         if self.method.pooled:
             last, old = _newest(self.source.pool), as_floats(self.source.pool.columns["images"][:IMAGES])
             fresh = _newest(self.source.held_out) if len(self.source.held_out) else last
@@ -168,7 +189,7 @@ class StudentMonitor(Monitor):
             last = fresh = self.source.synthesizer.peek(IMAGES, draw).images
             old = as_floats(self._kept)
         noise = Noise(self.teacher.spec).sample(Round(0, IMAGES, None, draw))
-        faults, earlier = self.look(last, share), self.best_old
+        faults, earlier = self.look(last), self.best_old
         self.values["agreement_fresh"], self.values["kd_fresh"] = self._compare(fresh)
         self.values["agreement_old"], _ = self._compare(old)
         self.values["agreement_noise"], self.values["kd_noise"] = self._compare(noise)

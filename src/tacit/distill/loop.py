@@ -107,6 +107,8 @@ class Learner:
     ) -> None:
         self.student, self.source, self.training = student, source, training
         self.runtime, self.generator, self.teacher = runtime, generator, teacher
+        if not any(parameter.requires_grad for parameter in student.parameters()):
+            raise InputError("student: no parameter takes a gradient, so that it can't learn: `model.requires_grad_()` undoes that")
         self.phases = (Phase.of(objective),) if isinstance(objective, Objective) else tuple(objective)
         self.timetable, self.losses = Timetable(self.phases, training.steps), all_losses(self.phases)
         self.answers = Answers(teacher, source, runtime, wanted=cache_teacher)

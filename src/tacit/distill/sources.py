@@ -33,8 +33,8 @@ class Source(Protocol):
     pieces: int
     """How many pieces of work `prepare` has."""
 
-    def prepare(self) -> Iterator[None]:
-        """Do what must be done before the student's first step; a checkpoint may be taken after each piece."""
+    def prepare(self) -> Iterator[int]:
+        """Do what must be done before the student's first step; yield how many pieces are done; a checkpoint may be taken then."""
 
     def batch(self, step: int, rate: float = 1.0) -> Batch:
         """Return the batch for student step number `step` (0, 1, ...), taken at the share `rate` of the learning rate; called in order."""
@@ -115,7 +115,7 @@ class Stored:
         self.generator.manual_seed(derived_seed(self.seed, "augmentation", epoch, place, first))
         return augmented(found, self.augmentation, self.generator)
 
-    def prepare(self) -> Iterator[None]:
+    def prepare(self) -> Iterator[int]:
         yield from ()
 
     def save(self, folder: Path) -> None:
@@ -153,7 +153,7 @@ class Streamed:
         self.gives_targets, self.pieces = True, 0
         self._batches: Iterator[tuple[torch.Tensor, torch.Tensor]] = iter(())
 
-    def prepare(self) -> Iterator[None]:
+    def prepare(self) -> Iterator[int]:
         yield from ()
 
     def batch(self, step: int, rate: float = 1.0) -> Batch:
@@ -200,7 +200,7 @@ class _Around:
         self.population: int | None = getattr(inner, "population", None)
         self.fixed: bool = getattr(inner, "fixed", False)
 
-    def prepare(self) -> Iterator[None]:
+    def prepare(self) -> Iterator[int]:
         yield from self.inner.prepare()
 
     def save(self, folder: Path) -> None:

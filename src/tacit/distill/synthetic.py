@@ -89,10 +89,10 @@ class Synthetic:
         """Images painted in rounds, or drawn from a live generator."""
         return self.synthesizer.rounds * self.method.batch if self.method.pooled else self.drawn
 
-    def prepare(self) -> Iterator[None]:
+    def prepare(self) -> Iterator[int]:
         while self.synthesizer.rounds < self.pieces:
             self._round()
-            yield
+            yield self.synthesizer.rounds
 
     def batch(self, step: int, rate: float = 1.0) -> Batch:
         method = self.method

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from tacit.core.errors import InputError
 from tacit.core.gather import gather
 from tacit.core.loss import Loss, Needs, View, positive_temperature
-from tacit.core.network import Network
+from tacit.core.network import Network, dry_run
 from tacit.core.norms import NoStatisticsError, norm_layers
 from tacit.core.probe import INPUT, Signals
 from tacit.core.views import resized_crop
@@ -61,7 +61,9 @@ class InstanceContrast(Loss):
         for name, value, least in (("bank", bank, 1), ("negatives", negatives, 0)):
             if value < least:
                 raise InputError(f"{name}: expected at least {least}, got {value}")
-        norms = norm_layers(network.model)
+        asked: set[str] = set()
+        dry_run(network, lambda name, *_: asked.add(name))
+        norms = {name: norm for name, norm in norm_layers(network.model).items() if name in asked}  # not those that training alone has
         if not norms:
             raise NoStatisticsError.of(network.model)
         self.taps = [f"{name}{INPUT}" for name in norms]

@@ -18,13 +18,14 @@ TOLD = ("method", "algorithm", "source", "teacher", "student", "model", "data", 
 def notes(rows: Sequence[Row]) -> list[str]:
     """Return what a reader of the table must know: where rows are not like with like, and how far the figures can be trusted."""
     places = decimals(rows)
-    hashed = all(row.teacher is not None for row in rows if row.params_teacher is not None)
+    taught = [row for row in rows if row.params_teacher is not None or row.teacher_accuracy is not None]
+    hashed, measured = all(row.teacher is not None for row in taught), all(row.teacher_accuracy is not None for row in taught)
 
     def teacher(row: Row) -> str | None:
-        if row.params_teacher is None and row.teacher_accuracy is None:
+        if row not in taught:
             return None
         size = "unknown size" if row.params_teacher is None else f"{row.params_teacher:,} parameters"
-        accuracy = "" if row.teacher_accuracy is None else f"{100 * row.teacher_accuracy.mean:.{places}f}%, "
+        accuracy = f"{100 * row.teacher_accuracy.mean:.{places}f}%, " if row.teacher_accuracy is not None and measured else ""
         return f"sha256 {str(row.teacher)[:8]}, {size}" if hashed else f"{accuracy}{size}"
 
     said = [

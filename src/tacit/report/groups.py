@@ -89,9 +89,10 @@ def _identity(record: Record) -> str:
 
 
 def _teacher(record: Record) -> str | None:
-    """Return the hash of the teacher's weights, from the pool or from a config made in Python."""
+    """Return the hash of the teacher's weights, from the result, from the pool, or from a config made in Python."""
     given = record.config.get("teacher")
-    found = record.provenance.get("teacher_sha256") or (given.get("sha256") if isinstance(given, Mapping) else None)
+    found = record.metrics.get("teacher_sha256") or record.provenance.get("teacher_sha256")
+    found = found or (given.get("sha256") if isinstance(given, Mapping) else None)
     return found if isinstance(found, str) else None
 
 

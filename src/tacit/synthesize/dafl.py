@@ -19,7 +19,7 @@ from typing import ClassVar, Literal
 from tacit.core.loss import Loss, Objective, Weight
 from tacit.core.network import Teacher
 from tacit.core.probe import INPUT
-from tacit.core.taps import classifier_name
+from tacit.core.taps import classifier_name, no_classifier
 from tacit.losses import Activation, ClassBalance, ClassPrior
 from tacit.synthesize.live_generator import JointGenerator
 
@@ -40,6 +40,12 @@ class DAFL(JointGenerator):
 
     shows: ClassVar[Literal["fresh", "again", "painted"]] = "painted"
     eps: ClassVar[float] = 0.8
+
+    def refusal(self, teacher: Teacher) -> str | None:
+        refused = super().refusal(teacher)
+        if refused or not self.activation:
+            return refused
+        return no_classifier(teacher, "to find the features that it excites: leave them out, as `activation` 0")
 
     def objective(self, teacher: Teacher) -> Objective:
         return Objective(**self.terms(teacher))

@@ -5,6 +5,7 @@ Pixels start as uniform noise and are optimised by Adam; the teacher sees them r
 The authors' settings for CIFAR-10: 2,000 steps, batch 256, lr 0.05, bn 10, tv 2.5e-5, l2 0, on
 pixels after normalisation. Here they are in [0, 1]: a learning rate acts as if 1 / std times as large, the weights of tv and l2 as if std
 times as large. The defaults are for short runs on small images.
+Classes are drawn; in the authors' script, which is for batches of 256 on ten classes, they come in turn.
 Where the teacher names a class for every pixel, the class prior is dense: a map of classes that are drawn (`tacit.synthesize.wanted`).
 """
 
@@ -57,6 +58,7 @@ class DeepInversion(IterativeMethod):
     dense: ClassVar[bool] = True
     pull: ClassVar[str] = "ce"
     betas: ClassVar[tuple[float, float]] = (0.5, 0.9)
+    minimum: ClassVar[dict[str, float]] = {**IterativeMethod.minimum, "jitter": 0.0}
 
     def canvas(self, teacher: Teacher, generator: torch.Generator) -> Canvas:
         return Pixels(teacher.spec)

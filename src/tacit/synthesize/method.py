@@ -13,7 +13,7 @@ from tacit.core.errors import InputError
 from tacit.core.loss import Objective
 from tacit.core.network import Teacher
 from tacit.synthesize.canvas import Canvas
-from tacit.synthesize.wanted import drawn
+from tacit.synthesize.wanted import drawn, turns
 
 __all__ = ["IterativeMethod", "Method"]
 
@@ -44,7 +44,7 @@ class Method:
     dense: ClassVar[bool] = False
     """Whether it can be used where the teacher names a class for every pixel."""
     takes_turns: ClassVar[bool] = False
-    """Whether classes are wanted in turn, as many images of each; otherwise they are drawn."""
+    """Whether classes are wanted in turn, from round to round, as many images of each; otherwise they are drawn."""
     pull: ClassVar[str] = ""
     """Name of the weight that pulls images to what is wanted of them; where it is 0 nothing is wanted, and images carry no labels."""
     keep: ClassVar[Literal["last", "best"]] = "last"
@@ -101,7 +101,7 @@ class Method:
         if self.pull and not getattr(self, self.pull):
             return None
         if self.takes_turns:
-            return torch.arange(n, device=generator.device) % teacher.spec.classes
+            return turns(n, round, generator.device) % teacher.spec.classes
         return drawn(n, teacher.spec, generator)
 
     def augment(self, images: Tensor, generator: torch.Generator) -> Tensor:

@@ -7,6 +7,7 @@ as "Robustness and Diversity Seeking Data-Free Knowledge Distillation", Han et a
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from tacit.core.loss import Loss, Weight
 from tacit.core.network import Teacher
@@ -22,6 +23,8 @@ class MSKD(DAFL):
 
     seeking: float = 1.0
     """Weight of the mode-seeking term."""
+
+    minimum: ClassVar[dict[str, float]] = {**DAFL.minimum, "batch": 2}
 
     def terms(self, teacher: Teacher) -> dict[str, tuple[Weight, Loss]]:
         return {**super().terms(teacher), "seeking": (self.seeking, ModeSeeking())}

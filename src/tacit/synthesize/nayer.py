@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from tacit.core.errors import InputError
 from tacit.core.files import read_tensors
 from tacit.core.network import Teacher
-from tacit.core.taps import classifier_rows
+from tacit.core.taps import classifier_rows, no_classifier
 from tacit.synthesize.canvas import Canvas, Round
 from tacit.synthesize.generative_inversion import GenerativeInversion
 from tacit.synthesize.generators import ConvGenerator, initialise
@@ -88,6 +88,12 @@ class NAYER(GenerativeInversion):
     takes_turns: ClassVar[bool] = True
     pull: ClassVar[str] = ""  # a class is what an image is made of, whatever pulls it there
     minimum: ClassVar[dict[str, float]] = {**GenerativeInversion.minimum, "batch": 2, "noise": 1}
+
+    def refusal(self, teacher: Teacher) -> str | None:
+        refused = super().refusal(teacher)
+        if refused or self.embeddings is not None:
+            return refused
+        return no_classifier(teacher, "for embeddings of the classes: give `embeddings` of their names")
 
     def canvas(self, teacher: Teacher, generator: torch.Generator) -> Canvas:
         rows = classifier_rows(teacher) if self.embeddings is None else _read(Path(self.embeddings), teacher.spec.classes)

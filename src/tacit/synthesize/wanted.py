@@ -17,7 +17,7 @@ from torch import Tensor
 from tacit.core.errors import InputError
 from tacit.core.spec import VOID, Spec, Task
 
-__all__ = ["CELLS", "class_maps", "class_numbers", "drawn", "moved_alike"]
+__all__ = ["CELLS", "class_maps", "class_numbers", "drawn", "moved_alike", "turns"]
 
 CELLS = (3, 12)
 """Fewest and most cells of an image."""
@@ -57,6 +57,14 @@ DRAWN: Mapping[Task, Callable[[int, Spec, torch.Generator], Tensor]] = {"classif
 def drawn(n: int, spec: Spec, generator: torch.Generator) -> Tensor:
     """Return what is wanted of `n` images by a teacher of `spec`: class numbers (N,), or class maps (N, H, W)."""
     return DRAWN[spec.task](n, spec, generator)
+
+
+def turns(n: int, round: int, device: torch.device) -> Tensor:
+    """Return the numbers of the `n` images of a round, where those of all rounds are counted through; int64 of shape (N,).
+
+    What is wanted in turn goes by them, so that a round goes on where the last one stopped, and a small batch gets to every class.
+    """
+    return torch.arange(round * n, (round + 1) * n, device=device)
 
 
 def moved_alike(images: Tensor, targets: Tensor | None, augment: Callable[[Tensor], Tensor]) -> tuple[Tensor, Tensor | None]:

@@ -2,8 +2,8 @@
 
 "Zero-Shot Knowledge Distillation in Deep Networks", Nayak et al., 2019, https://arxiv.org/abs/1905.08114, sec. 3.
 The similarity of classes is the cosine of their rows in the classifier. For each image a class k is taken in turn, and a soft answer drawn
-from the Dirichlet distribution of ``beta * similarity_k + 1e-4``, its row min-max scaled; half of the images with each beta. (The
-authors' code scales the row after beta as well as before, which cancels it; here it counts, as in the paper.) Uniform noise is then
+from the Dirichlet distribution of ``beta * similarity_k + 1e-4``, its row min-max scaled; half of the images of a class with each beta.
+(The authors' code scales the row after beta as well as before, which cancels it; here it counts, as in the paper.) Uniform noise is then
 optimised until the teacher, at temperature 20, gives that answer; after each step all pixels are rescaled to [0, 1] together.
 Rescaling takes contrast away, the more so the larger the learning rate: at the authors' 1e-3 little, at the 0.01 to 0.05 that a budget of
 150 steps needs it undoes most of the step. On a ResNet-8 for MNIST such impressions were of class 8 in four of five cases, whatever was
@@ -28,10 +28,11 @@ from torch import Tensor
 from tacit.core.errors import InputError
 from tacit.core.loss import Objective
 from tacit.core.network import Teacher
-from tacit.core.taps import classifier_rows
+from tacit.core.taps import classifier_rows, no_classifier
 from tacit.losses import ClassPrior
 from tacit.synthesize.canvas import Canvas, Pixels, Start
 from tacit.synthesize.method import IterativeMethod
+from tacit.synthesize.wanted import turns
 
 __all__ = ["ZSKD", "class_similarity"]
 
@@ -73,7 +74,7 @@ class ZSKD(IterativeMethod):
     rescale: bool = True
     """Whether all pixels are rescaled to [0, 1] together after each step; otherwise they are cut off at 0 and 1."""
     concentrations: tuple[float, float] = (1.0, 0.1)
-    """Concentration of the answers, for the two halves of a batch: small ones are nearly one-hot."""
+    """Concentrations of the answers, one for all classes and then the other: small ones are nearly one-hot."""
 
     minimum: ClassVar[dict[str, float]] = {**IterativeMethod.minimum, "batch": 2}
     choices: ClassVar[dict[str, tuple[str, ...]]] = {"start": get_args(Start)}
@@ -83,6 +84,9 @@ class ZSKD(IterativeMethod):
         if len(self.concentrations) != 2 or not all(value > 0 for value in self.concentrations):
             raise InputError(f"ZSKD.concentrations: expected two positive numbers, got {list(self.concentrations)}")
 
+    def refusal(self, teacher: Teacher) -> str | None:
+        return super().refusal(teacher) or no_classifier(teacher, "to know how alike classes are")
+
     def canvas(self, teacher: Teacher, generator: torch.Generator) -> Canvas:
         return (_Rescaled if self.rescale else Pixels)(teacher.spec, start=self.start)
 
@@ -90,6 +94,7 @@ class ZSKD(IterativeMethod):
         return Objective(ce=(1.0, ClassPrior(self.temperature)))
 
     def targets(self, n: int, teacher: Teacher, generator: torch.Generator, round: int) -> Tensor | None:
-        rows = class_similarity(classifier_rows(teacher))[torch.arange(n, device=generator.device) % teacher.spec.classes]
-        beta = torch.tensor(self.concentrations, dtype=torch.float64, device=generator.device).repeat_interleave((n + 1) // 2)[:n, None]
+        classes, place = teacher.spec.classes, turns(n, round, generator.device)
+        rows = class_similarity(classifier_rows(teacher))[place % classes]
+        beta = torch.tensor(self.concentrations, dtype=torch.float64, device=generator.device)[place // classes % 2, None]
         return torch._sample_dirichlet(beta * rows + 1e-4, generator).float()

@@ -228,7 +228,8 @@ class LaunchVerb(RunVerb):
     """Where images are made and memory is short: most of them in one pass through the teacher, at the cost of a second pass. Statistics are
     those of the whole batch all the same. Not given: the whole batch."""
     max_seconds: float | None = None
-    """Stop after this many seconds of synthesis and training; a learning rate then falls with the time."""
+    """Stop after this many seconds of synthesis and training; a learning rate then falls with the time. A round of synthesis that has begun
+    is finished."""
     checkpoint_seconds: float = 30.0
     """Seconds between checkpoints."""
 

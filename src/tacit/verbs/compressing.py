@@ -86,7 +86,9 @@ class CompressVerb(LearningVerb):
     def chosen_method(self, teacher: Teacher) -> Method:
         """Return how images are made where `source` names no stored or real ones."""
         named = method_named(self.source) if self.source is not None else None
-        if named is None and self.method is not None:
+        if self.method is not None:
+            if named is not None and named.name != self.method.name:
+                raise InputError(f"source: {named.name}, and method: {self.method.name}; choose one")
             return self.method
         kind = type(named) if named is not None else BNS if norm_layers(teacher) else Inception
         if kind is Inception:

@@ -7,8 +7,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
+import torch
 from torch import Tensor
 
+from tacit.core.batch import Batch
 from tacit.core.device import Clock, Runtime
 from tacit.core.errors import InputError
 from tacit.core.models import model_hash
@@ -18,7 +20,7 @@ from tacit.core.spec import Spec
 from tacit.data import Data, Modality, Views, find_views, seen
 from tacit.data.modalities import ViewsLike
 from tacit.distill import Learner, Source, Stored, Synthetic, build_phases
-from tacit.distill.advice import pool_faults
+from tacit.distill.advice import Advice, pool_faults
 from tacit.distill.health import StudentMonitor
 from tacit.distill.objectives import Terms
 from tacit.distill.selection import Selection
@@ -30,7 +32,7 @@ from tacit.verbs.choose import choose_method, method_named, naming_what_remains
 from tacit.verbs.learning import LearningVerb
 from tacit.verbs.maps import named_maps, save_evaluated
 from tacit.verbs.pictures import pool_metrics, save_samples
-from tacit.verbs.pools import stored_pool
+from tacit.verbs.pools import held_out_pool, stored_pool
 from tacit.verbs.scores import other_rows, score_rows
 
 __all__ = ["Distill", "distill"]
@@ -108,6 +110,9 @@ class Distill(LearningVerb):
         learner = Learner(student, source, objective, self.training, runtime=runtime, generator=generator, **asking)
         selection = Selection(student, select=self.select, ema=self.ema, patience=self.patience)
         monitor = StudentMonitor(source, student, checks=self.checks, seed=self.seed) if isinstance(source, Synthetic) else None
+        advice = monitor.advice if monitor is not None else Advice(quiet=not runtime.main)
+        if isinstance(source, Stored) and isinstance(source.samples, Pool):
+            advice.give(pool_faults(source.samples))
         state = self.open_run(run, runtime)
 
         def evaluate() -> Answers:
@@ -119,6 +124,9 @@ class Distill(LearningVerb):
         self.learn(learner, run, clock, state, title=title, evaluate=measure, selection=selection, monitor=monitor)
         with clock("evaluation"):
             metrics = self._measure(teacher, student, held, looks, runtime)
+            unseen = self._unseen(source, teacher, runtime)
+            if unseen is not None:
+                metrics["agreement_synthetic"] = agreement(student, teacher, unseen, runtime)
             if monitor is not None:
                 metrics |= _on_samples(monitor, run.folder)
             elif real and held is not None:
@@ -126,7 +134,10 @@ class Distill(LearningVerb):
                 save_evaluated(run.folder / "samples", held, networks, dict(zip(networks, looks, strict=True)), runtime)
             elif isinstance(source, Stored) and isinstance(source.samples, Pool):
                 save_samples(run.folder / "samples", source.samples, others=_asked(student, runtime))
+                metrics |= {**pool_metrics(source.samples), "warnings": advice.texts}
             metrics |= {"steps": learner.done, **learner.told, **self.hand_over(selection, run, measure)}
+            if selection.select != "last" and unseen is not None:
+                metrics["agreement_synthetic_selected"] = agreement(student, teacher, unseen, runtime)
         result = self.result(runtime, clock, metrics, images=getattr(source, "images_made", 0), selection=selection.name)
         run.finish(result)
         return Outcome(folder=run.folder, result=result, rows=_rows(result, run.folder), network=student)
@@ -175,6 +186,13 @@ class Distill(LearningVerb):
         options |= {"keep": self.keep_images, "budget": self.max_images}
         return Synthetic(synthesizer, clock=clock, provenance=provenance, on_round=log_round, **options)
 
+    def _unseen(self, source: Source, teacher: Teacher, runtime: Runtime) -> Batch | None:
+        """Return samples that the student did not learn from, where there are any: of the source, or beside a stored pool."""
+        if isinstance(source, Synthetic):
+            return source.unseen() if len(source.held_out) or not source.method.pooled else None
+        held = held_out_pool(self.source, teacher, runtime) if self.source is not None and self.source != "data" else None
+        return held.batch(torch.arange(len(held), device=held.device)) if held is not None else None
+
     def _check_without_method(self) -> None:
         """Refuse options that need images to be made, where none are."""
         wanted = {
@@ -191,6 +209,7 @@ class Distill(LearningVerb):
         self, teacher: Teacher, student: Network, held: Data | None, looks: Sequence[Modality | None], runtime: Runtime
     ) -> dict[str, Any]:
         metrics: dict[str, Any] = {
+            "teacher_sha256": model_hash(teacher),
             "params_teacher": count_parameters(teacher),
             "params_student": count_parameters(student),
             "class_names": teacher.spec.class_names,
@@ -214,13 +233,11 @@ class Distill(LearningVerb):
 def _on_samples(monitor: StudentMonitor, folder: Path) -> dict[str, Any]:
     """Return what the samples say of the student, and of themselves; pictures of them are written."""
     source, teacher, runtime = monitor.source, monitor.teacher, monitor.runtime
-    metrics: dict[str, Any] = {"method": source.method.name}
-    if len(source.held_out) or not source.method.pooled:
-        metrics["agreement_synthetic"] = agreement(monitor.student, teacher, source.unseen(), runtime)
     shown = source.pool if source.method.pooled else _as_pool(source, teacher, runtime)
     save_samples(folder / "samples", shown, others=_asked(monitor.student, runtime))
     monitor.advice.give(pool_faults(shown, source.method))
-    return {**metrics, **pool_metrics(shown), "warnings": monitor.advice.texts, "health": monitor.values or None}
+    told = {"warnings": monitor.advice.texts, "health": monitor.values or None}
+    return {"method": source.method.name, **pool_metrics(shown), **told}
 
 
 def _asked(student: Network, runtime: Runtime) -> dict[str, Callable[[Tensor], Tensor]]:
@@ -267,7 +284,10 @@ def _rows(result: dict[str, Any], folder: Path) -> list[tuple[str, str]]:
     ]
     if metrics["agreement_synthetic"] is not None:
         place = [name for name, _ in rows].index("agreement") + 1
-        rows.insert(place, ("agreement, held-out samples", share("agreement_synthetic")))
+        chosen = result["selection"] != "last"
+        rows.insert(place, (f"agreement, held-out samples{', last step' if chosen else ''}", share("agreement_synthetic")))
+        if metrics.get("agreement_synthetic_selected") is not None:
+            rows.insert(place + 1, ("agreement, held-out samples, selected weights", share("agreement_synthetic_selected")))
     return rows
 
 

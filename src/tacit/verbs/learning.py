@@ -143,8 +143,13 @@ class LearningVerb(LaunchVerb):
             run.log(learner.done, {"seconds": clock.budgeted, **watching.logged, **chosen}, kind="health")
 
         with Progress(f"{title}: first samples", source.pieces, "rounds") as progress:
-            for rounds, _ in enumerate(source.prepare(), start=1):
-                progress.update(rounds)
+            for made in source.prepare():
+                if monitor is not None:
+                    if monitor.due_first():
+                        with clock("evaluation"), torch.random.fork_rng():
+                            monitor.observe_first()
+                        run.log(0, {"seconds": clock.budgeted, **monitor.logged}, kind="health")
+                    progress.update(made, {**monitor.losses, **monitor.notes})
                 checkpoint(due=False)
                 if spent() >= 1.0:
                     break

@@ -13,7 +13,7 @@ from tacit.core.models import model_hash
 from tacit.core.network import Network
 from tacit.synthesize import METHODS, Pool
 
-__all__ = ["find_pool", "load_pool", "method_of", "stored_pool"]
+__all__ = ["find_pool", "held_out_pool", "load_pool", "method_of", "stored_pool"]
 
 
 def find_pool(folder: Path) -> Path | None:
@@ -34,6 +34,14 @@ def stored_pool(source: str, teacher: Network, runtime: Runtime) -> tuple[Path, 
         known = [kind.__name__ for kind in METHODS]
         raise InputError(f"source: {source} is no method, no pool folder, and not 'data'{nearest(source, [*known, 'data'])}")
     return inside, load_pool(inside, teacher, runtime)
+
+
+def held_out_pool(source: str, teacher: Network, runtime: Runtime) -> Pool | None:
+    """Return the pool that was held out of the one that the option `source` names, where there is one beside it that holds anything."""
+    inside = find_pool(Path(source))
+    beside = find_pool(inside.parent / "held-out") if inside is not None else None
+    held = load_pool(beside, teacher, runtime) if beside is not None else None
+    return held if held is not None and len(held) else None
 
 
 def load_pool(inside: Path, teacher: Network, runtime: Runtime) -> Pool:

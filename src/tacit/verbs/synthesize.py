@@ -48,6 +48,8 @@ class Synthesize(LaunchVerb):
         super().__post_init__()
         if self.images < 1:
             raise InputError(f"images: expected at least 1, got {self.images}")
+        if self.max_images is not None and self.max_images < 1:
+            raise InputError(f"max_images: expected at least 1, got {self.max_images}")
         if self.checks < 0:
             raise InputError(f"checks: expected 0 or more, got {self.checks}")
 
@@ -64,7 +66,7 @@ class Synthesize(LaunchVerb):
         with naming_what_remains(teacher, student):
             synthesizer = Synthesizer(teacher, method, runtime=runtime, generator=runtime.generator(self.seed), student=student)
         clock, pool = Clock(), Pool(teacher.spec, device=runtime.device)
-        wanted = min(self.images, self.max_images) if self.max_images and not method.gives_rounds else self.images
+        wanted = min(self.images, self.max_images) if self.max_images is not None and not method.gives_rounds else self.images
         most_rounds = rounds_within(method, self.max_images) if method.gives_rounds else None
         monitor = Monitor(teacher, method, checks=self.checks, runtime=runtime)
         provenance = {"teacher_sha256": model_hash(teacher), "method": method.config(), "seed": self.seed}
@@ -87,7 +89,9 @@ class Synthesize(LaunchVerb):
 
         def share() -> float:
             spent = clock.budgeted / self.max_seconds if self.max_seconds is not None else 0.0
-            return max(pool.made / wanted, spent, synthesizer.rounds / most_rounds if most_rounds else 0.0)
+            made, trained = pool.made / wanted, synthesizer.rounds / max(1, method.warmup)
+            work = made if method.gives_rounds or made >= 1 else 0.9 * trained + 0.1 * made  # a generator is trained first
+            return max(work, spent, synthesizer.rounds / most_rounds if most_rounds else 0.0)
 
         saved = 0.0
         with Progress(f"synthesize {method.name}", self.images, "images") as progress:
@@ -103,11 +107,14 @@ class Synthesize(LaunchVerb):
                     with clock("evaluation"), torch.random.fork_rng():
                         monitor.check(painted.images[-IMAGES:].clamp(0, 1), done)
                     run.log(synthesizer.rounds, {"seconds": clock.budgeted, **monitor.logged}, kind="health")
-                progress.update(pool.made, {**parts, **monitor.notes})
+                training = {} if len(pool) else {"round": f"{synthesizer.rounds}/{method.warmup}"}
+                progress.update(pool.made, {**training, **parts, **monitor.notes})
                 if time.monotonic() - saved >= self.checkpoint_seconds:
                     checkpoint()
                     saved = time.monotonic()
         checkpoint()
+        if not len(pool):
+            raise InputError(f"max_seconds: {self.max_seconds:g} s went by before the first image; give more, or a smaller `warmup`")
         save_samples(run.folder / "samples", pool)
         monitor.advice.give(pool_faults(pool, method))
         metrics = {
