@@ -117,6 +117,8 @@ class Pair:
     """Both in words."""
     lr: float | None = None
     """Learning rate of this student, where it needs another than the suite's."""
+    seeds: tuple[int, ...] | None = None
+    """Other seeds than the suite's, of all rows that have none of their own."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -208,5 +210,5 @@ class Suite:
         return replace(self.training, steps=row.steps or self.training.steps, lr=row.lr or pair.lr or self.training.lr)
 
     def on(self, pair: Pair) -> tuple[Row, ...]:
-        """Return the rows that are run on `pair`."""
-        return tuple(row for row in self.rows if not row.pairs or pair.name in row.pairs)
+        """Return the rows that are run on `pair`, with their seeds where those are not the suite's."""
+        return tuple(replace(row, seeds=row.seeds or pair.seeds) for row in self.rows if not row.pairs or pair.name in row.pairs)

@@ -298,7 +298,7 @@ def test_a_network_without_batch_norm_is_quantized_by_inception(tmp_path: Path) 
         ({"mixup": -1.0}, "mixup: expected 0 or more"),
         ({"select": "agreement"}, "select: fine-tuning makes no images"),
         ({"source": "nowhere"}, "source: nowhere is no method, no pool folder"),
-        ({"source": "BNS", "method": Gaussian()}, "source: 'BNS' and a method were both given; choose one"),
+        ({"source": "BNS", "method": Gaussian()}, "source: BNS, and method: Gaussian; choose one"),
         ({"scheme": Scheme(weights=4, activations=4), "engine": "openvino"}, "engine, target: no engine runs W4A4"),
         ({"scheme": Scheme(weights=4, activations=4), "target": "arm"}, "engine, target: no engine runs W4A4"),
         ({"scheme": Scheme(weights=4, activations=4), "objective": "crd=1,nothing=2"}, "no loss is called 'nothing'"),

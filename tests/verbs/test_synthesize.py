@@ -21,8 +21,8 @@ def test_a_budget_of_no_images_is_refused(budget: int, tmp_path: Path, teacher_f
 
 def test_seconds_that_a_generator_takes_to_be_trained_leave_no_images_and_it_goes_on(tmp_path: Path, teacher_folder: Path) -> None:
     with pytest.raises(tacit.InputError, match=r"max_seconds: 0.05 s went by before the first image; give more, or a smaller `warmup`"):
-        tacit.synthesize(teacher=str(teacher_folder), method=FIRST, max_seconds=0.05, out=tmp_path / "run")
-    made = tacit.synthesize(teacher=str(teacher_folder), method=FIRST, max_seconds=600, images=40, out=tmp_path / "run", resume=True)
+        tacit.synthesize(teacher=str(teacher_folder), method=FIRST, images=40, max_seconds=0.05, out=tmp_path / "run")
+    made = tacit.synthesize(teacher=str(teacher_folder), method=FIRST, images=40, max_seconds=600, out=tmp_path / "run", resume=True)
     assert made.result["images_synthesized"] == 40
 
 

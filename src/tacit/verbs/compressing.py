@@ -68,8 +68,9 @@ class CompressVerb(LearningVerb):
         for name, least in (("images", 2), ("acceptance", 1)):
             if getattr(self, name) < least:
                 raise InputError(f"{name}: expected at least {least}, got {getattr(self, name)}")
-        if self.method is not None and self.source is not None and method_named(self.source) is not None:
-            raise InputError(f"source: {self.source!r} and a method were both given; choose one")
+        named = method_named(self.source) if self.source is not None else None
+        if self.method is not None and named is not None and named.name != self.method.name:
+            raise InputError(f"source: {named.name}, and method: {self.method.name}; choose one")
         if not self.mixup >= 0:
             raise InputError(f"mixup: expected 0 or more, got {self.mixup}")
         if self.select == "agreement":
@@ -87,8 +88,6 @@ class CompressVerb(LearningVerb):
         """Return how images are made where `source` names no stored or real ones."""
         named = method_named(self.source) if self.source is not None else None
         if self.method is not None:
-            if named is not None and named.name != self.method.name:
-                raise InputError(f"source: {named.name}, and method: {self.method.name}; choose one")
             return self.method
         kind = type(named) if named is not None else BNS if norm_layers(teacher) else Inception
         if kind is Inception:
