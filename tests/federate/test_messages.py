@@ -118,17 +118,26 @@ def test_rules_are_checked(fields: dict[str, Any], message: str) -> None:
 
 def test_a_shelf_gives_what_was_kept_before_the_round_that_is_asked_for(tmp_path: Path) -> None:
     shelf = Shelf(tmp_path / "client-3")
-    assert shelf.take(0) == {}
+    assert shelf.take("a", 0) == {}
     for round in range(4):
-        shelf.put(round, {"w": torch.tensor(float(round))})
-    assert float(shelf.take(4)["w"]) == 3
-    assert float(shelf.take(3)["w"]) == 2  # the server died after this client's answer, and asks again
-    shelf.put(3, {"w": torch.tensor(30.0)})
-    assert float(shelf.take(4)["w"]) == 30
-    assert float(shelf.take(9)["w"]) == 30
-    assert len(list((tmp_path / "client-3").iterdir())) == 2
-    shelf.put(2, {"w": torch.tensor(20.0)})  # it went back further than that: the future is gone
-    assert float(shelf.take(9)["w"]) == 20
-    (tmp_path / "client-3" / "after-000002.pt").write_bytes(b"half")
+        shelf.put("a", round, {"w": torch.tensor(float(round))})
+    assert float(shelf.take("a", 4)["w"]) == 3
+    assert float(shelf.take("a", 3)["w"]) == 2  # the server died after this client's answer, and asks again
+    shelf.put("a", 3, {"w": torch.tensor(30.0)})
+    assert float(shelf.take("a", 4)["w"]) == 30
+    assert float(shelf.take("a", 9)["w"]) == 30
+    assert len(list((tmp_path / "client-3").rglob("*.pt"))) == 2
+    shelf.put("a", 2, {"w": torch.tensor(20.0)})  # it went back further than that: the future is gone
+    assert float(shelf.take("a", 9)["w"]) == 20
+    next((tmp_path / "client-3").rglob("after-000002.pt")).write_bytes(b"half")
     with pytest.raises(InputError, match="delete it, and this client begins anew"):
-        shelf.take(9)
+        shelf.take("a", 9)
+
+
+def test_a_shelf_keeps_the_states_of_one_federation_from_those_of_another(tmp_path: Path) -> None:
+    shelf = Shelf(tmp_path / "client-3")
+    for federation, value in (("a", 1.0), ("../../b", 2.0)):
+        shelf.put(federation, 5, {"w": torch.tensor(value)})
+    assert shelf.take("c", 6) == {}
+    assert (float(shelf.take("a", 6)["w"]), float(shelf.take("../../b", 6)["w"])) == (1, 2)
+    assert [path.name for path in tmp_path.iterdir()] == ["client-3"]  # a name from elsewhere is no path

@@ -37,7 +37,7 @@ from tacit.federate import (
 )
 from tacit.synthesize import Gaussian
 from tacit.zoo import resnet
-from toyfed import SPEC, Tampered, flat, network, plan, server, sites
+from toyfed import SPEC, TEST, Tampered, flat, network, plan, server, sites
 
 MADE: dict[type[Algorithm], Algorithm] = {
     FedAvg: FedAvg(),
@@ -110,6 +110,16 @@ def test_a_resumed_federation_takes_the_very_same_rounds(kind: type[Algorithm], 
     assert digest(whole).shape != before.shape or not torch.equal(digest(whole), before)
     for one, two in zip(first, second, strict=True):
         assert replace(one, seconds=0.0) == replace(two, seconds=0.0)
+
+
+def test_what_clients_keep_of_one_federation_does_not_leak_into_the_next(runtime: Runtime) -> None:
+    made = plan(FedAvg(share="head"), runtime, active=2, steps=2)
+    used = made.in_process(sites())
+    made.server(used, TEST).round()
+    second, fresh = (replace(made, seed=3).server(engine, TEST) for engine in (used, made.in_process(sites())))
+    assert second.central.federation != fresh.central.federation
+    assert replace(second.round(), seconds=0.0) == replace(fresh.round(), seconds=0.0)
+    assert torch.equal(digest(second), digest(fresh))
 
 
 def nan_weights(reply: Upload) -> Upload:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import secrets
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -58,6 +59,8 @@ class Central:
             Sharing(network, part=part, bn=bn, split=split) for network, split in zip(self.networks, self.splits, strict=True)
         )
         self.round = 0
+        self.federation = secrets.token_hex(16)
+        """Name of this federation, made when it begins and kept over resumes: clients keep their states under it."""
         self.generator: nn.Module | None = None
         self.optimizer: Optimizer | None = None
         self.ready = False
@@ -124,6 +127,7 @@ class Central:
         """Return all that the next round depends on."""
         return {
             "round": self.round,
+            "federation": self.federation,
             "networks": [network.model.state_dict() for network in self.networks],
             "generator": self.generator.state_dict() if self.generator is not None else None,
             "optimizer": self.optimizer.state_dict() if self.optimizer is not None else None,
@@ -137,6 +141,7 @@ class Central:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from where `state_dict` was taken."""
         self.round, self.ready = state["round"], state["ready"]
+        self.federation = state.get("federation", "")  # which older checkpoints lack
         for network, weights in zip(self.networks, state["networks"], strict=True):
             network.model.load_state_dict(weights)
         if self.generator is not None:

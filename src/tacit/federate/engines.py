@@ -49,6 +49,7 @@ class InProcess:
 
     def __init__(self, clients: Sequence[Client]) -> None:
         self._clients = {client.site.number: client for client in sorted(clients, key=lambda client: client.site.number)}
+        self._federation = ""
         self._states: dict[int, dict[str, Tensor]] = {}
 
     @property
@@ -60,8 +61,10 @@ class InProcess:
         """Have clients learn, in the order of their numbers. What the user must mend is raised, all else is an answer that got lost."""
         replies: dict[int, Upload | Lost] = {}
         for number, letter in sorted(letters.items()):
+            if letter.federation != self._federation:
+                self._federation, self._states = letter.federation, {}
             try:
-                replies[number], self._states[number] = self._clients[number].train(letter, self._states.get(number, {}))
+                replies[number], self._states[number] = self._clients[number].train(letter, self._kept(number, letter))
             except InputError:
                 raise
             except Exception as error:  # as with clients elsewhere: one that breaks does not stop the others
@@ -70,15 +73,20 @@ class InProcess:
 
     def measure(self, letters: Mapping[int, Download]) -> Mapping[int, Upload | Lost]:
         """Have clients test a model."""
-        return {number: self._clients[number].measure(letter, self._states.get(number, {})) for number, letter in sorted(letters.items())}
+        return {number: self._clients[number].measure(letter, self._kept(number, letter)) for number, letter in sorted(letters.items())}
+
+    def _kept(self, number: int, letter: Download) -> dict[str, Tensor]:
+        """Return what a client kept of the letter's federation; empty where it kept nothing, or that of another one."""
+        return self._states.get(number, {}) if letter.federation == self._federation else {}
 
     def state_dict(self) -> dict[str, Any]:
         """Return what clients keep."""
-        return {"states": self._states}
+        return {"states": self._states, "federation": self._federation}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Give clients back what they kept."""
         self._states = {number: dict(kept) for number, kept in state["states"].items()}
+        self._federation = state.get("federation", "")  # which older checkpoints lack
 
     def close(self) -> None:
         """Nothing is held open."""

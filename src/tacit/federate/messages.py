@@ -30,6 +30,7 @@ class Download:
 
     Args:
         round: Rounds done before this one.
+        federation: Name of the federation, another for each: what a client kept of another one is not for this one.
         weights: What is shared of the global model, by the names that `Sharing` gives; empty where no weights are.
         generator: Weights and buffers of the server's generator; None as long as it has not been trained, or there is none.
         tensors: What else an algorithm sends, as mean logits.
@@ -38,6 +39,7 @@ class Download:
     """
 
     round: int
+    federation: str = ""
     weights: Tensors = field(default_factory=dict)
     generator: Tensors | None = None
     tensors: Tensors = field(default_factory=dict)
@@ -45,7 +47,7 @@ class Download:
 
     @property
     def bytes(self) -> int:
-        """How much is sent, without the transport's own."""
+        """How much is sent, without the transport's own and the federation's name."""
         return _size(self.weights, self.generator, self.tensors) + WORD * (1 + len(self.config))
 
 

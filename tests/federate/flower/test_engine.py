@@ -18,7 +18,7 @@ from tacit.core.device import Runtime
 from tacit.core.errors import InputError
 from tacit.federate import Algorithm, FedAvg, FedDistill, Lost, Round, Upload
 from tacit.federate.flower import Deadlines, answer_record, read_answer
-from toyfed import TEST, plan, sites
+from toyfed import TEST, network, plan, sites
 from toyflower import FEDGEN, InProcessGrid, broken, over_grid, weights
 
 
@@ -55,6 +55,16 @@ def test_a_run_that_is_resumed_takes_the_very_same_rounds_although_clients_begin
     again.run(lambda done: None)
     assert again.central.round == 3
     assert torch.equal(weights(whole), weights(again))
+
+
+def test_a_second_federation_over_the_same_folders_is_that_over_empty_ones(runtime: Runtime, tmp_path: Path) -> None:
+    over_grid(plan(FedAvg(share="head"), runtime, rounds=1, steps=2), tmp_path / "used").run(lambda done: None)
+    for width in (32, 16):  # networks of another shape, too
+        later = replace(plan(FedAvg(share="head"), runtime, networks=[network(width)], active=2, rounds=3, steps=2), seed=1)
+        used, fresh = over_grid(later, tmp_path / "used"), over_grid(later, tmp_path / f"fresh-{width}")
+        for running in (used, fresh):
+            running.run(lambda done: None)
+        assert torch.equal(weights(used), weights(fresh))
 
 
 def spoil(change: Callable[[Upload], Upload]) -> Any:

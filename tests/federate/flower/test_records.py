@@ -47,7 +47,9 @@ def same(one: Any, two: Any) -> bool:
 LETTERS = {
     "empty": Download(round=0),
     "types": Download(round=3, weights=every_type(), config={"lr": 0.1, "steps": 3, "public": True, "word": "a"}),
-    "generator": Download(round=1, weights={"w": torch.ones(2)}, generator=every_type((4,)), tensors={"prior": torch.rand(10)}),
+    "generator": Download(
+        round=1, federation="a1", weights={"w": torch.ones(2)}, generator=every_type((4,)), tensors={"prior": torch.rand(10)}
+    ),
     "network": Download(round=9, weights=dict(network().model.state_dict()), tensors={"t": torch.ones(2, dtype=torch.bfloat16)}),
 }
 ANSWERS = {

@@ -110,6 +110,7 @@ class Algorithm:
         generator = central.generator.state_dict() if central.generator is not None and central.ready else None
         return Download(
             round=central.round,
+            federation=central.federation,
             weights=central.sharing[kind].out(central.networks[kind]),
             generator={key: value.detach().cpu().clone() for key, value in generator.items()} if generator is not None else None,
             tensors={key: value.detach().cpu().clone() for key, value in self.tensors(central).items()},

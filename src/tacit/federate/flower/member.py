@@ -14,7 +14,7 @@ class Member:
 
     Args:
         client: Learns and measures.
-        shelf: Of this client and this federation alone.
+        shelf: Of this client alone.
     """
 
     def __init__(self, client: Client, shelf: Shelf) -> None:
@@ -27,11 +27,11 @@ class Member:
 
     def train(self, letter: Download) -> Upload:
         """Learn for a round, and keep what does not travel."""
-        answer, kept = self.client.train(letter, self.shelf.take(letter.round))
+        answer, kept = self.client.train(letter, self.shelf.take(letter.federation, letter.round))
         if kept:
-            self.shelf.put(letter.round, kept)
+            self.shelf.put(letter.federation, letter.round, kept)
         return answer
 
     def measure(self, letter: Download) -> Upload:
         """Test the model of the letter; nothing that is kept changes."""
-        return self.client.measure(letter, self.shelf.take(letter.round))
+        return self.client.measure(letter, self.shelf.take(letter.federation, letter.round))

@@ -5,7 +5,7 @@
 | ``arrays`` | arrays | the shared weights | the same |
 | ``generator`` | arrays | the server's generator, once it was trained | |
 | ``tensors`` | arrays | what else an algorithm sends, as mean logits | the same |
-| ``config`` | config | numbers of the training; ``tacit.round``, ``tacit.transport`` | ``tacit.transport`` |
+| ``config`` | config | numbers of the training; ``tacit.round``, ``tacit.federation``, ``tacit.transport`` | ``tacit.transport`` |
 | ``metrics`` | metrics | | ``num-examples``, ``loss``, ``accuracy`` |
 | ``label-counts`` | config | | ``counts``, where they are told |
 
@@ -106,7 +106,7 @@ def letter_record(letter: Download, transport: Transport = "array") -> RecordDic
     """Return a letter as Flower carries it."""
     flower = import_extra("flwr.app", "federate", "Flower")
     records, config = _packed(transport, letter.weights, {"generator": letter.generator, "tensors": letter.tensors or None})
-    config |= {**letter.config, f"{OURS}round": letter.round}
+    config |= {**letter.config, f"{OURS}round": letter.round, f"{OURS}federation": letter.federation}
     made: RecordDict = flower.RecordDict({**records, "config": flower.ConfigRecord(config)})
     return made
 
@@ -116,6 +116,7 @@ def read_letter(record: RecordDict) -> Download:
     config: Mapping[str, Any] = record.config_records["config"]
     return Download(
         round=int(config[f"{OURS}round"]),
+        federation=str(config[f"{OURS}federation"]),
         weights=_weights(record, config),
         generator=_unpacked(record, config, "generator"),
         tensors=_unpacked(record, config, "tensors") or {},
