@@ -73,6 +73,24 @@ def test_each_fault_is_found_and_said(changed: dict[str, Any], why: str) -> None
     assert said.startswith(why)
 
 
+@pytest.mark.parametrize(
+    ("changed", "why"),
+    [
+        ({"metrics": {"accuracy": NAN}}, "its metrics hold NaN or infinite values"),
+        ({"metrics": {"public": 0.5, "accuracy": 1e9}}, "its accuracy is 1e+09, expected a share from 0 to 1"),
+        ({"metrics": {"public": -0.1}}, "its public is -0.1, expected a share from 0 to 1"),
+        ({"examples": 0}, "its number of images is 0"),
+        ({"weights": WEIGHTS}, "has unknown w and 2 more"),
+    ],
+)
+def test_each_fault_of_a_measurement_is_found_and_said(changed: dict[str, Any], why: str) -> None:
+    measured, wanted = Upload(examples=5, metrics={"accuracy": 0.5, "public": 1.0}), Expected(shares=True)
+    assert fault(measured, wanted) is None
+    said = fault(replace(measured, **changed), wanted)
+    assert said is not None
+    assert said.startswith(why)
+
+
 def test_large_finite_values_are_sound() -> None:
     assert not_finite({"w": torch.full((1000,), 3e38), "n": torch.tensor(2**62)}) is None
 

@@ -166,6 +166,26 @@ def test_whatever_comes_from_one_client_the_federation_goes_on(spoil: Any, why: 
     assert bool(torch.isfinite(digest(running)).all())
 
 
+@pytest.mark.parametrize("algorithm", [FedAvg(), FedDistill()], ids=lambda one: one.name)
+def test_a_bad_measurement_is_dropped_with_its_reason(algorithm: Algorithm, runtime: Runtime, monkeypatch: pytest.MonkeyPatch) -> None:
+    measure = Client.measure
+
+    def odd(self: Client, *args: Any) -> Upload:
+        if self.site.number == 3:
+            raise OSError("the disk is gone")
+        spoilt = {1: float("nan"), 2: 7.0}.get(self.site.number)
+        found = measure(self, *args)
+        return found if spoilt is None else replace(found, metrics=dict.fromkeys(found.metrics, spoilt))
+
+    monkeypatch.setattr(Client, "measure", odd)
+    done = server(algorithm, runtime, steps=2).round()
+    assert list(done.own) == [0]
+    assert 0 <= (done.accuracy or 0) <= 1
+    assert list(done.unmeasured) == [1, 2, 3]
+    assert done.unmeasured[3] == "OSError: the disk is gone"
+    assert not done.dropped
+
+
 def test_a_client_that_raises_is_one_answer_less(runtime: Runtime, monkeypatch: pytest.MonkeyPatch) -> None:
     train = Client.train
 

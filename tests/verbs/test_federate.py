@@ -24,7 +24,22 @@ from tacit.core.models import load
 from tacit.core.network import Network
 from tacit.data import ImageSet, digits
 from tacit.distill import Training
-from tacit.federate import ALGORITHMS, DENSE, IID, PARTITIONS, ByColumn, Dirichlet, FedAvg, FedDF, FedDistill, FedGen, Rules, Server
+from tacit.federate import (
+    ALGORITHMS,
+    DENSE,
+    IID,
+    PARTITIONS,
+    ByColumn,
+    Client,
+    Dirichlet,
+    FedAvg,
+    FedDF,
+    FedDistill,
+    FedGen,
+    Rules,
+    Server,
+    Upload,
+)
 from tacit.report.holdings import holdings
 from tacit.synthesize import CMI, Gaussian
 from tacit.verbs.federate import BOTH, Federate
@@ -99,6 +114,19 @@ def test_a_run_folder_holds_what_the_rounds_brought(tmp_path: Path) -> None:
     with Image.open(tmp_path / "run" / "clients.png") as picture:
         assert picture.format == "PNG"
     assert (tmp_path / "run" / "tensorboard").is_dir()
+
+
+def test_a_measurement_that_is_no_number_does_not_stop_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    measure = Client.measure
+
+    def odd(self: Client, *args: Any) -> Upload:
+        return Upload(examples=1, metrics={"accuracy": float("nan")}) if self.site.number == 1 else measure(self, *args)
+
+    monkeypatch.setattr(Client, "measure", odd)
+    outcome = tacit.federate(algorithm=FedAvg(), out=tmp_path / "run", **QUICK)
+    assert sorted(outcome.metrics["client_accuracy"]) == ["0", "2", "3"]
+    assert outcome.metrics["dropped"] == 2
+    assert {line["why"] for line in lines(tmp_path / "run", "dropped")} == {"measuring: its metrics hold NaN or infinite values"}
 
 
 @pytest.mark.parametrize("algorithm", [FedGen(steps=2, share="head"), FedDistill()], ids=lambda one: one.name)

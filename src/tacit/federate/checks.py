@@ -46,12 +46,14 @@ class Expected:
         tensors: Shape of each further tensor, in fp32.
         classes: Number of label counts, where they are asked for; None: they may be withheld, or are not looked at.
         most: Largest sum of label counts that can be: images that a client is shown in a round, and what its noise may add.
+        shares: Whether its metrics are shares, from 0 to 1, as those of an answer that only measures.
     """
 
     weights: Mapping[str, tuple[tuple[int, ...], torch.dtype]] = field(default_factory=dict)
     tensors: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     classes: int | None = None
     most: float = math.inf
+    shares: bool = False
 
     @staticmethod
     def like(state: Tensors) -> dict[str, tuple[tuple[int, ...], torch.dtype]]:
@@ -86,6 +88,8 @@ def fault(upload: Upload, expected: Expected) -> str | None:
         return f"its number of images is {upload.examples!r}, expected a whole number of at least 1"
     if any(not math.isfinite(value) for value in upload.metrics.values()):
         return "its metrics hold NaN or infinite values"
+    if expected.shares and (wrong := [name for name, value in upload.metrics.items() if not 0 <= value <= 1]):
+        return f"its {wrong[0]} is {upload.metrics[wrong[0]]:g}, expected a share from 0 to 1"
     return _counts_fault(upload.counts, expected)
 
 

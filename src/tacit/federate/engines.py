@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 from torch import Tensor
@@ -59,21 +59,29 @@ class InProcess:
 
     def train(self, letters: Mapping[int, Download]) -> Mapping[int, Upload | Lost]:
         """Have clients learn, in the order of their numbers. What the user must mend is raised, all else is an answer that got lost."""
+        return self._ask(letters, self._train)
+
+    def measure(self, letters: Mapping[int, Download]) -> Mapping[int, Upload | Lost]:
+        """Have clients test a model, as `train` has them learn."""
+        return self._ask(letters, lambda number, letter: self._clients[number].measure(letter, self._kept(number, letter)))
+
+    def _train(self, number: int, letter: Download) -> Upload:
+        if letter.federation != self._federation:
+            self._federation, self._states = letter.federation, {}
+        reply, self._states[number] = self._clients[number].train(letter, self._kept(number, letter))
+        return reply
+
+    @staticmethod
+    def _ask(letters: Mapping[int, Download], work: Callable[[int, Download], Upload]) -> dict[int, Upload | Lost]:
         replies: dict[int, Upload | Lost] = {}
         for number, letter in sorted(letters.items()):
-            if letter.federation != self._federation:
-                self._federation, self._states = letter.federation, {}
             try:
-                replies[number], self._states[number] = self._clients[number].train(letter, self._kept(number, letter))
+                replies[number] = work(number, letter)
             except InputError:
                 raise
             except Exception as error:  # as with clients elsewhere: one that breaks does not stop the others
                 replies[number] = Lost(f"{type(error).__name__}: {error}")
         return replies
-
-    def measure(self, letters: Mapping[int, Download]) -> Mapping[int, Upload | Lost]:
-        """Have clients test a model."""
-        return {number: self._clients[number].measure(letter, self._kept(number, letter)) for number, letter in sorted(letters.items())}
 
     def _kept(self, number: int, letter: Download) -> dict[str, Tensor]:
         """Return what a client kept of the letter's federation; empty where it kept nothing, or that of another one."""

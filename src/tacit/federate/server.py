@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from statistics import fmean
 from typing import Any
@@ -17,7 +17,7 @@ from tacit.data.images import ImageSet
 from tacit.evaluate import predict
 from tacit.federate.algorithms.base import Algorithm
 from tacit.federate.central import Central
-from tacit.federate.checks import FederationError, Rules, sift
+from tacit.federate.checks import Expected, FederationError, Rules, sift
 from tacit.federate.engines import Engine
 from tacit.federate.messages import Download, Lost, Number, Upload
 
@@ -56,6 +56,7 @@ class Round:
         accuracy: On the global test set: of the global model, or the mean of the clients' own; None where not tested.
         own: Each client's accuracy on its own test images.
         beside: Accuracy on the global test set of other networks that the algorithm finds worth a look.
+        unmeasured: Why what a client measured was not used, by client.
         seconds: Wall seconds of training, on both sides.
     """
 
@@ -71,6 +72,7 @@ class Round:
     accuracy: float | None = None
     own: Mapping[int, float] = field(default_factory=dict)
     beside: Mapping[str, float] = field(default_factory=dict)
+    unmeasured: Mapping[int, str] = field(default_factory=dict)
 
     @property
     def mean_own(self) -> float | None:
@@ -124,8 +126,7 @@ class Server:
         every, number = self.rounds.every, self.central.round
         if number == self.rounds.rounds or (every and number % every == 0):
             with self.central.clock("evaluation"):
-                accuracy, own, beside = self.measure()
-            done = replace(done, accuracy=accuracy, own=own, beside=beside)
+                done = self.measure(done)
         return done
 
     def ask(self) -> dict[int, Download]:
@@ -172,21 +173,37 @@ class Server:
         draw = torch.Generator().manual_seed(derived_seed(self.central.seed, "sampling", self.central.round))
         return sorted(there[place] for place in torch.randperm(len(there), generator=draw)[:wanted].tolist())
 
-    def measure(self) -> tuple[float | None, dict[int, float], dict[str, float]]:
-        """Return accuracy on the global test set, of each client on its own images, and of what stands beside."""
+    def measure(self, done: Round) -> Round:
+        """Return a round with what tests found: on the global test set, on each client's own images, and of what stands beside."""
         central = self.central
         if not self.learned:
-            return None, {}, {}
+            return done
         judged = self.algorithm.judged(central)
         accuracy = self.accuracy(judged) if judged is not None else None
         beside = {name: self.accuracy(network) for name, network in self.algorithm.beside(central).items()}
         letters = self.questions(sorted(self.engine.clients))
-        told = {client: reply.metrics for client, reply in sorted(self.engine.measure(letters).items()) if isinstance(reply, Upload)}
+        replies, unmeasured = self.sound(letters, self.engine.measure(letters))
+        told = {client: reply.metrics for client, reply in replies.items()}
         public = [numbers["public"] for numbers in told.values() if "public" in numbers]
         if judged is None and public:
             accuracy = fmean(public)
-        own = {client: numbers["accuracy"] for client, numbers in told.items() if "accuracy" in numbers}
-        return accuracy, own, {name: value for name, value in beside.items() if value is not None}
+        return replace(
+            done,
+            accuracy=accuracy,
+            own={client: numbers["accuracy"] for client, numbers in told.items() if "accuracy" in numbers},
+            beside={name: value for name, value in beside.items() if value is not None},
+            unmeasured=unmeasured,
+        )
+
+    @staticmethod
+    def sound(letters: Iterable[int], came: Mapping[int, Upload | Lost]) -> tuple[dict[int, Upload], dict[int, str]]:
+        """Return which measurements are sound, and why the others are not, by client.
+
+        Args:
+            letters: Who was asked.
+            came: By client; one that is missing did not answer.
+        """
+        return sift(came, dict.fromkeys(letters, Expected(shares=True)))
 
     def questions(self, clients: Sequence[int]) -> dict[int, Download]:
         """Return a letter to each of `clients` that asks it to measure the model."""

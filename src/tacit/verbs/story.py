@@ -34,7 +34,7 @@ class Story:
     def note(self, done: Round) -> None:
         """Take note of a round."""
         self.rounds = done.number
-        news = {"bytes_down": done.bytes_down, "bytes_up": done.bytes_up, "dropped": len(done.dropped)}
+        news = {"bytes_down": done.bytes_down, "bytes_up": done.bytes_up, "dropped": len(done.dropped) + len(done.unmeasured)}
         news["images_made"] = int(done.numbers.get("images_made", 0))
         self.total = {name: self.total[name] + value for name, value in news.items()}
         if done.accuracy is not None or done.own:
@@ -55,6 +55,8 @@ class Story:
             run.log(done.number, {"seconds": seconds, "loss": done.loss, **parts}, kind="train")
         for client, why in done.dropped.items():
             run.log(done.number, {"client": client, "why": why}, kind="dropped")
+        for client, why in done.unmeasured.items():
+            run.log(done.number, {"client": client, "why": f"measuring: {why}"}, kind="dropped")
         tested = {"student_accuracy": done.accuracy, "client_accuracy": done.mean_own}
         tested |= {f"beside/{name}": value for name, value in done.beside.items()}
         if known := {name: value for name, value in tested.items() if value is not None}:

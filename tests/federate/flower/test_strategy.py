@@ -10,11 +10,12 @@ import torch
 
 pytest.importorskip("flwr")
 
+from flwr.app import Message
 from flwr.serverapp.strategy import Strategy
 
 from tacit.core.device import Runtime
-from tacit.federate import Algorithm, FedAvg, FedDistill, FedGen
-from tacit.federate.flower import Deadlines, make_strategy
+from tacit.federate import Algorithm, FedAvg, FedDistill, FedGen, Upload
+from tacit.federate.flower import Deadlines, answer_record, make_strategy
 from tacit.federate.flower.records import tensors_of
 from toyfed import TEST, flat, plan, sites
 from toyflower import FEDGEN, InProcessGrid, broken, members, weights
@@ -45,6 +46,18 @@ def test_a_bad_answer_is_dropped_in_flowers_loop_too(runtime: Runtime, tmp_path:
     result = strategy.start(InProcessGrid(members(made, sites(), tmp_path, mods=[broken]), range(4)), strategy.initial_arrays, num_rounds=2)
     assert [metrics["dropped"] for metrics in result.train_metrics_clientapp.values()] == [1, 1]
     assert bool(torch.isfinite(weights(strategy.server)).all())
+
+
+def test_a_bad_measurement_is_dropped_in_flowers_loop_too(runtime: Runtime, tmp_path: Path) -> None:
+    def odd(client: int, message: Message) -> Message:
+        if client != 2 or message.metadata.message_type != "evaluate":
+            return message
+        return Message(answer_record(Upload(examples=1, metrics={"accuracy": 1e9})), reply_to=message)
+
+    made = plan(FedAvg(), runtime, steps=3)
+    strategy = make_strategy(made, deadlines=Deadlines(joining=0.2))
+    result = strategy.start(InProcessGrid(members(made, sites(), tmp_path), range(4), odd), strategy.initial_arrays, num_rounds=1)
+    assert 0 <= result.evaluate_metrics_clientapp[1]["accuracy"] <= 1
 
 
 def test_arrays_that_flower_changed_are_what_goes_out(runtime: Runtime, tmp_path: Path) -> None:

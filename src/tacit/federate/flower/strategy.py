@@ -115,7 +115,10 @@ def _kind() -> type[Any]:
 
         def aggregate_evaluate(self, server_round: int, replies: Iterable[Message]) -> MetricRecord | None:
             """Return the means of what clients measured."""
-            told = [reply.metrics for reply in self._by_client(replies).values() if isinstance(reply, Upload)]
+            sound, why = self.server.sound([client for client, _ in self._sent], self._by_client(replies))
+            for client, reason in why.items():
+                log.warning("round %d: what client %d measured is dropped: %s", server_round, client, reason)
+            told = [reply.metrics for reply in sound.values()]
             names = sorted({name for metrics in told for name in metrics})
             if not names:
                 return None
