@@ -17,7 +17,7 @@ from tacit.federate.checks import Expected, fault, not_finite, sift
 
 WEIGHTS = {"w": torch.ones(3, 4), "b": torch.zeros(4), "n": torch.tensor(7)}
 GOOD = Upload(weights=WEIGHTS, examples=5, counts=(1.0, 4.0), tensors={"t": torch.ones(2)}, metrics={"loss": 0.5})
-WANTED = Expected(weights=Expected.like(WEIGHTS), tensors={"t": (2,)}, classes=2, most=10)
+WANTED = Expected(weights=Expected.like(WEIGHTS), positive=("n",), tensors={"t": (2,)}, classes=2, most=10)
 NAN = float("nan")
 
 
@@ -52,19 +52,25 @@ def test_a_sound_answer_has_no_fault() -> None:
         (with_weights(w=torch.full((3, 4), NAN)), "w holds NaN or infinite values"),
         (with_weights(b=torch.tensor([0, 0, 0, float("inf")])), "b holds NaN or infinite values"),
         (with_weights(b=torch.tensor([0, 0, -float("inf"), float("inf")])), "b holds NaN or infinite values"),
+        (with_weights(n=torch.tensor(-1)), "n holds values below 0"),
         ({"tensors": {}}, "lacks tensors.t"),
+        ({"tensors": {"t": torch.tensor([1.0, -3e38])}}, "tensors.t holds values beyond 1e+30"),
         ({"tensors": {"t": torch.tensor([1.0, NAN])}}, "tensors.t holds NaN or infinite values"),
         ({"examples": 0}, "its number of images is 0, expected a whole number of at least 1"),
         ({"examples": -3}, "its number of images is -3"),
         ({"examples": NAN}, "its number of images is nan"),
         ({"examples": 2.5}, "its number of images is 2.5"),
         ({"examples": True}, "its number of images is True"),
+        ({"examples": 2**31 + 1}, "its number of images is more than 2,147,483,648"),
+        ({"examples": 10**400}, "its number of images is more than"),
+        ({"metrics": {"loss": 1.7e308}}, "its metrics hold NaN, infinite values or such beyond 1e+30"),
+        ({"metrics": {"loss": -(10**400)}}, "its metrics hold NaN, infinite values or such beyond 1e+30"),
         ({"counts": None}, "its label counts are missing"),
         ({"counts": (1.0,)}, "it has 1 label counts, expected 2"),
         ({"counts": (1.0, -1.0)}, "its label counts are not all finite and 0 or more"),
         ({"counts": (1.0, NAN)}, "its label counts are not all finite and 0 or more"),
         ({"counts": (6.0, 5.0)}, "its label counts add up to 11, at most 10 images can have been seen"),
-        ({"metrics": {"loss": NAN}}, "its metrics hold NaN or infinite values"),
+        ({"metrics": {"loss": NAN}}, "its metrics hold NaN, infinite values or such beyond 1e+30"),
     ],
 )
 def test_each_fault_is_found_and_said(changed: dict[str, Any], why: str) -> None:
@@ -76,7 +82,7 @@ def test_each_fault_is_found_and_said(changed: dict[str, Any], why: str) -> None
 @pytest.mark.parametrize(
     ("changed", "why"),
     [
-        ({"metrics": {"accuracy": NAN}}, "its metrics hold NaN or infinite values"),
+        ({"metrics": {"accuracy": NAN}}, "its metrics hold NaN, infinite values or such beyond 1e+30"),
         ({"metrics": {"public": 0.5, "accuracy": 1e9}}, "its accuracy is 1e+09, expected a share from 0 to 1"),
         ({"metrics": {"public": -0.1}}, "its public is -0.1, expected a share from 0 to 1"),
         ({"examples": 0}, "its number of images is 0"),
@@ -128,7 +134,14 @@ def test_weights_that_add_up_to_nothing_are_refused(weights: list[float]) -> Non
         average([WEIGHTS, WEIGHTS], weights)
 
 
-@pytest.mark.parametrize(("fields", "message"), [({"replies": 0}, "replies and patience"), ({"failures": 1.5}, "a share from 0 to 1")])
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"replies": 0}, "replies and patience"),
+        ({"failures": 1.5}, "a share from 0 to 1"),
+        ({"images": 0}, "rules.images: expected at least 1"),
+    ],
+)
 def test_rules_are_checked(fields: dict[str, Any], message: str) -> None:
     with pytest.raises(InputError, match=message):
         Rules(**fields)

@@ -35,6 +35,7 @@ from tacit.federate import (
     Server,
     Upload,
 )
+from tacit.federate.central import Central
 from tacit.synthesize import Gaussian
 from tacit.zoo import resnet
 from toyfed import SPEC, TEST, Tampered, flat, network, plan, server, sites
@@ -151,13 +152,16 @@ SPOILT: list[tuple[str, Callable[[Upload], Any], str]] = [
     ("bad counts", lambda r: replace(r, counts=(-1.0,) * 10), "not all finite and 0 or more"),
     ("too many", lambda r: replace(r, counts=(1e9,) * 10), "at most 128 images can have been seen"),
     ("no counts", lambda r: replace(r, counts=None), "its label counts are missing"),
+    ("variance", lambda r: replace(r, weights={key: -v if "running_var" in key else v for key, v in r.weights.items()}), "values below 0"),
+    ("images", lambda r: replace(r, examples=2001), "its number of images is more than 2,000"),
+    ("loss", lambda r: replace(r, metrics={"loss": 1.7e308}), "such beyond 1e+30"),
     ("lost", lambda r: Lost("the node is gone"), "the node is gone"),
 ]
 
 
 @pytest.mark.parametrize(("spoil", "why"), [case[1:] for case in SPOILT], ids=[case[0] for case in SPOILT])
 def test_whatever_comes_from_one_client_the_federation_goes_on(spoil: Any, why: str, runtime: Runtime) -> None:
-    running = server(FedGen(steps=2), runtime, tamper=(1, spoil), steps=4)
+    running = server(FedGen(steps=2), runtime, tamper=(1, spoil), steps=4, images=2000)
     for _ in range(2):
         done = running.round()
         assert why in done.dropped[1]
@@ -221,6 +225,41 @@ def test_failures_that_are_not_in_a_row_do_not_stop_a_run(runtime: Runtime) -> N
 def test_a_run_in_which_nothing_was_learned_is_an_error(runtime: Runtime) -> None:
     with pytest.raises(FederationError, match="so that nothing was learned"):
         server(DENSE(), runtime, steps=1, replies=4, tamper=(0, nan_weights)).run(lambda _: None)
+
+
+def test_mean_logits_that_would_overflow_their_sum_are_dropped(runtime: Runtime, monkeypatch: pytest.MonkeyPatch) -> None:
+    train = Client.train
+
+    def huge(self: Client, *args: Any) -> Any:
+        reply, kept = train(self, *args)
+        return (replace(reply, tensors={**reply.tensors, "logits": torch.full((10, 10), 3e38)}) if self.site.number < 2 else reply), kept
+
+    monkeypatch.setattr(Client, "train", huge)
+    running = server(FedDistill(), runtime, steps=2)
+    assert running.round().dropped == dict.fromkeys((0, 1), "tensors.logits holds values beyond 1e+30")
+    assert bool(torch.isfinite(running.central.tensors["logits"]).all())
+
+
+@pytest.mark.parametrize("what", ["network", "generator", "tensors"])
+def test_what_a_round_broke_at_the_server_is_put_back(what: str, runtime: Runtime, monkeypatch: pytest.MonkeyPatch) -> None:
+    learn = FedGen.learn
+
+    def breaks(self: FedGen, central: Central, replies: Mapping[int, Upload]) -> dict[str, float]:
+        numbers = learn(self, central, replies)
+        module = central.network.model if what == "network" else central.generator
+        assert module is not None
+        spoilt = central.tensors["ever"] if what == "tensors" else next(module.parameters()).data
+        spoilt += float("inf")
+        return numbers
+
+    running = server(FedGen(steps=2), runtime, steps=2, rounds=3)
+    running.round()
+    before = digest(running)
+    monkeypatch.setattr(FedGen, "learn", breaks)
+    done = running.round()
+    assert not done.learned
+    assert "holds NaN or infinite values" in done.dropped[0]
+    assert torch.equal(digest(running), before)
 
 
 def test_weights_that_explode_are_dropped_and_the_reason_is_guessed(runtime: Runtime) -> None:

@@ -123,6 +123,20 @@ class Central:
         """Put tensors into a network, by the keys of its module's state dict; those that are not given stay."""
         network.model.load_state_dict({**network.model.state_dict(), **state})
 
+    def check(self) -> None:
+        """Raise `FederationError` where something that may be sent out or tested holds NaN or infinite values."""
+        states: list[tuple[str, Tensors]] = [(f"model {kind}", one.model.state_dict()) for kind, one in enumerate(self.networks)]
+        states += [("the generator", self.generator.state_dict())] if self.generator is not None else []
+        for name, state in (*states, ("the memory", self.tensors)):
+            if (key := not_finite(state)) is not None:
+                raise FederationError(f"after the round, {name} holds NaN or infinite values, first in {key}: it is as it was before")
+
+    def memory(self) -> dict[str, Any]:
+        """Return `state_dict` as it will stay, whatever is learned from now on; what clients sent last is replaced, and never changed."""
+        state = self.state_dict()
+        latest = state.pop("latest")
+        return {**copy.deepcopy(state), "latest": latest}
+
     def state_dict(self) -> dict[str, Any]:
         """Return all that the next round depends on."""
         return {

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
 import torch
@@ -19,6 +19,10 @@ class FederationError(RuntimeError):
     """Too little came back, or something broke; the last checkpoint is kept."""
 
 
+LARGE = 1e30
+"""Largest magnitude of a metric, or of a value beside the weights: sums of such are far from what fp32 can hold."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Rules:
     """When a round counts, and when the federation gives up."""
@@ -29,10 +33,14 @@ class Rules:
     """Share of answers that may fail, from 0 to 1; where it is more in `patience` rounds in a row, the run stops."""
     patience: int = 3
     """Such rounds in a row after which the run stops."""
+    images: int = 2**31
+    """Most images that a client may say it has, since means go by these numbers: an answer that says more is dropped."""
 
     def __post_init__(self) -> None:
         if self.replies < 1 or self.patience < 1:
             raise InputError(f"rules: expected replies and patience of at least 1, got {self.replies} and {self.patience}")
+        if self.images < 1:
+            raise InputError(f"rules.images: expected at least 1, got {self.images}")
         if not 0 <= self.failures <= 1:
             raise InputError(f"rules.failures: expected a share from 0 to 1, got {self.failures}")
 
@@ -43,16 +51,20 @@ class Expected:
 
     Args:
         weights: Shape and type of each tensor of the weights.
+        positive: Those that can't hold less than 0, as running variances.
         tensors: Shape of each further tensor, in fp32.
         classes: Number of label counts, where they are asked for; None: they may be withheld, or are not looked at.
         most: Largest sum of label counts that can be: images that a client is shown in a round, and what its noise may add.
+        images: Largest number of images that a client can have.
         shares: Whether its metrics are shares, from 0 to 1, as those of an answer that only measures.
     """
 
     weights: Mapping[str, tuple[tuple[int, ...], torch.dtype]] = field(default_factory=dict)
+    positive: Collection[str] = ()
     tensors: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     classes: int | None = None
     most: float = math.inf
+    images: int = Rules.images
     shares: bool = False
 
     @staticmethod
@@ -84,13 +96,23 @@ def fault(upload: Upload, expected: Expected) -> str | None:
             return f"{key} is {given[key].dtype}, expected {dtype}"
     if (key_ := not_finite(given)) is not None:
         return f"{key_} holds NaN or infinite values"
+    if negative := [key for key in expected.positive if bool((given[key] < 0).any())]:
+        return f"{negative[0]} holds values below 0"
+    if large := [key for key in upload.tensors if bool((upload.tensors[key].abs() > LARGE).any())]:
+        return f"tensors.{large[0]} holds values beyond {LARGE:g}"
+    return _numbers_fault(upload, expected) or _counts_fault(upload.counts, expected)
+
+
+def _numbers_fault(upload: Upload, expected: Expected) -> str | None:
     if isinstance(upload.examples, bool) or not isinstance(upload.examples, int) or upload.examples < 1:
         return f"its number of images is {upload.examples!r}, expected a whole number of at least 1"
-    if any(not math.isfinite(value) for value in upload.metrics.values()):
-        return "its metrics hold NaN or infinite values"
+    if upload.examples > expected.images:
+        return f"its number of images is more than {expected.images:,}"
+    if not all(abs(value) <= LARGE for value in upload.metrics.values()):
+        return f"its metrics hold NaN, infinite values or such beyond {LARGE:g}"
     if expected.shares and (wrong := [name for name, value in upload.metrics.items() if not 0 <= value <= 1]):
         return f"its {wrong[0]} is {upload.metrics[wrong[0]]:g}, expected a share from 0 to 1"
-    return _counts_fault(upload.counts, expected)
+    return None
 
 
 def _counts_fault(counts: tuple[float, ...] | None, expected: Expected) -> str | None:

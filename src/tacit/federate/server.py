@@ -145,7 +145,9 @@ class Server:
             FederationError: Where too much failed for too long.
         """
         central, algorithm = self.central, self.algorithm
-        replies, dropped = sift(came, {client: algorithm.expected(central, central.kinds[client]) for client in letters})
+        kinds = {central.kinds[client] for client in letters}
+        expected = {kind: replace(algorithm.expected(central, kind), images=self.rules.images) for kind in kinds}
+        replies, dropped = sift(came, {client: expected[central.kinds[client]] for client in letters})
         numbers, why = self._learn(replies)
         if why is not None:
             dropped |= dict.fromkeys(replies, why)
@@ -227,9 +229,12 @@ class Server:
         if len(replies) < self.rules.replies:
             return {}, f"{len(replies)} sound answers, at least {self.rules.replies} were asked for"
         torch.manual_seed(derived_seed(self.central.seed, "server", self.central.round))
+        before = self.central.memory()
         try:
             numbers = self.algorithm.learn(self.central, replies)
+            self.central.check()
         except FederationError as error:
+            self.central.load_state_dict(before)
             return {}, str(error)
         if self.algorithm.keeps:
             self.central.latest |= {client: dict(reply.weights) for client, reply in replies.items()}

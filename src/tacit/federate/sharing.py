@@ -48,6 +48,9 @@ class Sharing:
         prefix = part == "head"
         self.names = {(f"head.{place}" if prefix else key): key for place, key in enumerate(keys) if key not in kept}
         """Keys of the network's state dict by the names that they have on the way."""
+        statistics = statistics_keys(network.model)
+        self.positive = {name for name, key in self.names.items() if key in statistics and not key.endswith("running_mean")}
+        """Names of what travels and can't be less than 0: variances and counts of batches."""
         self.whole = set(self.names.values()) == set(network.model.state_dict())
         """Whether the network can be put together from what travels, and nothing else."""
 

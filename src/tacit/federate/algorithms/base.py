@@ -145,7 +145,8 @@ class Algorithm:
 
     def expected(self, central: Central, kind: int) -> Expected:
         """Return what an answer of clients of one architecture must look like."""
-        return Expected(weights=Expected.like(central.sharing[kind].out(central.networks[kind])))
+        sharing = central.sharing[kind]
+        return Expected(weights=Expected.like(sharing.out(central.networks[kind])), positive=sharing.positive)
 
     def learn(self, central: Central, replies: Mapping[int, Upload]) -> dict[str, float]:
         """Do the server's part of a round; return numbers for the log. `replies` are sound, at least one, in the order of their clients."""
