@@ -202,6 +202,19 @@ def test_a_client_that_raises_is_one_answer_less(runtime: Runtime, monkeypatch: 
     assert server(FedAvg(), runtime, steps=2).round().dropped == {3: "MemoryError: out of memory"}
 
 
+@pytest.mark.parametrize("algorithm", [FedAvg(share="head"), FedAvg(bn="local"), FedDistill()], ids=["head", "bn", "nothing"])
+def test_a_client_that_diverged_once_goes_on_from_what_it_kept_before(algorithm: Algorithm, runtime: Runtime) -> None:
+    running = server(algorithm, runtime, steps=2, rounds=4, every=0)
+    running.round()
+    before = flat(running.engine.state_dict()["states"][2])
+    letters = running.ask()
+    wild = replace(letters[2], config={**letters[2].config, "lr": 1e30})
+    done = running.take(letters, running.engine.train({**letters, 2: wild}))
+    assert "holds NaN or infinite values" in done.dropped[2]
+    assert torch.equal(flat(running.engine.state_dict()["states"][2]), before)
+    assert not running.round().dropped
+
+
 def test_with_too_few_answers_nothing_is_learned_and_in_the_end_the_run_stops(runtime: Runtime) -> None:
     running = server(FedAvg(), runtime, tamper=(0, nan_weights), steps=2, replies=4, patience=2, rounds=5)
     before = digest(running)

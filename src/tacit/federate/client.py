@@ -14,6 +14,7 @@ from tacit.core.network import Network, work_per_image
 from tacit.data.images import ImageSet
 from tacit.evaluate import predict
 from tacit.federate.algorithms.base import Algorithm
+from tacit.federate.checks import not_finite
 from tacit.federate.head import Split
 from tacit.federate.messages import Download, Tensors, Upload
 from tacit.federate.sharing import Sharing
@@ -100,7 +101,7 @@ class Client:
         self.site, self.kind, self.seed, self.noise = site, kind, seed, noise
 
     def train(self, download: Download, state: Tensors) -> tuple[Upload, dict[str, Tensor]]:
-        """Learn for one round; return the answer, and what this client keeps.
+        """Learn for one round; return the answer, and what this client keeps: what it kept before, where its training diverged.
 
         Every step has a whole batch: the images come in an endless stream, shuffled anew each time all were shown, so that a client with
         fewer images than a batch has some of them twice.
@@ -143,7 +144,9 @@ class Client:
             tensors={key: value.detach().float().cpu() for key, value in algorithm.report(work).items()},
             metrics={"loss": float(summed) / steps},
         )
-        return upload, kind.sharing.kept(network)
+        kept = kind.sharing.kept(network)
+        diverged = any(not_finite(part) is not None for part in (upload.weights, upload.tensors, kept))
+        return upload, dict(state) if diverged else kept
 
     def measure(self, download: Download, state: Tensors) -> Upload:
         """Test the model of the letter, with what this client keeps, on its own test images and, where asked, the global ones."""
