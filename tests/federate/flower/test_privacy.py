@@ -10,8 +10,13 @@ import torch
 
 pytest.importorskip("flwr")
 
-from flwr.clientapp.mod import LocalDpMod, fixedclipping_mod
-from flwr.serverapp.strategy import DifferentialPrivacyClientSideFixedClipping
+from flwr.clientapp.mod import LocalDpMod, adaptiveclipping_mod, fixedclipping_mod
+from flwr.serverapp.strategy import (
+    DifferentialPrivacyClientSideAdaptiveClipping,
+    DifferentialPrivacyClientSideFixedClipping,
+    DifferentialPrivacyServerSideAdaptiveClipping,
+    DifferentialPrivacyServerSideFixedClipping,
+)
 
 from tacit.core.device import Runtime
 from tacit.core.errors import InputError
@@ -23,6 +28,7 @@ from toyfed import flat, plan, sites
 from toyflower import InProcessGrid, members, over_grid
 
 CLIP = 0.05
+MEAN = FedAvg(bn="local")
 PRIVATE = [FedAvg(bn="local"), FedGen(steps=3, generated=1, latent=1, counts="withheld", bn="local")]
 
 
@@ -97,16 +103,33 @@ def test_the_server_adds_noise_to_the_mean_of_clipped_updates(runtime: Runtime, 
     assert norms[1] == pytest.approx(CLIP / 4 * len(before) ** 0.5, rel=0.2)
 
 
-@pytest.mark.parametrize("algorithm", [PRIVATE[1], FedEnsemble()], ids=lambda one: one.name)
-def test_where_the_server_learns_from_each_clients_weights_noise_on_the_mean_is_refused(
-    algorithm: Algorithm, runtime: Runtime, tmp_path: Path
+class Subclass(DifferentialPrivacyServerSideFixedClipping):
+    """A user's own."""
+
+
+WRAPPERS: list[tuple[Any, dict[str, float], list[Any]]] = [
+    (DifferentialPrivacyClientSideFixedClipping, {"noise_multiplier": 1.0, "clipping_norm": CLIP}, [fixedclipping_mod]),
+    (DifferentialPrivacyServerSideFixedClipping, {"noise_multiplier": 1.0, "clipping_norm": CLIP}, []),
+    (DifferentialPrivacyClientSideAdaptiveClipping, {"noise_multiplier": 0.3}, [adaptiveclipping_mod]),
+    (DifferentialPrivacyServerSideAdaptiveClipping, {"noise_multiplier": 0.3}, []),
+    (Subclass, {"noise_multiplier": 1.0, "clipping_norm": CLIP}, []),
+]
+
+
+@pytest.mark.parametrize(("wrapper", "fields", "mods"), WRAPPERS)
+def test_noise_on_the_mean_goes_with_averages_and_is_refused_where_the_server_learns_from_each_clients_weights(
+    wrapper: Any, fields: dict[str, float], mods: list[Any], runtime: Runtime, tmp_path: Path
 ) -> None:
-    made = plan(algorithm, runtime, steps=2)
-    strategy = make_strategy(made, transport="bytes")
-    grid = InProcessGrid(members(made, sites(), tmp_path, mods=[fixedclipping_mod]), range(4))
-    wrapped = DifferentialPrivacyClientSideFixedClipping(strategy, noise_multiplier=1.0, clipping_norm=CLIP, num_sampled_clients=4)
-    with pytest.raises(InputError, match="would be outside the accounting"):
-        wrapped.start(grid, strategy.initial_arrays, num_rounds=1)
+    for algorithm in (MEAN, PRIVATE[1], FedEnsemble(), FedDistillPlus(bn="local")):
+        made = plan(algorithm, runtime, steps=2)
+        strategy = make_strategy(made, transport="bytes")
+        grid = InProcessGrid(members(made, sites(), tmp_path / algorithm.name, mods=mods), range(4))
+        wrapped = wrapper(strategy, num_sampled_clients=4, **fields)
+        if algorithm is MEAN:
+            assert wrapped.start(grid, strategy.initial_arrays, num_rounds=1).train_metrics_clientapp[1]["replies"] == 4
+            continue
+        with pytest.raises(InputError, match="would be outside the accounting"):
+            wrapped.start(grid, strategy.initial_arrays, num_rounds=1)
 
 
 def test_secure_aggregation_is_refused_with_its_reason() -> None:

@@ -2,8 +2,9 @@
 
 - `LocalDpMod`, by which a site clips its update and adds noise to it, goes with FedAvg, FedProx, FedEnsemble and FedDF, and with FedGen,
   FedFTG and DENSE where counts are withheld or noised. Refused: FedDistill and FedDistillPlus, whose mean logits would get no noise.
-- `fixedclipping_mod` with its wrapper of a strategy, by which sites clip and the server adds noise to the mean, goes with FedAvg and
-  FedProx. Refused: algorithms in which the server learns from each client's own weights: what it makes of them would get no noise.
+- Flower's four wrappers of strategies, which add noise to the mean of updates that sites (`fixedclipping_mod`, `adaptiveclipping_mod`) or
+  the server clipped, go with FedAvg and FedProx. Refused: algorithms in which the server learns from each client's own weights: what it
+  makes of them would get no noise.
 - SecAgg+ goes with none: it hides each client's weights, which those need, answers could not be checked one by one, and Flower has it for
   its older interface alone.
 
@@ -13,6 +14,7 @@ parameters of no dimension is refused; and noise can make a running variance neg
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -27,10 +29,12 @@ from tacit.federate.sharing import statistics_keys
 if TYPE_CHECKING:
     from flwr.app import Context, Message
 
-__all__ = ["CLIPPING", "LocalPrivacy", "check_central", "check_mods", "check_private", "local_privacy"]
+__all__ = ["CLIPPING", "LocalPrivacy", "check_central", "check_mods", "check_private", "local_privacy", "noising"]
 
 CLIPPING = "clipping_norm"
-"""What Flower's wrapper of strategies puts into the config of a letter."""
+"""What Flower's wrappers of strategies put into the config of a letter where sites clip."""
+WRAPPERS = "DifferentialPrivacy"
+"""What the names of those wrappers begin with."""
 WEIGHED = (torch.float16, torch.float32, torch.float64)
 
 
@@ -87,6 +91,20 @@ def check_private(kind: Kind) -> None:
     if isinstance(algorithm, Counting) and algorithm.counts == "told" and not algorithm.count_noise:
         raise InputError(f"privacy: {algorithm.name} tells exact label counts beside the weights: set `counts: withheld`, or `count_noise`")
     _check_tensors(model.state_dict(), set(kind.sharing.names.values()), statistics_keys(model))
+
+
+def noising() -> Any | None:
+    """Return the wrapper of Flower's that called, from however far above, and that adds noise to the mean; None where there is none.
+
+    Wrappers that clip at the server leave no trace in what they hand down, so that the calls themselves are looked at.
+    """
+    frame = inspect.currentframe()
+    while frame is not None:
+        caller = frame.f_locals.get("self")
+        if any(kind.__name__.startswith(WRAPPERS) for kind in type(caller).__mro__):
+            return caller
+        frame = frame.f_back
+    return None
 
 
 def check_central(algorithm: Algorithm, shared: Mapping[str, torch.Tensor], statistics: set[str]) -> None:

@@ -17,7 +17,7 @@ from tacit.core.errors import import_extra
 from tacit.data.images import ImageSet
 from tacit.federate.central import Central
 from tacit.federate.flower.engine import LEEWAY, Deadlines, FlowerEngine, answer
-from tacit.federate.flower.privacy import CLIPPING, check_central
+from tacit.federate.flower.privacy import CLIPPING, check_central, noising
 from tacit.federate.flower.records import Transport, arrays_of, check_transport, letter_record, tensors_of
 from tacit.federate.messages import Download, Lost, Upload
 from tacit.federate.plan import Plan
@@ -85,7 +85,7 @@ def _kind() -> type[Any]:
 
         def configure_train(self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid) -> Iterable[Message]:
             """Draw who takes part, and write to them. `InputError` where a wrapper adds noise that would not cover everything."""
-            if CLIPPING in config:
+            if CLIPPING in config or noising() is not None:
                 central = self.server.central
                 sharing, model = central.sharing[0], central.network.model
                 state = model.state_dict()
