@@ -30,11 +30,13 @@ from tacit.federate import (
     FedEnsemble,
     FederationError,
     FedFTG,
+    FedGen,
     FedProx,
     Server,
     Site,
     Upload,
 )
+from tacit.federate.algorithms.base import Averaging
 from tacit.federate.algorithms.fedftg import DISTANCES, _Turns
 from tacit.federate.believed import Believed, beliefs
 from tacit.federate.client import Client, Kind
@@ -301,6 +303,23 @@ def test_fine_tuning_that_breaks_leaves_the_mean(runtime: Runtime) -> None:
 
 
 # ------------------------------------------------------------------------------------------------------------------------------- the rest
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "equal"),
+    [
+        (FedAvg(), False),
+        (FedAvg(average="equal"), True),
+        (FedGen(), False),
+        (FedGen(average="equal"), True),
+        (FedGen(objective="paper"), True),
+        (FedGen(objective="paper", average="examples"), False),
+    ],
+    ids=str,
+)
+def test_clients_count_by_their_images_or_all_alike(algorithm: Averaging, equal: bool, runtime: Runtime) -> None:
+    replies = answers(server(algorithm, runtime))
+    assert algorithm.weights(replies) == [1.0 if equal else float(reply.examples) for reply in replies.values()]
 
 
 def test_a_mean_that_is_not_finite_is_refused_and_nothing_is_loaded(runtime: Runtime) -> None:

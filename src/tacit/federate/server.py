@@ -134,12 +134,13 @@ class Server:
         self._began = time.perf_counter()
         return self.letters(self.sample())
 
-    def take(self, letters: Mapping[int, Download], came: Mapping[int, Upload | Lost]) -> Round:
+    def take(self, letters: Mapping[int, Download], came: Mapping[int, Upload | Lost], *, least: int = 1) -> Round:
         """End a round: learn from what came back, untested yet.
 
         Args:
             letters: As `ask` returned them.
             came: By client; one that is missing did not answer.
+            least: Sound answers without which nothing is learned, where that is more than the rules say.
 
         Raises:
             FederationError: Where too much failed for too long.
@@ -148,7 +149,7 @@ class Server:
         kinds = {central.kinds[client] for client in letters}
         expected = {kind: replace(algorithm.expected(central, kind), images=self.rules.images) for kind in kinds}
         replies, dropped = sift(came, {client: expected[central.kinds[client]] for client in letters})
-        numbers, why = self._learn(replies)
+        numbers, why = self._learn(replies, max(least, self.rules.replies))
         if why is not None:
             dropped |= dict.fromkeys(replies, why)
         central.round += 1
@@ -224,10 +225,10 @@ class Server:
         letters = {kind: self.algorithm.letter(self.central, kind) for kind in kinds}
         return {client: letters[self.central.kinds[client]] for client in clients}
 
-    def _learn(self, replies: Mapping[int, Upload]) -> tuple[dict[str, float], str | None]:
+    def _learn(self, replies: Mapping[int, Upload], least: int) -> tuple[dict[str, float], str | None]:
         """Let the algorithm do its part; return its numbers, and why nothing was learned, if so."""
-        if len(replies) < self.rules.replies:
-            return {}, f"{len(replies)} sound answers, at least {self.rules.replies} were asked for"
+        if len(replies) < least:
+            return {}, f"{len(replies)} sound answers, at least {least} were asked for"
         torch.manual_seed(derived_seed(self.central.seed, "server", self.central.round))
         before = self.central.memory()
         try:

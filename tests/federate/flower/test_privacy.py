@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ from toyfed import flat, plan, sites
 from toyflower import InProcessGrid, members, over_grid
 
 CLIP = 0.05
-MEAN = FedAvg(bn="local")
+MEAN = FedAvg(bn="local", average="equal")
 PRIVATE = [FedAvg(bn="local"), FedGen(steps=3, generated=1, latent=1, counts="withheld", bn="local")]
 
 
@@ -85,13 +86,13 @@ def test_what_noise_on_the_weights_would_not_cover_is_refused(algorithm: Algorit
 def test_parameters_that_the_modifiers_pass_over_are_refused() -> None:
     for value, why in ((torch.tensor(1.0), "scale is a single number"), (torch.ones(2, dtype=torch.bfloat16), "scale is torch.bfloat16")):
         with pytest.raises(InputError, match=why):
-            check_central(FedAvg(), {"scale": value}, set())
+            check_central(MEAN, {"scale": value}, set())
 
 
 def test_the_server_adds_noise_to_the_mean_of_clipped_updates(runtime: Runtime, tmp_path: Path) -> None:
     norms = []
     for noise in (1e-9, 1.0):
-        made = plan(FedAvg(bn="local"), runtime, steps=10)
+        made = plan(MEAN, runtime, steps=10)
         strategy = make_strategy(made, transport="bytes")
         grid = InProcessGrid(members(made, sites(), tmp_path / str(noise), mods=[fixedclipping_mod]), range(4))
         wrapped = DifferentialPrivacyClientSideFixedClipping(strategy, noise_multiplier=noise, clipping_norm=CLIP, num_sampled_clients=4)
@@ -130,6 +131,45 @@ def test_noise_on_the_mean_goes_with_averages_and_is_refused_where_the_server_le
             continue
         with pytest.raises(InputError, match="would be outside the accounting"):
             wrapped.start(grid, strategy.initial_arrays, num_rounds=1)
+
+
+def test_a_client_with_many_images_moves_a_noised_mean_no_more_than_one_with_few(runtime: Runtime, tmp_path: Path) -> None:
+    made, strangers = plan(MEAN, runtime, steps=10), sites()
+    few = [replace(site, train=site.train.part(torch.arange(len(site.train) if site.number == 0 else 4))) for site in strangers]
+    train = few[0].train
+    other = replace(few[0], train=type(train)(255 - train.images, (train.labels + 5) % 10))
+    means = []
+    for number, those in enumerate((few, [other, *few[1:]])):
+        strategy = make_strategy(made, transport="bytes")
+        grid = InProcessGrid(members(made, those, tmp_path / str(number), mods=[fixedclipping_mod]), range(4))
+        wrapped = DifferentialPrivacyClientSideFixedClipping(strategy, noise_multiplier=1e-9, clipping_norm=CLIP, num_sampled_clients=4)
+        means.append(flat(tensors_of(wrapped.start(grid, strategy.initial_arrays, num_rounds=1).arrays)))
+    assert 0.2 * CLIP / 4 < float((means[0] - means[1]).norm()) <= 2 * CLIP / 4 * 1.001
+
+
+def test_a_mean_by_numbers_of_images_is_refused_where_noise_is_added_to_it(runtime: Runtime, tmp_path: Path) -> None:
+    made = plan(FedAvg(bn="local"), runtime, steps=2)
+    strategy = make_strategy(made, transport="bytes")
+    wrapped = DifferentialPrivacyServerSideFixedClipping(strategy, noise_multiplier=1.0, clipping_norm=CLIP, num_sampled_clients=4)
+    with pytest.raises(InputError, match="a mean in which all clients count alike"):
+        wrapped.start(InProcessGrid(members(made, sites(), tmp_path), range(4)), strategy.initial_arrays, num_rounds=1)
+
+
+@pytest.mark.parametrize(("sampled", "silent"), [(4, 1), (5, 0)])
+def test_a_noised_mean_of_fewer_answers_than_the_noise_is_for_is_not_learned_from(
+    sampled: int, silent: int, runtime: Runtime, tmp_path: Path
+) -> None:
+    made = plan(MEAN, runtime, steps=2)
+    strategy = make_strategy(made, transport="bytes")
+
+    def hook(client: int, message: Any) -> Any:
+        return None if client < silent and message.metadata.message_type == "train" else message
+
+    grid = InProcessGrid(members(made, sites(), tmp_path, mods=[fixedclipping_mod]), range(4), hook)
+    wrapped = DifferentialPrivacyClientSideFixedClipping(strategy, noise_multiplier=1.0, clipping_norm=CLIP, num_sampled_clients=sampled)
+    result = wrapped.start(grid, strategy.initial_arrays, num_rounds=1)
+    assert result.train_metrics_clientapp[1]["dropped"] == 4
+    assert not strategy.server.learned
 
 
 def test_secure_aggregation_is_refused_with_its_reason() -> None:

@@ -197,7 +197,7 @@ class Counting(Algorithm):
 
 @dataclass(frozen=True, kw_only=True)
 class Averaging(Algorithm):
-    """An algorithm whose global model is the mean of what clients send, weighted by their numbers of images."""
+    """An algorithm whose global model is the mean of what clients send, weighted by their numbers of images or not."""
 
     share: Part = "all"
     """What of the network travels: all, or the head alone, the rest of it staying with each client."""
@@ -205,11 +205,16 @@ class Averaging(Algorithm):
     """Running statistics of batch norm: aggregate averages them with the weights, local leaves each client its own."""
     head: str | None = None
     """Module whose output is the features, as `encode`; not given: what goes into the layer that makes the logits."""
+    average: Literal["examples", "equal"] | None = None
+    """How much a client counts in the mean: by its number of images, or as much as any other, which noise on the mean (central
+    differential privacy) wants; not given: by its number of images, or what the algorithm has."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.share not in ("all", "head"):
             raise InputError(f"{self.name}.share: expected all or head, got {self.share!r}")
+        if self.average not in (None, "examples", "equal"):
+            raise InputError(f"{self.name}.average: expected examples or equal, got {self.average!r}")
         if self.bn not in get_args(Statistics):
             raise InputError(f"{self.name}.bn: expected {' or '.join(get_args(Statistics))}, got {self.bn!r}")
 
@@ -219,7 +224,7 @@ class Averaging(Algorithm):
 
     def weights(self, replies: Mapping[int, Upload]) -> list[float]:
         """Return the weight of each answer."""
-        return [float(reply.examples) for reply in replies.values()]
+        return [1.0 if self.average == "equal" else float(reply.examples) for reply in replies.values()]
 
     def learn(self, central: Central, replies: Mapping[int, Upload]) -> dict[str, float]:
         central.aggregate(replies, self.weights(replies))

@@ -147,7 +147,7 @@ class FedGen(Counting, Averaging):
         return loss
 
     def weights(self, replies: Mapping[int, Upload]) -> list[float]:
-        return [1.0] * len(replies) if self.objective == "paper" else super().weights(replies)
+        return [1.0] * len(replies) if self.objective == "paper" and self.average is None else super().weights(replies)
 
     def learn(self, central: Central, replies: Mapping[int, Upload]) -> dict[str, float]:
         """Average the models and train the generator, in the order of the objective."""

@@ -4,7 +4,8 @@
   FedFTG and DENSE where counts are withheld or noised. Refused: FedDistill and FedDistillPlus, whose mean logits would get no noise.
 - Flower's four wrappers of strategies, which add noise to the mean of updates that sites (`fixedclipping_mod`, `adaptiveclipping_mod`) or
   the server clipped, go with FedAvg and FedProx. Refused: algorithms in which the server learns from each client's own weights: what it
-  makes of them would get no noise.
+  makes of them would get no noise. The noise is for a mean of so many clients that count alike (`average: equal`): a round with fewer
+  sound answers than were asked for is not learned from.
 - SecAgg+ goes with none: it hides each client's weights, which those need, answers could not be checked one by one, and Flower has it for
   its older interface alone.
 
@@ -22,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from tacit.core.errors import InputError, import_extra
-from tacit.federate.algorithms.base import Algorithm, Counting
+from tacit.federate.algorithms.base import Algorithm, Averaging, Counting
 from tacit.federate.client import Kind
 from tacit.federate.sharing import statistics_keys
 
@@ -125,6 +126,11 @@ def check_central(algorithm: Algorithm, shared: Mapping[str, torch.Tensor], stat
         raise InputError(
             f"privacy: with {algorithm.name} the server learns from each client's own weights or logits, to which no noise is added: what "
             "it sends out would be outside the accounting. Take FedAvg or FedProx, or let each site add noise (dp-epsilon)"
+        )
+    if not isinstance(algorithm, Averaging) or algorithm.average != "equal":
+        raise InputError(
+            f"privacy: the noise is for a mean in which all clients count alike, and {algorithm.name} lets one with many images move it by "
+            "more: set `average: equal`"
         )
     _check_tensors(shared, set(shared), statistics)
 

@@ -63,6 +63,7 @@ def _kind() -> type[Any]:
             self.server, self.count, self.deadlines, self.transport = server, clients, deadlines, transport
             self._letters: dict[int, Download] = {}
             self._sent: list[tuple[int, Message]] = []
+            self._least = 1
 
         @property
         def initial_arrays(self) -> ArrayRecord:
@@ -85,7 +86,9 @@ def _kind() -> type[Any]:
 
         def configure_train(self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid) -> Iterable[Message]:
             """Draw who takes part, and write to them. `InputError` where a wrapper adds noise that would not cover everything."""
-            if CLIPPING in config or noising() is not None:
+            wrapper = noising()
+            noised = CLIPPING in config or wrapper is not None
+            if noised:
                 central = self.server.central
                 sharing, model = central.sharing[0], central.network.model
                 state = model.state_dict()
@@ -93,11 +96,15 @@ def _kind() -> type[Any]:
             self.load(arrays)
             self._over(grid)
             self._letters = self.server.ask()
+            self._least = max(len(self._letters), getattr(wrapper, "num_sampled_clients", 1)) if noised else 1
             return self._messages(self._letters, "train", config)
 
         def aggregate_train(self, server_round: int, replies: Iterable[Message]) -> tuple[ArrayRecord | None, MetricRecord | None]:
-            """Check what came back and learn from it; arrays are None where nothing was learned."""
-            done = self.server.take(self._letters, self._by_client(replies))
+            """Check what came back and learn from it; arrays are None where nothing was learned.
+
+            Where a wrapper adds noise to the mean, nothing is learned from fewer answers than the noise is for.
+            """
+            done = self.server.take(self._letters, self._by_client(replies), least=self._least)
             for client, why in done.dropped.items():
                 log.warning("round %d: the answer of client %d is dropped: %s", done.number, client, why)
             numbers: dict[str, Any] = {"replies": done.replies, "dropped": len(done.dropped), **done.numbers}
