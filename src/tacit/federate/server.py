@@ -50,7 +50,7 @@ class Round:
         dropped: Why the others were not used, by client.
         learned: Whether the server learned from them.
         numbers: Of the algorithm, for the log.
-        loss: Mean loss of the clients.
+        loss: Mean loss of the clients that tell it; None: nobody did.
         bytes_down: Sent to clients for training.
         bytes_up: Sound answers' bytes.
         accuracy: On the global test set: of the global model, or the mean of the clients' own; None where not tested.
@@ -153,13 +153,14 @@ class Server:
         if why is not None:
             dropped |= dict.fromkeys(replies, why)
         central.round += 1
+        losses = [reply.metrics["loss"] for reply in replies.values() if "loss" in reply.metrics]
         done = Round(
             number=central.round,
             replies=len(replies),
             dropped=dropped,
             learned=why is None,
             numbers=numbers,
-            loss=fmean(reply.metrics["loss"] for reply in replies.values() if "loss" in reply.metrics) if replies else None,
+            loss=fmean(losses) if losses else None,
             bytes_down=sum(letter.bytes for letter in letters.values()),
             bytes_up=sum(reply.bytes for reply in replies.values()),
             seconds=time.perf_counter() - self._began,

@@ -11,6 +11,7 @@ import torch
 
 pytest.importorskip("flwr")
 
+from flwr.app import Context, RecordDict
 from flwr.clientapp.mod import LocalDpMod, adaptiveclipping_mod, fixedclipping_mod
 from flwr.serverapp.strategy import (
     DifferentialPrivacyClientSideAdaptiveClipping,
@@ -21,9 +22,9 @@ from flwr.serverapp.strategy import (
 
 from tacit.core.device import Runtime
 from tacit.core.errors import InputError
-from tacit.federate import Algorithm, FedAvg, FedDistill, FedDistillPlus, FedEnsemble, FedGen
+from tacit.federate import Algorithm, FedAvg, FedDistill, FedDistillPlus, FedEnsemble, FedGen, Server, Upload
 from tacit.federate.flower import LocalPrivacy, check_private, client_app, make_strategy
-from tacit.federate.flower.privacy import check_central
+from tacit.federate.flower.privacy import check_central, private
 from tacit.federate.flower.records import tensors_of
 from toyfed import flat, plan, sites
 from toyflower import InProcessGrid, members, over_grid
@@ -58,6 +59,34 @@ def test_a_site_clips_what_it_learned_and_adds_noise(algorithm: Algorithm, runti
     noise = CLIP * (2 * torch.tensor(1.25e5).log()).sqrt() / 50 * (count / 4) ** 0.5  # of a mean of four, equally weighted or nearly so
     assert all(0.3 * CLIP < norm <= CLIP * 1.001 for norm in steps[1e9])
     assert all(0.8 * float(noise) < norm < 1.6 * float(noise) + CLIP for norm in steps[50.0])
+
+
+def told(running: Server) -> dict[str, Any]:
+    """Return what the server is told beside weights and counts, in a round and in a test."""
+    letters = running.ask()
+    trained, measured = running.engine.train(letters), running.engine.measure(running.questions(sorted(letters)))
+    found = [
+        {client: (reply.examples, dict(reply.metrics)) for client, reply in came.items() if isinstance(reply, Upload)}
+        for came in (trained, measured)
+    ]
+    return dict(zip(("trained", "measured"), found, strict=True))
+
+
+def test_a_site_that_adds_noise_tells_nothing_that_gets_none(runtime: Runtime, tmp_path: Path) -> None:
+    made = plan(PRIVATE[0], runtime, steps=10, every=1)
+    plain = told(over_grid(made, tmp_path / "plain", transport="bytes"))
+    assert len({examples for examples, _ in plain["trained"].values()}) == 4
+    assert all("accuracy" in metrics for _, metrics in plain["measured"].values())
+    running = over_grid(made, tmp_path / "private", mods=[mod(10.0)], transport="bytes")
+    assert told(running) == {"trained": dict.fromkeys(range(4), (320, {})), "measured": dict.fromkeys(range(4), (1, {}))}
+    done = running.round()
+    assert (done.replies, done.loss, dict(done.own), dict(done.unmeasured)) == (4, None, {}, {})
+
+
+def test_a_site_whose_config_asks_for_noise_tells_nothing_that_gets_none() -> None:
+    context = Context(7, 1, {"dp-clipping": 1.0, "dp-epsilon": 5, "dp-delta": 1e-5}, RecordDict(), {})
+    assert private([], context)
+    assert not private([fixedclipping_mod], Context(7, 1, {"client": 1}, RecordDict(), {}))
 
 
 def test_a_generator_of_its_own_record_is_not_what_the_modifiers_take(runtime: Runtime, tmp_path: Path) -> None:

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from tacit.core.errors import import_extra
 from tacit.federate.flower.member import Member
-from tacit.federate.flower.privacy import check_mods
+from tacit.federate.flower.privacy import check_mods, private, withheld
 from tacit.federate.flower.records import answer_record, read_letter
+from tacit.federate.messages import Download, Upload
 
 if TYPE_CHECKING:
     from flwr.app import Context, Message
@@ -24,6 +25,9 @@ CLIENT = "tacit.client"
 def client_app(member: Callable[[Context], Member], *, mods: Sequence[Any] = ()) -> ClientApp:
     """Return an app that answers letters.
 
+    A site that adds noise to its update (`LocalDpMod` among the modifiers, or ``dp-epsilon`` in its config) tells no loss, does not say how
+    many images it has, and measures nothing.
+
     Args:
         member: Gives the client that this node is; called for every message, so it should remember what takes long.
         mods: Flower's modifiers, for training alone: an answer that only measures holds nothing for them.
@@ -33,17 +37,20 @@ def client_app(member: Callable[[Context], Member], *, mods: Sequence[Any] = ())
     app: ClientApp = import_extra("flwr.clientapp", "federate", "Flower").ClientApp()
 
     def train(message: Message, context: Context) -> Message:
-        return _answered(message, member(context).train)
+        own = member(context)
+        if private(mods, context):
+            return _answered(message, lambda letter: withheld(own.train(letter), letter))
+        return _answered(message, own.train)
 
     def evaluate(message: Message, context: Context) -> Message:
-        return _answered(message, member(context).measure)
+        return _answered(message, (lambda _: Upload(examples=1)) if private(mods, context) else member(context).measure)
 
     def query(message: Message, context: Context) -> Message:
         content = flower.RecordDict({"config": flower.ConfigRecord({CLIENT: member(context).number})})
         reply: Message = flower.Message(content, reply_to=message)
         return reply
 
-    def _answered(message: Message, work: Callable[..., Any]) -> Message:
+    def _answered(message: Message, work: Callable[[Download], Upload]) -> Message:
         content = answer_record(work(read_letter(message.content)), message.content.config_records["config"]["tacit.transport"])  # type: ignore[arg-type]
         reply: Message = flower.Message(content, reply_to=message)
         return reply

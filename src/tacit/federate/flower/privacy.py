@@ -1,7 +1,8 @@
 """Privacy: which of Flower's modifiers go with which algorithms, and why the others don't (flwr 1.41).
 
 - `LocalDpMod`, by which a site clips its update and adds noise to it, goes with FedAvg, FedProx, FedEnsemble and FedDF, and with FedGen,
-  FedFTG and DENSE where counts are withheld or noised. Refused: FedDistill and FedDistillPlus, whose mean logits would get no noise.
+  FedFTG and DENSE where counts are withheld or noised. Loss, number of images and measurements, which it leaves exact, are withheld.
+  Refused: FedDistill and FedDistillPlus, whose mean logits would get no noise.
 - Flower's four wrappers of strategies, which add noise to the mean of updates that sites (`fixedclipping_mod`, `adaptiveclipping_mod`) or
   the server clipped, go with FedAvg and FedProx. Refused: algorithms in which the server learns from each client's own weights: what it
   makes of them would get no noise. The noise is for a mean of so many clients that count alike (`average: equal`): a round with fewer
@@ -17,7 +18,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -25,12 +26,13 @@ import torch
 from tacit.core.errors import InputError, import_extra
 from tacit.federate.algorithms.base import Algorithm, Averaging, Counting
 from tacit.federate.client import Kind
+from tacit.federate.messages import Download, Upload
 from tacit.federate.sharing import statistics_keys
 
 if TYPE_CHECKING:
     from flwr.app import Context, Message
 
-__all__ = ["CLIPPING", "LocalPrivacy", "check_central", "check_mods", "check_private", "local_privacy", "noising"]
+__all__ = ["CLIPPING", "LocalPrivacy", "check_central", "check_mods", "check_private", "local_privacy", "noising", "private", "withheld"]
 
 CLIPPING = "clipping_norm"
 """What Flower's wrappers of strategies put into the config of a letter where sites clip."""
@@ -82,6 +84,16 @@ def local_privacy(message: Message, context: Context, call_next: Any) -> Message
     )
     made: Message = mod(message, context, call_next)
     return made
+
+
+def private(mods: Sequence[Any], context: Context) -> bool:
+    """Return whether a site adds noise to its own update."""
+    return any(type(mod).__name__ == "LocalDpMod" for mod in mods) or LocalPrivacy.of(context.node_config) is not None
+
+
+def withheld(answer: Upload, letter: Download) -> Upload:
+    """Return an answer without what gets no noise: its loss, and its number of images, in whose place is how many a round shows to all."""
+    return replace(answer, examples=int(letter.config["steps"]) * int(letter.config["batch"]), metrics={})
 
 
 def check_private(kind: Kind) -> None:
