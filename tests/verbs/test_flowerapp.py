@@ -96,6 +96,12 @@ def test_the_recipe_says_where_the_logits_of_a_network_are(tmp_path: Path) -> No
     assert recipe(app).gather().networks[0].spec.output == "logits"
 
 
+def test_what_is_none_although_it_is_usually_not_stays_so(tmp_path: Path) -> None:
+    app = exported(tmp_path / "app", eval_split=None)
+    assert recipe(app).eval_split is None
+    assert "active" not in yaml.safe_load((exported(tmp_path / "b", active=None) / "federation" / "recipe.yaml").read_text())
+
+
 @pytest.mark.parametrize("data", ["dealt", "sites"])
 def test_both_sides_of_the_app_run_the_federation_and_go_on_where_they_were(
     data: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

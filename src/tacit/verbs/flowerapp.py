@@ -6,7 +6,7 @@ import functools
 import hashlib
 import secrets
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -128,7 +128,9 @@ def export_app(verb: Federate, folder: Path) -> Outcome:
     named = isinstance(given, dict) and given.get("path")
     kept = named and (given.get("weights") or ":" not in str(given["path"]) or len(found.networks) > 1)
     config["model"] = given if kept else _reference(found.networks[0], alone=len(found.networks) == 1)
-    text = yaml.safe_dump({key: value for key, value in config.items() if value is not None}, sort_keys=False, allow_unicode=True)
+    usual = {field.name: field.default for field in fields(verb)}
+    said = {key: value for key, value in config.items() if value is not None or usual.get(key) is not None}
+    text = yaml.safe_dump(said, sort_keys=False, allow_unicode=True)
     write_file(folder / "federation" / "recipe.yaml", text)
     for template in sorted(TEMPLATES.glob("*.txt")):
         name = template.stem if template.stem != "gitignore" else ".gitignore"
