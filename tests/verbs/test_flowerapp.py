@@ -19,13 +19,13 @@ from flwr.app import Context, RecordDict
 from tacit.cli import main
 from tacit.command import parse
 from tacit.core.errors import InputError
-from tacit.core.models import ModelRef
+from tacit.core.models import ModelRef, save
 from tacit.core.network import Network
 from tacit.data import digits
 from tacit.federate import IID, FedAvg, FedGen
 from tacit.verbs.federate import Federate
 from tacit.verbs.flowerapp import secret_noise, site_app, steering_app
-from toyfed import SPEC
+from toyfed import SPEC, flat
 from toyflower import InProcessGrid
 
 FIELDS: dict[str, Any] = {
@@ -167,6 +167,21 @@ def test_what_cannot_be_exported_is_refused(tmp_path: Path) -> None:
         exported(tmp_path / "full")
     with pytest.raises(InputError, match="sites must build the network themselves"):
         exported(tmp_path / "b", model=Network(torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 10)), SPEC), algorithm=FedAvg())
+
+
+def test_a_model_that_the_app_does_not_hold_must_be_at_one_absolute_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    trained = ModelRef(path="tacit.zoo:fednet", kwargs={"side": 8}, shape=(1, 8, 8), classes=10).load(seed=5)
+    save(trained, tmp_path / "model")
+    models: list[Any] = ["model", ModelRef(path="model"), ModelRef(path="tacit.zoo:fednet", weights=Path("model/weights.safetensors"))]
+    for model in models:
+        with pytest.raises(InputError, match=r"export_app: model.* is a relative path, and Flower brings no weights"):
+            exported(tmp_path / "a", model=model, algorithm=FedAvg())
+    for number, model in enumerate((str(tmp_path / "model"), ModelRef(path=str(tmp_path / "model")))):
+        outcome = Federate(**{**FIELDS, "model": model}, export_app=tmp_path / f"app-{number}").run()
+        assert ("model", f"{tmp_path / 'model'}, which must be there at the server and at each site") in outcome.rows
+        found = recipe(tmp_path / f"app-{number}").gather().networks[0]
+        assert torch.equal(flat(found.model.state_dict()), flat(trained.model.state_dict()))
 
 
 def test_the_command_line_writes_the_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

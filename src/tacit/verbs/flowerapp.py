@@ -122,12 +122,17 @@ def export_app(verb: Federate, folder: Path) -> Outcome:
         raise InputError("export_app: name one algorithm, as `--algorithm FedGen`")
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise InputError(f"export_app: {folder} is not empty: choose another folder")
+    given = _named(verb.config()["model"])
+    places = _places(given)
+    if relative := [place for place in places if not Path(place).is_absolute()]:
+        raise InputError(
+            f"export_app: {relative[0]} is a relative path, and Flower brings no weights to the sites: put it at the server and at each "
+            "site, at one absolute path, and give that, or name the network as package.module:callable without weights"
+        )
     found = verb.gather()
     config = {key: value for key, value in verb.config().items() if key not in ("export_app", "engine", "device", "model")}
-    given = verb.config()["model"]
-    named = isinstance(given, dict) and given.get("path")
-    kept = named and (given.get("weights") or ":" not in str(given["path"]) or len(found.networks) > 1)
-    config["model"] = given if kept else _reference(found.networks[0], alone=len(found.networks) == 1)
+    alone = len(found.networks) == 1
+    config["model"] = given if given and (places or not alone) else _reference(found.networks[0], alone=alone)
     usual = {field.name: field.default for field in fields(verb)}
     said = {key: value for key, value in config.items() if value is not None or usual.get(key) is not None}
     text = yaml.safe_dump(said, sort_keys=False, allow_unicode=True)
@@ -137,7 +142,21 @@ def export_app(verb: Federate, folder: Path) -> Outcome:
         inside = "federation/" if name in ("client_app.py", "server_app.py", "__init__.py") else ""
         write_file(folder / f"{inside}{name}", template.read_text(encoding="utf-8").replace("@CLIENTS@", str(verb.clients)))
     rows = [("algorithm", verb.algorithm.name), ("app", str(folder)), ("commands", str(folder / "README.md"))]
+    rows += [("model", f"{place}, which must be there at the server and at each site") for place in places]
     return Outcome(folder=folder, result={}, rows=rows)
+
+
+def _named(given: Any) -> dict[str, Any]:
+    """Return how a network is named, as a config file has it; empty where it is not named, but given."""
+    found = {"path": given} if isinstance(given, str | list) else given
+    return found if isinstance(found, dict) and found.get("path") else {}
+
+
+def _places(given: Mapping[str, Any]) -> list[str]:
+    """Return the files and folders that a network so named is read from."""
+    paths = given.get("path", [])
+    weights = [str(given["weights"])] if given.get("weights") else []
+    return [path for path in ([paths] if isinstance(paths, str) else paths) if ":" not in path] + weights
 
 
 def _reference(network: Network, *, alone: bool) -> dict[str, Any]:
