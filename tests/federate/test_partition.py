@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -170,6 +171,12 @@ def test_what_can_not_be_dealt_is_refused_in_words(rule: Partition, clients: int
 def test_fields_are_checked(kind: type[Partition], fields: dict[str, Any], message: str) -> None:
     with pytest.raises(InputError, match=message):
         kind(**fields)
+
+
+@pytest.mark.parametrize("kind", PARTITIONS)
+def test_clients_without_images_are_refused(kind: type[Partition]) -> None:
+    with pytest.raises(InputError, match="least: expected at least 1, got 0"):
+        replace(MADE[kind], least=0)
 
 
 def test_a_column_of_another_length_is_refused() -> None:

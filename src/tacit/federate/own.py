@@ -62,6 +62,7 @@ class Own(Partition):
     """A further column of the data that it goes by, under its own name."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if ":" not in self.path:
             raise InputError(f"{self.name}.path: expected package.module:Class, got {self.path!r}")
 

@@ -27,7 +27,11 @@ class Partition:
     """A rule by which images are dealt to clients. It *is* the config of that rule, and holds no state."""
 
     least: int = 10
-    """Fewest images that every client must get."""
+    """Fewest images that every client must get, at least 1."""
+
+    def __post_init__(self) -> None:
+        """Check the fields; subclasses that do call this too."""
+        self._at_least("least", 1)
 
     def deal(self, labels: Tensor, clients: int, generator: torch.Generator, *, column: Sequence[Any] | None = None) -> list[Tensor]:
         """Return the numbers of the images of each client, in rising order; no image goes to two clients.
@@ -107,6 +111,7 @@ class Dirichlet(Partition):
     TRIES: ClassVar[int] = 1000
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if not self.alpha > 0:
             raise InputError(f"{self.name}.alpha: expected a positive number, got {self.alpha}")
         if not 0 < self.share <= 1:
@@ -150,6 +155,7 @@ class Pathological(Partition):
     """Classes that each client gets, at least 1; two clients may have the same."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         self._at_least("classes", 1)
 
     def _deal(self, labels: Tensor, clients: int, generator: torch.Generator, column: Sequence[Any] | None) -> list[Tensor]:
@@ -184,6 +190,7 @@ class ByColumn(Partition):
     """Name of the column (of a torch `Dataset` by import path, of the attribute that has one value an image)."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if not self.column:
             raise InputError(f"{self.name}: say which column of the data tells the clients apart, as `--partition.column writer`")
 
