@@ -107,11 +107,11 @@ def test_a_smaller_alpha_makes_clients_less_alike() -> None:
 
 
 def test_a_pathological_client_has_its_classes_and_no_more() -> None:
-    for clients, classes in ((8, 3), (3, 4), (20, 2), (7, 10)):
+    for clients, classes in ((8, 3), (3, 4), (5, 2), (20, 2), (7, 10)):
         held = torch.tensor(holdings(deal(Pathological(classes=classes), clients), LABELS, 10))
         assert (held > 0).sum(dim=1).tolist() == [classes] * clients
         dealt = held.sum(dim=0)
-        assert set(dealt.tolist()) <= {0, 120}  # every class that has takers is dealt whole
+        assert set(dealt.tolist()) == {120}  # every class is dealt whole
 
 
 def test_equal_numbers_for_all() -> None:
@@ -144,6 +144,11 @@ def test_the_stand_in_for_a_table_does_what_partitioners_ask() -> None:
         (IID(least=100), 20, "1200 images are too few for 20 clients of at least 100: fewer clients, or a lower `--partition.least`"),
         (Dirichlet(alpha=0.01, least=100), 12, "in 20 draws no one gave each of 12 clients 100 images: a larger alpha"),
         (Pathological(classes=11), 4, "classes: expected at most 10, the classes of the data, got 11"),
+        (
+            Pathological(classes=3),
+            3,
+            "3 clients of 3 classes each leave 1 of 10 classes to nobody: more clients, or `--partition.classes` of at",
+        ),
         (ByColumn(column="writer"), 38, "'writer' has 37 values, too few for 38 clients"),
         (Own(path=f"{__name__}:EveryNth", kwargs={"num_partitions": 4}), 5, "makes 4 parts, and there are 5 clients"),
         (Own(path=f"{__name__}:EveryNth", kwargs={"num_partitions": 4, "shift": 1}), 4, "gave an image to two clients"),

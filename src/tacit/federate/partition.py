@@ -152,7 +152,7 @@ class Pathological(Partition):
     """A few classes a client: each class is cut into as many pieces as it has takers, and the pieces are dealt."""
 
     classes: int = 2
-    """Classes that each client gets, at least 1; two clients may have the same."""
+    """Classes that each client gets, at least 1, and so many that every class has a client; two clients may have the same."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -162,6 +162,11 @@ class Pathological(Partition):
         known = torch.unique(labels)
         if self.classes > len(known):
             raise InputError(f"{self.name}.classes: expected at most {len(known)}, the classes of the data, got {self.classes}")
+        if (left := len(known) - self.classes * clients) > 0:
+            raise InputError(
+                f"{self.name}: {clients} clients of {self.classes} classes each leave {left} of {len(known)} classes to nobody: more "
+                f"clients, or `--partition.classes` of at least {-(-len(known) // clients)}"
+            )
         # Cards are dealt round by round from shuffled packs of all classes, so that no client gets one twice and all classes have takers.
         takers: list[list[int]] = [[] for _ in known]
         pack: list[int] = []
