@@ -35,6 +35,7 @@ from tacit.federate import (
     FedAvg,
     FedDF,
     FedDistill,
+    FedEnsemble,
     FedGen,
     Rules,
     Server,
@@ -138,6 +139,18 @@ def test_where_there_is_no_global_model_none_is_stored(algorithm: Any, tmp_path:
     assert not (tmp_path / "run" / "model").exists()
     assert 0 < outcome.metrics["student_accuracy"] < 1
     assert ("model", "none: each client has its own") in outcome.rows
+
+
+def test_the_table_says_what_was_tested_and_what_is_stored(tmp_path: Path) -> None:
+    rows = {
+        name: dict(tacit.federate(algorithm=one, out=tmp_path / name, **QUICK).rows)
+        for name, one in (("e", FedEnsemble()), ("a", FedAvg()))
+    }
+    assert rows["e"]["accuracy"].endswith("last round (ensemble of the clients' last models)")
+    assert rows["a"]["accuracy"].endswith("last round (global model)")
+    assert rows["e"]["model"] == f"{tmp_path / 'e' / 'model'} (mean)"
+    assert rows["a"]["model"] == str(tmp_path / "a" / "model")
+    assert rows["e"]["  mean"] == rows["a"]["accuracy"].split()[0]  # it is trained as FedAvg is
 
 
 @pytest.mark.parametrize("make", [lambda: None, DropoutNet], ids=["fednet", "dropout"])

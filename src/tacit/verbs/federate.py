@@ -13,7 +13,7 @@ from tacit.core.device import Clock
 from tacit.core.errors import InputError
 from tacit.core.files import write_file
 from tacit.core.models import save
-from tacit.core.network import Network, count_parameters
+from tacit.core.network import count_parameters
 from tacit.core.progress import Progress
 from tacit.core.run import Run
 from tacit.federate import Algorithm, Dirichlet, FedAvg, FedGen, Local, Partition, Plan, Round, Rounds, Rules, Server
@@ -190,7 +190,10 @@ class Federate(RunVerb):
         made = story.total.get("images_made", 0.0)
         result = self.result(found.runtime, central.clock, metrics, images=int(made), selection="last")
         run.finish(result)
-        return Outcome(folder=run.folder, result=result, rows=_rows(result, run.folder, judged), network=judged and central.network)
+        what = algorithm.tested if judged is not None else "mean of the clients' own models"
+        saved = "".join(f" ({name})" for name, network in algorithm.beside(central).items() if network is central.network)
+        rows = _rows(result, run.folder, what, f"{run.folder / 'model'}{saved}" if judged is not None else None)
+        return Outcome(folder=run.folder, result=result, rows=rows, network=judged and central.network)
 
     def _run_both(self) -> Outcome:
         run = self.plan_run()
@@ -229,10 +232,10 @@ def _plain(value: Any) -> Any:
     return asdict(value) if is_dataclass(value) and not isinstance(value, type) else value
 
 
-def _rows(result: dict[str, Any], folder: Path, judged: Network | None) -> list[tuple[str, str]]:
+def _rows(result: dict[str, Any], folder: Path, what: str, stored: str | None) -> list[tuple[str, str]]:
+    """Return the table: `what` has the accuracy, and `stored` says where the model is; None: there is none."""
     metrics = result["metrics"]
     accuracy, images = metrics["student_accuracy"], metrics["evaluation_images"]
-    what = "global model" if judged is not None else "mean of the clients' own models"
     tested = f"{accuracy:.2%} of {images:,} images, last round ({what})" if accuracy is not None else "not measured (no test split)"
     rows = [("accuracy", tested), *((f"  {name}", f"{value:.2%}") for name, value in (metrics["beside"] or {}).items())]
     if metrics["client_accuracy_mean"] is not None:
@@ -246,7 +249,7 @@ def _rows(result: dict[str, Any], folder: Path, judged: Network | None) -> list[
         ("parameters", f"{metrics['params_student']:,}"),
         ("seconds", f"{result['seconds']['total']:.1f}"),
         *([("who holds what", str(folder / "clients.png"))] if "client_counts" in metrics else []),
-        ("model", str(folder / "model") if judged is not None else "none: each client has its own"),
+        ("model", stored or "none: each client has its own"),
     ]
 
 

@@ -37,6 +37,8 @@ class Algorithm:
     """Whether clients may have different architectures although whole networks travel."""
     keeps: ClassVar[bool] = False
     """Whether the server keeps the last weights of every client."""
+    tested: ClassVar[str] = "global model"
+    """What `judged` returns, in words."""
     rounds: ClassVar[int | None] = None
     """Most rounds that make sense: 1 for one-shot algorithms; None: any number."""
     local_steps: ClassVar[int] = 20

@@ -23,6 +23,7 @@ class FedEnsemble(Averaging):
     """FedAvg, tested as the ensemble of the clients' last models; what is stored is the mean."""
 
     keeps: ClassVar[bool] = True
+    tested: ClassVar[str] = "ensemble of the clients' last models"
 
     def __post_init__(self) -> None:
         super().__post_init__()
