@@ -170,6 +170,14 @@ def test_whatever_comes_from_one_client_the_federation_goes_on(spoil: Any, why: 
     assert bool(torch.isfinite(digest(running)).all())
 
 
+def test_what_is_sent_for_tests_is_counted_apart(runtime: Runtime) -> None:
+    running = server(FedAvg(), runtime, steps=1, rounds=2, every=2, active=2)
+    first, second = running.round(), running.round()
+    letter = running.questions([0])[0].bytes
+    assert (first.bytes_tests, second.bytes_tests) == (0, 4 * (letter + 8 * 2))  # an answer: a number of images and an accuracy
+    assert first.bytes_down == second.bytes_down == 2 * running.letters([0])[0].bytes
+
+
 @pytest.mark.parametrize("algorithm", [FedAvg(), FedDistill()], ids=lambda one: one.name)
 def test_a_bad_measurement_is_dropped_with_its_reason(algorithm: Algorithm, runtime: Runtime, monkeypatch: pytest.MonkeyPatch) -> None:
     measure = Client.measure

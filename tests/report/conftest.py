@@ -258,6 +258,7 @@ def federation(run: Callable[..., Path], tmp_path: Path) -> Path:
             client_counts=counts,
             bytes_down=4 * letter,
             bytes_up=2_000_000,
+            bytes_tests=3_000_000,
             dropped=3 if name == "FedGen" else 0,
             beside={"ensemble": 0.935} if name == "FedGen" else None,
         )

@@ -35,7 +35,7 @@ def test_all_algorithms_stand_side_by_side(federation: Path) -> None:
         "FedGen 91.0% last round, on the test images FedAvg 80.0%",
         "Clients 3 2 learn in a round",
         "run accuracy, % 85% in round down dropped FedGen 91.0 4 8.0 MB 3 FedAvg 80.0 never 4.0 MB 0",
-        "rounds 4; 20% in round 1; up 2.0 MB; s a round 1.5; parameters 3,394",
+        "rounds 4; 20% in round 1; up 2.0 MB; for tests 3.0 MB; s a round 1.5; parameters 3,394",
         "By round FedGen 91.0% FedAvg 80.0%",
         "By what was sent FedGen 91.0% FedAvg 80.0%",
         "FedGen FedGen 91.0% ensemble of the clients' models 93.5%",
@@ -59,7 +59,7 @@ def test_one_algorithm_alone_tells_its_costs_in_tiles(federation: Path) -> None:
     for expected in (
         "Accuracy 91.0% last round, on the test images On clients' own images 85.0% mean of the clients Rounds 4 1.5 s each",
         "20% reached round 1 first time, on the test images 85% reached round 4",
-        "Sent 10.0 MB 8.0 MB down, 2.0 MB up",
+        "Sent 10.0 MB 8.0 MB down, 2.0 MB up Sent for tests 3.0 MB both ways, beside that",
         "Answers dropped 3 for the reasons below",
     ):
         assert expected in words, expected

@@ -107,7 +107,9 @@ def test_a_run_folder_holds_what_the_rounds_brought(tmp_path: Path) -> None:
     assert tested[-1]["student_accuracy"] == metrics["student_accuracy"]
     traffic = lines(tmp_path / "run", "round")
     assert sum(line["bytes_up"] for line in traffic) == metrics["bytes_up"]
+    assert sum(line["bytes_tests"] for line in traffic) == metrics["bytes_tests"]
     assert [line["replies"] for line in traffic] == [3, 3]
+    assert dict(outcome.rows)["sent for tests"].endswith(", both ways, beside that")
     assert {"loss", "loss/teacher", "loss/diversity"} <= lines(tmp_path / "run", "train")[0].keys()
     kept, network = load(tmp_path / "run"), outcome.network
     assert network is not None

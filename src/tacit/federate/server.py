@@ -56,6 +56,7 @@ class Round:
         accuracy: On the global test set: of the global model, or the mean of the clients' own; None where not tested.
         own: Each client's accuracy on its own test images.
         beside: Accuracy on the global test set of other networks that the algorithm finds worth a look.
+        bytes_tests: Sent both ways to have clients test models; of answers, those that were used.
         unmeasured: Why what a client measured was not used, by client.
         seconds: Wall seconds of training, on both sides.
     """
@@ -72,6 +73,7 @@ class Round:
     accuracy: float | None = None
     own: Mapping[int, float] = field(default_factory=dict)
     beside: Mapping[str, float] = field(default_factory=dict)
+    bytes_tests: int = 0
     unmeasured: Mapping[int, str] = field(default_factory=dict)
 
     @property
@@ -196,6 +198,7 @@ class Server:
             accuracy=accuracy,
             own={client: numbers["accuracy"] for client, numbers in told.items() if "accuracy" in numbers},
             beside={name: value for name, value in beside.items() if value is not None},
+            bytes_tests=sum(letter.bytes for letter in letters.values()) + sum(reply.bytes for reply in replies.values()),
             unmeasured=unmeasured,
         )
 

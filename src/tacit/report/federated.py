@@ -122,6 +122,8 @@ def _of_one(row: Row) -> list[Tile]:
     if found.bytes_down and found.bytes_up:
         total = words.size(found.bytes_down.mean + found.bytes_up.mean)
         tiles.append(Tile("Sent", total, f"{words.size(found.bytes_down.mean)} down, {words.size(found.bytes_up.mean)} up"))
+    if found.bytes_tests:
+        tiles.append(Tile("Sent for tests", words.size(found.bytes_tests.mean), "both ways, beside that"))
     if found.dropped:
         tiles.append(
             Tile("Answers dropped", words.count(found.dropped.mean), "for the reasons below" if found.dropped.mean else "all were sound")

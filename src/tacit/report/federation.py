@@ -39,6 +39,8 @@ class Federation:
     """Mean of the clients' accuracies on their own images."""
     bytes_down: Spread | None
     bytes_up: Spread | None
+    bytes_tests: Spread | None = None
+    """Sent both ways to have clients test models; not among the others."""
     round_seconds: Spread | None
     """Seconds that a round took, on both sides; tests are left out."""
     dropped: Spread | None
@@ -87,6 +89,7 @@ def federation(runs: Sequence[Record]) -> Federation | None:
         own=spread("client_accuracy_mean"),
         bytes_down=spread("bytes_down"),
         bytes_up=spread("bytes_up"),
+        bytes_tests=spread("bytes_tests"),
         round_seconds=Spread.of(_round_seconds(one) for one in runs),
         dropped=spread("dropped"),
         beside=tuple((name, value) for name, value in beside if value is not None),

@@ -47,6 +47,7 @@ def cells(rows: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
         *((f"{100 * float(target):g}% in round", partial(_reached, target=target)) for target in _targets(rows)),
         ("down", lambda row: _sent(_told(row, "bytes_down"))),
         ("up", lambda row: _sent(_told(row, "bytes_up"))),
+        ("for tests", lambda row: _sent(_told(row, "bytes_tests"))),
         ("s a round", lambda row: _short(_told(row, "round_seconds"))),
         ("dropped", lambda row: _counts(_told(row, "dropped"))),
         ("parameters", _parameters),

@@ -246,6 +246,7 @@ def _rows(result: dict[str, Any], folder: Path, what: str, stored: str | None) -
         *((f"{float(target):.0%} reached", f"in round {first}") for target, first in reached.items()),
         ("answers dropped", f"{metrics['dropped']:,}, for reasons in metrics.jsonl") if metrics["dropped"] else ("answers dropped", "none"),
         ("sent", f"{size(metrics['bytes_down'])} down, {size(metrics['bytes_up'])} up, in {metrics['rounds']} rounds"),
+        ("sent for tests", f"{size(metrics['bytes_tests'])}, both ways, beside that"),
         ("parameters", f"{metrics['params_student']:,}"),
         ("seconds", f"{result['seconds']['total']:.1f}"),
         *([("who holds what", str(folder / "clients.png"))] if "client_counts" in metrics else []),

@@ -12,7 +12,7 @@ from tacit.federate import Round
 
 __all__ = ["Story"]
 
-ADDED = ("bytes_down", "bytes_up", "dropped", "images_made")
+ADDED = ("bytes_down", "bytes_up", "bytes_tests", "dropped", "images_made")
 """What is added up over the rounds."""
 
 
@@ -34,8 +34,8 @@ class Story:
     def note(self, done: Round) -> None:
         """Take note of a round."""
         self.rounds = done.number
-        news = {"bytes_down": done.bytes_down, "bytes_up": done.bytes_up, "dropped": len(done.dropped) + len(done.unmeasured)}
-        news["images_made"] = int(done.numbers.get("images_made", 0))
+        news = {"bytes_down": done.bytes_down, "bytes_up": done.bytes_up, "bytes_tests": done.bytes_tests}
+        news |= {"dropped": len(done.dropped) + len(done.unmeasured), "images_made": int(done.numbers.get("images_made", 0))}
         self.total = {name: self.total[name] + value for name, value in news.items()}
         if done.accuracy is not None or done.own:
             self.accuracy, self.own, self.beside = done.accuracy, dict(done.own), dict(done.beside)
@@ -48,6 +48,7 @@ class Story:
         """Write a round to the log: its traffic, its losses, what was dropped and why, and its test."""
         seconds = clock.budgeted
         traffic = {"replies": done.replies, "dropped": len(done.dropped), "bytes_down": done.bytes_down, "bytes_up": done.bytes_up}
+        traffic["bytes_tests"] = done.bytes_tests
         rest = {name: value for name, value in done.numbers.items() if not name.startswith("loss/")}
         run.log(done.number, {"seconds": seconds, "took": done.seconds, **traffic, **rest}, kind="round")
         if done.loss is not None:
@@ -80,6 +81,7 @@ class Story:
             "beside": self.beside or None,
             "bytes_down": int(self.total["bytes_down"]),
             "bytes_up": int(self.total["bytes_up"]),
+            "bytes_tests": int(self.total["bytes_tests"]),
             "dropped": int(self.total["dropped"]),
         }
 
@@ -90,4 +92,4 @@ class Story:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from where `state_dict` was taken; targets may have changed, and those that are new count from now."""
         for name, value in state.items():
-            setattr(self, name, {**self.reached, **value} if name == "reached" else value)
+            setattr(self, name, {**getattr(self, name), **value} if name in ("reached", "total") else value)
