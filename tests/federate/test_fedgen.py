@@ -223,3 +223,36 @@ def test_the_noise_of_counts_is_laplace() -> None:
     assert abs(float(noise.mean())) < 0.1
     assert float(noise.abs().mean()) == pytest.approx(5.0, rel=0.02)
     assert float(noise.square().mean()) == pytest.approx(2 * 25, rel=0.04)
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "taught"),
+    [
+        (FedGen(steps=2), 20),
+        (FedGen(steps=2, until=3), 3),
+        (FedGen(steps=2, until=0), 0),
+        (FedGen(steps=2, objective="paper"), 24),
+        (FedGen(steps=2, objective="paper", until=5), 5),
+    ],
+    ids=str,
+)
+def test_clients_learn_from_the_generator_in_the_first_steps_of_a_round(
+    algorithm: FedGen, taught: int, runtime: Runtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    running = server(algorithm, runtime, steps=24, clients=2, every=0)
+    running.round()
+    calls: list[bool] = []
+    draw = LatentGenerator.draw
+
+    def counted(self: LatentGenerator, *args: Any) -> Tensor:
+        calls.append(self.training)
+        return draw(self, *args)
+
+    monkeypatch.setattr(LatentGenerator, "draw", counted)
+    running.engine.train(running.letters([0]))
+    assert calls == [False] * taught
+
+
+def test_a_negative_number_of_steps_is_refused() -> None:
+    with pytest.raises(InputError, match=r"FedGen.until: expected 0 or more, got -1"):
+        FedGen(until=-1)

@@ -133,6 +133,7 @@ class Client:
             torch.autograd.backward(loss)
             optimizer.step()
             algorithm.observe(work, batch.targets, logits.detach())
+            work.step += 1
             summed += loss.detach()
         network.eval()
         seen = torch.bincount(site.train.labels[shown], minlength=work.classes)

@@ -58,6 +58,7 @@ class Work:
         tensors: Those of the letter, on the device.
         rng: Source of every draw.
         anchor: What the parameters that travel were when the letter came, by parameter.
+        step: Steps of this round that are done.
         notes: For the algorithm to keep what it wants to remember from step to step.
     """
 
@@ -68,6 +69,7 @@ class Work:
     tensors: Mapping[str, Tensor]
     rng: torch.Generator
     anchor: list[tuple[nn.Parameter, Tensor]] = field(default_factory=list)
+    step: int = 0
     notes: dict[str, Tensor] = field(default_factory=dict)
 
     @property

@@ -8,6 +8,7 @@ algorithm 1. The authors' code differs from their paper, and by more than detail
 | generator's loss | cross-entropy of the mean logits | each head's own loss, weighted by its share of the class; diversity |
 | client's loss | labels, generated features | the same, these by 10 x 0.98^round; KL to the head's answer to features generated for the |
 | | | batch's own labels, by the same weight |
+| | the generator's in every step | the generator's in the first 20 steps of a round |
 | noise, classes | normal; by the label counts | uniform in [0, 1); uniform over classes that were seen |
 | mean of models | all alike | by numbers of images |
 | order | models, then generator | generator, then models |
@@ -42,8 +43,8 @@ from tacit.federate.work import Work
 __all__ = ["FedGen"]
 
 DEFAULTS: dict[str, dict[str, float]] = {
-    "paper": {"generated": 1.0, "latent": 0.0, "diversity": 0.0, "decay": 1.0},
-    "reference": {"generated": 10.0, "latent": 10.0, "diversity": 1.0, "decay": 0.98},
+    "paper": {"generated": 1.0, "latent": 0.0, "diversity": 0.0, "decay": 1.0, "until": math.inf},
+    "reference": {"generated": 10.0, "latent": 10.0, "diversity": 1.0, "decay": 0.98, "until": 20},
 }
 FLOOR = 1e-4
 """Least value of a weight that decays."""
@@ -65,6 +66,9 @@ class FedGen(Counting, Averaging):
     """Weight by which the generator goes where clients and global model differ; 0 in all of the authors' settings."""
     decay: float | None = None
     """What `generated` and `latent` are multiplied by each round, down to 0.0001; not given: 0.98, or 1."""
+    until: int | None = None
+    """Steps of a client's round in which it learns from the generator; in later ones, from its labels alone. Not given: 20 (reference), or
+    all (paper)."""
     noise: int = 32
     """Length of the generator's noise."""
     hidden: int = 256
@@ -89,6 +93,8 @@ class FedGen(Counting, Averaging):
         for name, least in (("noise", 1), ("hidden", 1), ("steps", 1), ("batch", 2), ("generator_lr", 0.0), ("generator_decay", 0.0)):
             if not getattr(self, name) >= least:
                 raise InputError(f"{self.name}.{name}: expected at least {least:g}, got {getattr(self, name)}")
+        if self.until is not None and self.until < 0:
+            raise InputError(f"{self.name}.until: expected 0 or more, got {self.until}")
 
     def chosen(self, name: str) -> float:
         """Return the weight `name`: as given, or what the objective has."""
@@ -131,7 +137,7 @@ class FedGen(Counting, Averaging):
         loss = F.cross_entropy(logits, labels)
         generated, latent = work.number("generated"), work.number("latent")
         generator = work.generator
-        if not isinstance(generator, LatentGenerator) or not (generated or latent):
+        if not isinstance(generator, LatentGenerator) or not (generated or latent) or work.step >= self.chosen("until"):
             return loss
         count, wanted = len(labels), labels[:0]
         if generated:
