@@ -52,6 +52,55 @@ class Round(Tail):
         return super().forward(x) + x.mean(dim=(1, 2, 3))[:, None]
 
 
+class Gated(Tail):
+    """A path goes round the features, and is silent as long as its gate is shut."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gate = nn.Parameter(torch.zeros(()))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x) + self.gate * x.mean(dim=(1, 2, 3))[:, None]
+
+
+class Dead(Tail):
+    """A path goes round the features, through an activation that is shut."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.skip = nn.Conv2d(1, 10, 8)
+        assert self.skip.bias is not None
+        nn.init.constant_(self.skip.bias, -5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        beside: Tensor = self.skip(x).relu().flatten(1)
+        return super().forward(x) + beside
+
+
+class Tokens(nn.Module):
+    """Few maps, layer norm, and the first token."""
+
+    def __init__(self, maps: int) -> None:
+        super().__init__()
+        self.encode, self.norm, self.head = nn.Conv2d(1, maps, 4, 4), nn.LayerNorm(maps), nn.Linear(maps, 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        said: Tensor = self.head(self.norm(self.encode(x).flatten(2).transpose(1, 2))[:, 0])
+        return said
+
+
+class Soft(nn.Module):
+    """A head that begins with a softmax."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.encode, self.head = nn.Sequential(nn.Flatten(), nn.Linear(64, 32)), nn.Sequential(nn.Softmax(1), nn.Linear(32, 10))
+
+    def forward(self, x: Tensor) -> Tensor:
+        said: Tensor = self.head(self.encode(x))
+        return said
+
+
 class Twice(Tail):
     """The features are made twice."""
 
@@ -172,6 +221,8 @@ def test_several_heads_say_what_each_says(make: Callable[..., nn.Module], at: st
     ("make", "at", "message"),
     [
         (Round, "body", "the logits depend on the image even where what 'body' makes is held, since another path goes round it"),
+        (Gated, "body", "the logits depend on the image even where what 'body' makes is held"),
+        (Dead, "body", "the logits depend on the image even where what 'body' makes is held"),
         (Twice, "body", "'body' is called 2 times in a pass, expected once"),
         (Deaf, "vain", "the logits do not depend on 'vain'"),
         (Tail, "bdy", "no module is called 'bdy'; did you mean 'body'"),
@@ -181,6 +232,11 @@ def test_several_heads_say_what_each_says(make: Callable[..., nn.Module], at: st
 def test_what_is_no_split_is_refused(make: Callable[..., nn.Module], at: str, message: str) -> None:
     with pytest.raises(InputError, match=message):
         Split(net(make), at)
+
+
+@pytest.mark.parametrize("make", [lambda: Tokens(2), lambda: Tokens(4), lambda: Tokens(8), Soft], ids=["2", "4", "8", "softmax"])
+def test_features_that_a_head_normalises_are_listened_to(make: Callable[..., nn.Module]) -> None:
+    assert Split(net(make), "encode").shape
 
 
 def test_heads_of_networks_alike_in_the_end_have_one_layout() -> None:

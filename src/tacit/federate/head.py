@@ -19,6 +19,9 @@ from tacit.core.taps import classifier_name
 
 __all__ = ["Split"]
 
+DRAWS = 3
+"""Times that weights are drawn, to find paths that go round the features."""
+
 
 @dataclass
 class _Trail:
@@ -42,7 +45,7 @@ class Split:
 
     Raises:
         InputError: Where there is no such module (the nearest name is offered), it makes no tensor, is called more than once, or another
-            path goes round it: the logits depend on the image although the features are held.
+            path goes round it: the logits depend on the image although the features are held, with the weights of now or with others.
     """
 
     def __init__(self, network: Network, at: str | None = None) -> None:
@@ -139,23 +142,36 @@ class Split:
 
     def _check(self) -> _Trail:
         """Return what follows the features; `InputError` where a path goes round them, or they are not listened to."""
-        trail = _Trail()
-        features = torch.linspace(-1, 1, 2 * int(torch.Size(self.shape).numel()), device=self.network.mean.device).view(2, *self.shape)
+        trail, draws = _Trail(), torch.Generator().manual_seed(0)
+        features, others = (torch.randn(2, *self.shape, generator=draws).to(self.network.mean.device) for _ in range(2))
         with torch.no_grad():
             given = features.clone()  # which a layer that works in place overwrites
             with self._swap(given, trail):
                 said: Tensor = self.network(self._dummy(2))
             again = self._through(features, images=self._dummy(2, sloped=True))
-            other = self._through(features.flip(0) + 1)
+            other = self._through(others)
+            goes_round = not torch.equal(said, again) or any(self._goes_round(features, draws) for _ in range(DRAWS))
         if torch.equal(said, other):
             raise InputError(f"head: the logits do not depend on {self.at!r}: split at a module that they are made of")
-        if not torch.equal(said, again):
+        if goes_round:
             raise InputError(
                 f"head: the logits depend on the image even where what {self.at!r} makes is held, since another path goes round it: split "
                 f"at a module that everything goes through, as {classifier_name(self.network)}{INPUT}"
             )
         trail.leaves.append(("", (given,), said))
         return trail
+
+    def _goes_round(self, features: Tensor, draws: torch.Generator) -> bool:
+        """Return whether a path goes round the features where weights are others: one that is silent now may speak up later."""
+        moved = [(name, value) for name, value in self.network.named_parameters() if value.requires_grad]
+        inputs = [value[0].numel() if value.ndim > 1 else 1 for _, value in moved]
+        drawn = [torch.randn(value.shape, generator=draws) / width**0.5 for (_, value), width in zip(moved, inputs, strict=True)]
+        weights = {name: one.to(value) for (name, value), one in zip(moved, drawn, strict=True)}
+        said = []
+        for images in (self._dummy(2), self._dummy(2, sloped=True)):
+            with self._swap(features.clone()):
+                said.append(functional_call(self.network, weights, (images,)))
+        return bool(torch.isfinite(torch.stack(said)).all()) and not torch.equal(*said)
 
     def _keys(self, started: set[str]) -> tuple[str, ...]:
         """Return the keys of what makes the logits of given features: by their gradient, and by the modules that begin after these."""
