@@ -24,6 +24,7 @@ from tacit.core.models import load
 from tacit.core.network import Network
 from tacit.data import ImageSet, digits
 from tacit.distill import Training
+from tacit.evaluate import predict
 from tacit.federate import (
     ALGORITHMS,
     DENSE,
@@ -134,13 +135,18 @@ def test_a_measurement_that_is_no_number_does_not_stop_a_run(tmp_path: Path, mon
     }
 
 
-@pytest.mark.parametrize("algorithm", [FedGen(steps=2, share="head"), FedDistill()], ids=lambda one: one.name)
-def test_where_there_is_no_global_model_none_is_stored(algorithm: Any, tmp_path: Path) -> None:
-    outcome = tacit.federate(algorithm=algorithm, out=tmp_path / "run", **QUICK)
+@pytest.mark.parametrize("algorithm", [FedGen(steps=2, share="head"), FedDistill(), FedAvg(bn="local")], ids=lambda one: one.name)
+def test_where_there_is_no_global_model_those_of_the_clients_are_stored(algorithm: Any, tmp_path: Path) -> None:
+    verb = Federate(algorithm=algorithm, out=tmp_path / "run", **QUICK)
+    outcome, found = verb.run(), verb.gather()
     assert outcome.network is None
     assert not (tmp_path / "run" / "model").exists()
     assert 0 < outcome.metrics["student_accuracy"] < 1
-    assert ("model", "none: each client has its own") in outcome.rows
+    assert ("model", f"{tmp_path / 'run' / 'models'}, one for each client") in outcome.rows
+    for site in found.sites:
+        stored = load(tmp_path / "run" / "models" / f"client-{site.number}")
+        accuracy = predict(stored, site.test.batches(1024), found.runtime).accuracy
+        assert accuracy == outcome.metrics["client_accuracy"][str(site.number)]
 
 
 def test_the_table_says_what_was_tested_and_what_is_stored(tmp_path: Path) -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 from torch import Tensor
 
 from tacit.core.errors import InputError
+from tacit.core.network import Network
 from tacit.federate.client import Client
 from tacit.federate.messages import Download, Lost, Upload
 
@@ -29,6 +30,9 @@ class Engine(Protocol):
 
     def measure(self, letters: Mapping[int, Download]) -> Mapping[int, Upload | Lost]:
         """Have clients test a model; return what came back, by client. Nothing that they keep changes."""
+
+    def models(self, letters: Mapping[int, Download]) -> Iterable[tuple[int, Network]]:
+        """Give the clients' networks, with the letter's weights and what each kept, one after the other; none where they are elsewhere."""
 
     def state_dict(self) -> dict[str, Any]:
         """Return what the next round depends on and is kept here; empty where clients keep it themselves."""
@@ -64,6 +68,13 @@ class InProcess:
     def measure(self, letters: Mapping[int, Download]) -> Mapping[int, Upload | Lost]:
         """Have clients test a model, as `train` has them learn."""
         return self._ask(letters, lambda number, letter: self._clients[number].measure(letter, self._kept(number, letter)))
+
+    def models(self, letters: Mapping[int, Download]) -> Iterable[tuple[int, Network]]:
+        """Give the clients' networks; those of one architecture are one object, which changes with the next."""
+        for number, letter in sorted(letters.items()):
+            kind = self._clients[number].kind
+            kind.load(letter, self._kept(number, letter))
+            yield number, kind.network.eval()
 
     def _train(self, number: int, letter: Download) -> Upload:
         if letter.federation != self._federation:

@@ -178,6 +178,9 @@ class Federate(RunVerb):
         judged = algorithm.judged(central)
         if judged is not None:
             save(central.network, run.folder / "model")
+        models = run.folder / "models"
+        for number, network in () if judged is not None else server.engine.models(server.letters(sorted(central.kinds))):
+            save(network, models / f"client-{number}")
         metrics: dict[str, Any] = {
             **story.metrics(),
             "algorithm": algorithm.name,
@@ -192,7 +195,8 @@ class Federate(RunVerb):
         run.finish(result)
         what = algorithm.tested if judged is not None else "mean of the clients' own models"
         saved = "".join(f" ({name})" for name, network in algorithm.beside(central).items() if network is central.network)
-        rows = _rows(result, run.folder, what, f"{run.folder / 'model'}{saved}" if judged is not None else None)
+        stored = f"{run.folder / 'model'}{saved}" if judged is not None else f"{models}, one for each client" if models.is_dir() else None
+        rows = _rows(result, run.folder, what, stored)
         return Outcome(folder=run.folder, result=result, rows=rows, network=judged and central.network)
 
     def _run_both(self) -> Outcome:
@@ -250,7 +254,7 @@ def _rows(result: dict[str, Any], folder: Path, what: str, stored: str | None) -
         ("parameters", f"{metrics['params_student']:,}"),
         ("seconds", f"{result['seconds']['total']:.1f}"),
         *([("who holds what", str(folder / "clients.png"))] if "client_counts" in metrics else []),
-        ("model", stored or "none: each client has its own"),
+        ("model", stored or "none: each client has its own, elsewhere"),
     ]
 
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from tacit.core.errors import InputError, import_extra
+from tacit.core.network import Network
 from tacit.federate.flower.apps import CLIENT
 from tacit.federate.flower.records import Transport, check_transport, letter_record, read_answer
 from tacit.federate.messages import Download, Lost, Upload
@@ -165,6 +166,10 @@ class FlowerEngine:
             pause = min(LONG, pause * 1.5)
         replies |= {client: Lost(f"no answer within {self.deadlines.replies:g} s") for client in waiting.values()}
         return replies
+
+    def models(self, letters: Mapping[int, Download]) -> Iterable[tuple[int, Network]]:
+        """Give none: clients keep their networks themselves."""
+        return ()
 
     def state_dict(self) -> dict[str, Any]:
         """Return nothing: clients keep their states themselves."""

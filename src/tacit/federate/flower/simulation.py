@@ -14,7 +14,7 @@ import os
 import queue
 import sys
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,6 +23,7 @@ import torch
 
 from tacit.core.device import Runtime
 from tacit.core.errors import import_extra
+from tacit.core.network import Network
 from tacit.federate.checks import FederationError
 from tacit.federate.client import Client, Site
 from tacit.federate.flower.apps import client_app, server_app
@@ -167,6 +168,10 @@ class Simulation:
     def measure(self, letters: Mapping[int, Download]) -> Mapping[int, Upload | Lost]:
         """Have clients test a model."""
         return self._started().measure(letters)
+
+    def models(self, letters: Mapping[int, Download]) -> Iterable[tuple[int, Network]]:
+        """Give none: clients keep their networks themselves."""
+        return ()
 
     def state_dict(self) -> dict[str, Any]:
         """Return nothing: clients keep their states in `folder`."""
