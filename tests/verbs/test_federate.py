@@ -145,6 +145,7 @@ def test_where_there_is_no_global_model_those_of_the_clients_are_stored(algorith
     assert ("model", f"{tmp_path / 'run' / 'models'}, one for each client") in outcome.rows
     for site in found.sites:
         stored = load(tmp_path / "run" / "models" / f"client-{site.number}")
+        assert site.test is not None
         accuracy = predict(stored, site.test.batches(1024), found.runtime).accuracy
         assert accuracy == outcome.metrics["client_accuracy"][str(site.number)]
 
