@@ -210,8 +210,15 @@ def test_a_probe_reads_what_a_frozen_network_sees(teacher_folder: Path, capsys: 
         (["--labels", "5", "--data", "digits"], "labels: it belongs to `probe`, which is not given"),
         (["--probe", "digits", "--labels", "0"], "labels: expected at least 1 image a class"),
         (["--probe", "digits", "--tap", "stagess.1"], "no module is called 'stagess.1'"),
+        (["--probe", "digits", "--split", "train"], "split: the probe learns from 'train', so that 'train' can't measure it"),
+        (["--probe", "digits", "--split", "test+train[:9]"], "so that 'test+train[:9]' can't measure it"),
     ],
 )
 def test_wrong_probes_are_told(words: list[str], said: str, teacher_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["evaluate", str(teacher_folder), *words]) != 0
     assert said in capsys.readouterr().err
+
+
+def test_a_probe_is_not_measured_on_the_images_that_it_learned_from(teacher_folder: Path) -> None:
+    with pytest.raises(InputError, match="probe: expected a set that has splits by name, got one without"):
+        tacit.evaluate(student=str(teacher_folder), probe=digits())

@@ -11,7 +11,7 @@ from tacit.core.device import Clock, Runtime
 from tacit.core.errors import InputError
 from tacit.core.network import Network, count_parameters
 from tacit.core.spec import Spec
-from tacit.data import Data, ImageSet, Modality, Views, find_modality, find_views, seen
+from tacit.data import Data, ImageSet, Modality, Views, find_modality, find_views, has_splits, seen
 from tacit.data.modalities import ModalityLike, ViewsLike
 from tacit.evaluate import Probed, linear_probe, predict
 from tacit.evaluate.probe import few
@@ -137,6 +137,12 @@ class Evaluate(RunVerb):
             raise InputError("judge: it measures a pool; give a run or pool folder, as `--pool runs/synthesize`")
         if self.data is None and self.probe is None and (self.pool is None or self.student is not None):
             raise InputError("data: say which images to measure on, as `--data digits`")
+        if self.probe is not None and not has_splits(self.probe):
+            raise InputError("probe: expected a set that has splits by name, got one without: name one, or a callable that takes `split`")
+        if self.probe is not None and any(part.partition("[")[0].strip() == "train" for part in self.split.split("+")):
+            raise InputError(
+                f"split: the probe learns from 'train', so that {self.split!r} can't measure it; name another, as `--split test`"
+            )
 
     def _views(self) -> Views | None:
         if self.view is None:
