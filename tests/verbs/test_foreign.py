@@ -62,7 +62,7 @@ def distilled(teacher: Any, student: Any, folder: Path, objective: Any, **option
 @pytest.mark.parametrize(("teacher", "student"), [("timm", "resnet"), ("resnet", "timm"), ("vit", "tuple"), ("tuple", "vit")])
 def test_a_student_learns_is_measured_and_comes_back_from_its_folder(teacher: str, student: str, tmp_path: Path) -> None:
     shown = tacit.inspect(teacher=ref(teacher), student=ref(student), steps=2).result["matched"]
-    maps = 1 if "vit" in (teacher, student) else 3
+    maps = 1 if "vit" in (teacher, student) else 3  # the tokens of its last layer
     assert len(shown) == maps + 1
     assert all(len(side["shape"]) == 3 for pair in shown[:-1] for side in pair.values())
     outcome = distilled(ref(teacher), ref(student), tmp_path / "run", OBJECTIVE)

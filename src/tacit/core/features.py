@@ -14,7 +14,7 @@ from tacit.core.network import Network
 from tacit.core.probe import Probe
 from tacit.core.spec import VOID
 from tacit.core.state import evaluation_mode
-from tacit.core.taps import classifier_name
+from tacit.core.taps import penultimate_tap
 
 __all__ = ["Seen", "as_vector", "images_by_class", "penultimate", "watch"]
 
@@ -56,7 +56,7 @@ def watch(network: Network, images: Tensor, runtime: Runtime, *, tap: str | None
         network: A classifier.
         images: uint8, or float in [0, 1], of shape (N, C, H, W).
         runtime: Where the network is.
-        tap: A dotted name, with ``:in`` behind it for what goes into the module.
+        tap: As `Probe` takes it.
         size: Images a pass.
 
     Raises:
@@ -64,7 +64,7 @@ def watch(network: Network, images: Tensor, runtime: Runtime, *, tap: str | None
     """
     if not len(images):
         raise InputError("expected at least one image, got none")
-    tap = tap or f"{classifier_name(network)}:in"
+    tap = tap or penultimate_tap(network)
     features, logits = [], []
     with evaluation_mode(network), Probe(network, taps=[tap]) as probe:
         for part in torch.split(images, size):

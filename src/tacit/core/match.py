@@ -10,10 +10,11 @@ from itertools import combinations
 import torch
 
 from tacit.core.errors import InputError
+from tacit.core.layout import MAP
 from tacit.core.network import Network
-from tacit.core.probe import INPUT, Probe
+from tacit.core.probe import Probe
 from tacit.core.state import evaluation_mode
-from tacit.core.taps import classifier_name, stage_names
+from tacit.core.taps import layouts_of, penultimate_tap, stage_names
 
 __all__ = ["Layer", "Match", "layers", "match", "pooled", "stages"]
 
@@ -23,7 +24,7 @@ class Layer:
     """A tap, and what is found there.
 
     Args:
-        name: The tap: a dotted name, with ``:in`` behind it for what goes into the module.
+        name: The tap, as `Probe` takes it.
         shape: Of one image's feature: (C, H, W) for a map, (D,) for a vector.
         scale: Width of the map by that of the image, as a power of two: -2 is a quarter; of a vector, minus infinity.
     """
@@ -51,15 +52,17 @@ def layers(network: Network, taps: Sequence[str]) -> list[Layer]:
     """Return what is found at each tap, by showing `network` one grey image.
 
     Raises:
-        InputError: No module has that name (the nearest is offered), it is not called, or gives no tensor.
+        InputError: No module has that name (the nearest is offered), it is not called, gives no tensor, or a map with its channels last.
     """
     with evaluation_mode(network), Probe(network, taps=taps) as ask:
         found = ask(torch.full((1, *network.spec.shape), 0.5, device=network.mean.device)).features
-    made = []
+    made, layouts = [], layouts_of(network)
     for tap in taps:
         if tap not in found:
             raise InputError(f"tap {tap!r}: the module is never called in a forward pass; tap one that is")
         shape = tuple(found[tap].shape[1:])
+        if layouts.channels_last((1, *shape)) and not tap.endswith(MAP):
+            raise InputError(f"tap {tap!r}: expected a map (C, H, W), got {list(shape)}, with its channels last: write `{tap}{MAP}`")
         size, whole = shape[1:], network.spec.shape[1:]
         scale = math.log2(math.prod(size) / math.prod(whole)) / len(whole) if size else -math.inf
         made.append(Layer(tap, shape, scale))
@@ -75,7 +78,8 @@ def stages(network: Network) -> list[Layer]:
     names = stage_names(network)
     if not names:
         raise InputError(
-            f"{type(network.model).__name__} has no feature maps of shape (N, C, H, W) larger than a pixel: name taps of its own"
+            f"{type(network.model).__name__} has no feature maps of shape (N, C, H, W) larger than a pixel, but for the patches of a "
+            "transformer: name taps, as `blocks.3:map` for tokens, or use a loss on logits or vectors, as kd, crd, rkd"
         )
     return layers(network, names)
 
@@ -86,7 +90,7 @@ def pooled(network: Network) -> Layer:
     Raises:
         InputError: There is no layer with as many outputs as classes.
     """
-    (found,) = layers(network, [f"{classifier_name(network)}{INPUT}"])
+    (found,) = layers(network, [penultimate_tap(network)])
     return Layer(found.name, (found.channels,), -math.inf)
 
 

@@ -13,6 +13,7 @@ from torch.utils.checkpoint import checkpoint
 from torch.utils.hooks import RemovableHandle
 
 from tacit.core.errors import InputError, nearest
+from tacit.core.layout import MAP, as_map
 from tacit.core.moments import batch_moments
 from tacit.core.norms import NoStatisticsError, norm_layers
 from tacit.core.parts import find_part, first_tensor, only_tensor, outline, tensor_parts
@@ -50,7 +51,8 @@ class Probe:
         model: Any module; a `Network` for images in [0, 1].
         taps: Dotted names of the modules whose outputs are wanted, as ``stages.1``; with ``:in`` behind, what goes into the module is meant
             (its first argument, or the first tensor by keyword; of a module that works in place, a copy). Of a module that returns several
-            tensors, the part is named as ``encoder:hidden_states.2`` or ``cell:0``: keys, indices and attributes. A `Network`'s own module
+            tensors, the part is named as ``encoder:hidden_states.2`` or ``cell:0``: keys, indices and attributes. With ``:map`` behind
+            all that, tokens (N, L, D) or a map with channels last (N, H, W, C) are read as a map (N, C, H, W). A `Network`'s own module
             starts with ``model.``, which may be left out.
         bn: Whether to measure the input of every batch-norm layer that carries running statistics.
 
@@ -78,7 +80,7 @@ class Probe:
 
     def __enter__(self) -> Self:
         for tap, module in self._tapped.items():
-            if tap.endswith(INPUT):
+            if tap.removesuffix(MAP).endswith(INPUT):
                 self._handles.append(module.register_forward_pre_hook(self._tap_input(tap), with_kwargs=True))
             else:
                 self._handles.append(module.register_forward_hook(self._tap(tap)))
@@ -96,7 +98,8 @@ class Probe:
         logits = self.model(images)
         if self._norms and not self._bn:
             raise InputError("the model's forward pass goes round its batch-norm layers, so that what they would see can't be measured")
-        features, self._features = self._features, {}  # what the module is asked later must not change what was said
+        features = {tap: self._read(tap, value, images) for tap, value in self._features.items()}
+        self._features = {}  # what the module is asked later must not change what was said
         return Signals(logits.float(), features, tuple(self._bn))
 
     def in_parts(self, images: Tensor, size: int) -> Signals:
@@ -125,8 +128,18 @@ class Probe:
             stats.append(replace(one, mean=mean, var=shares @ (variances + (means - mean).square())))
         return Signals(logits, dict(zip(taps, features, strict=True)), tuple(stats))
 
+    def _read(self, tap: str, found: Tensor, images: Tensor) -> Tensor:
+        """Return what is found at a tap, as a map where the tap says so."""
+        read = as_map(found, tuple(images.shape[2:])) if tap.endswith(MAP) else found
+        if read is None:
+            raise InputError(
+                f"tap {tap!r}: expected tokens (N, L, D) that fill the image, or a map (N, H, W, C), got {list(found.shape)}: "
+                f"leave {MAP} out, or tap another module"
+            )
+        return read
+
     def _tap(self, tap: str) -> Callable[[nn.Module, tuple[Any, ...], object], None]:
-        name, _, part = tap.partition(":")
+        name, _, part = tap.removesuffix(MAP).partition(":")
 
         def hook(_: nn.Module, __: tuple[Any, ...], output: object) -> None:
             found = find_part(output, part) if part else only_tensor(output)

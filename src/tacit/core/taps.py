@@ -7,13 +7,14 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
-from torch.nn.modules.pooling import _AvgPoolNd, _MaxPoolNd
 
 from tacit.core.errors import InputError
+from tacit.core.layout import MAP, Layouts
 from tacit.core.network import Network, dry_run
+from tacit.core.probe import INPUT
 from tacit.core.state import evaluation_mode
 
-__all__ = ["classifier_name", "classifier_rows", "no_classifier", "stage_names"]
+__all__ = ["classifier_name", "classifier_rows", "layouts_of", "no_classifier", "penultimate_tap", "stage_names"]
 
 
 def _watch(network: Network, note: Callable[[str, nn.Module, Tensor], None]) -> None:
@@ -66,6 +67,22 @@ def classifier_name(network: Network) -> str:
     return _classifier(network)[0]
 
 
+def penultimate_tap(network: Network) -> str:
+    """Return the tap of what the classifier reads: its input, as a map where it has its channels last.
+
+    Raises:
+        InputError: Where there is no such layer.
+    """
+    name, layer = _classifier(network)
+    given: list[int] = []
+    handle = layer.register_forward_pre_hook(lambda _, args: given.append(args[0].ndim if args else 0))
+    try:
+        _watch(network, lambda *_: None)
+    finally:
+        handle.remove()
+    return f"{name}{INPUT}{MAP if isinstance(layer, nn.Linear) and given[-1:] == [4] else ''}"
+
+
 def no_classifier(network: Network, use: str) -> str | None:
     """Return why a method can't be used that needs such a layer, None where there is one.
 
@@ -88,27 +105,46 @@ def classifier_rows(network: Network) -> Tensor:
     return weight.detach().flatten(1)
 
 
+def _seen(network: Network) -> tuple[dict[str, tuple[nn.Module, tuple[int, ...]]], Layouts]:
+    """Return each part, with the shape of what it made of one image, in order; and what that tells of layouts."""
+    seen: dict[str, tuple[nn.Module, tuple[int, ...]]] = {}
+
+    def note(name: str, module: nn.Module, output: Tensor) -> None:
+        seen.pop(name, None)
+        seen[name] = module, tuple(output.shape)
+
+    _watch(network, note)
+    return seen, Layouts(seen.values(), network.spec.shape[1:])
+
+
+def layouts_of(network: Network) -> Layouts:
+    """Return how the maps of `network` are laid out."""
+    return _seen(network)[1]
+
+
 def stage_names(network: Network) -> list[str]:
-    """Return the dotted names of the modules that make the last feature map of each resolution, largest first.
+    """Return the taps of the last feature map of each resolution, largest first.
 
     For a ResNet these are its stages. Maps of one pixel don't count, nor do layers that only rescale a map (norms, activations): a
     pre-activation net begins a stage with those of the stage before. A single convolution counts only where no larger part makes a map of
-    that size: a block that halves its map often begins with one (bottlenecks, MobileNet), and some networks end with one.
+    that size: a block that halves its map often begins with one (bottlenecks, MobileNet), and some networks end with one. The tokens of a
+    transformer are a map too, as is one with channels last (``blocks:map``); where only the embedding of its patches can be read as one,
+    there is none.
     """
-    made: dict[str, tuple[tuple[int, ...], int]] = {}
-
-    def note(name: str, module: nn.Module, output: Tensor) -> None:
-        makes = isinstance(module, _ConvNd | _MaxPoolNd | _AvgPoolNd) or any(True for _ in module.children())
-        if makes and output.ndim == 4 and max(output.shape[2:]) > 1:
-            made.pop(name, None)
-            made[name] = tuple(output.shape[2:]), sum(isinstance(part, _ConvNd | nn.Linear) for part in module.modules())
-
-    _watch(network, note)
-    whole = [name for name, (size, _) in made.items() if made.get(name.rpartition(".")[0], ((), 0))[0] != size]
+    seen, layouts = _seen(network)
+    made: dict[str, tuple[tuple[int, ...], int, str]] = {}
+    for name, (module, shape) in seen.items():
+        size, _, behind = layouts.read(module, shape) or ((), 0, "")
+        if size and max(size) > 1:
+            made[name] = size, sum(isinstance(part, _ConvNd | nn.Linear) for part in module.modules()), behind
+    whole = [name for name, (size, *_) in made.items() if made.get(name.rpartition(".")[0], ((), 0))[0] != size]
     chosen: dict[tuple[int, ...], str] = {}
     for name in whole:
-        size, layers = made[name]
+        size, layers, _ = made[name]
         held = chosen.get(size)
         if held is None or layers > 1 or (made[held][1] <= 1 and name.count(".") <= held.count(".")):
             chosen[size] = name
-    return [name for name in whole if name in chosen.values()]
+    names = [name for name in whole if name in chosen.values()]
+    if layouts.tokens and len(names) == 1 and made[names[0]][1] <= 1:
+        return []
+    return [f"{name}{made[name][2]}" for name in names]

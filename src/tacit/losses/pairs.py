@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from tacit.core.errors import InputError
 from tacit.core.features import as_vector
+from tacit.core.layout import MAP
 from tacit.core.loss import Loss, Needs, View
 from tacit.core.match import Match, layers, match, pooled
 from tacit.core.network import Network, members
@@ -48,7 +49,10 @@ def only_maps(name: str, matched: Sequence[Match]) -> None:
     """Raise `InputError` in the name of a loss where a layer is no map (C, H, W)."""
     for layer in (side for each in matched for side in (each.student, each.teacher)):
         if len(layer.shape) != 3:
-            raise InputError(f"{name}: expected feature maps (C, H, W), got {layer.name} of shape {layer.shape}: name the tap of a map")
+            hint = f", or {layer.name}{MAP}" if len(layer.shape) == 2 else ""
+            raise InputError(
+                f"{name}: expected feature maps (C, H, W), got {layer.name} of shape {layer.shape}: name the tap of a map{hint}"
+            )
 
 
 class PairedTaps(Loss):
