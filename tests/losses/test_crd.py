@@ -86,7 +86,7 @@ def test_infonce_is_the_cross_entropy_of_what_counts() -> None:
 
 def test_at_the_start_the_loss_is_what_is_known_of_random_memories() -> None:
     """2 (ln K + 1 / (2 d T^2) + 1) = 23.0 for d = 128, K = 16384, T = 0.07, N = 50,000, batches of 64; one draw scatters by 0.26."""
-    loss, found = ready(None, teacher=64, student=32, bank="batch"), []
+    loss, found = ready(None, teacher=64, student=32, bank="batch", form="nce"), []
     loss.kind = "memory"
     for seed in range(20):
         torch.manual_seed(seed)
@@ -156,6 +156,19 @@ def test_features_in_half_precision_do_no_harm() -> None:
     assert float(value.detach()) == pytest.approx(float(loss(shown(8, generator=seeded())[0]).detach()), rel=0.05)
 
 
+@pytest.mark.parametrize(("bank", "form"), [("memory", "nce"), ("queue", "infonce"), ("batch", "infonce")])
+def test_embeddings_just_made_are_told_apart_by_cross_entropy_where_no_form_is_asked_for(bank: Any, form: Any) -> None:
+    def value(**options: Any) -> float:
+        loss = ready(64, bank=bank, **options)
+        for step in range(2):
+            view, _ = shown(8, seed=step)
+            found = float(loss(view).detach())
+            loss.remember(view)
+        return found
+
+    assert value() == value(form=form) != value(form="infonce" if form == "nce" else "nce")
+
+
 @pytest.mark.parametrize("bank", ["memory", "queue", "batch"])
 def test_whatever_is_around_it_the_loss_is_in_full_precision(bank: Any) -> None:
     values, kept = [], []
@@ -202,7 +215,7 @@ def test_a_queue_keeps_the_last_embeddings() -> None:
 
 
 def test_the_batch_alone_can_be_told_apart() -> None:
-    loss = ready(None, width=8, bank="batch", temperature=0.5, normaliser="analytic")
+    loss = ready(None, width=8, bank="batch", temperature=0.5, form="nce", normaliser="analytic")
     view, _ = shown(4, targets=torch.tensor([0, 0, 1, 2]), index=None)
     ((answered, taught),), (pair,) = loss.seen(view), loss._pairs()
     sides, wanted = (pair.embed(0, answered).double(), pair.embed(1, taught).double()), torch.zeros((), dtype=torch.double)
@@ -260,7 +273,7 @@ def test_the_normaliser_can_be_measured(normaliser: Any) -> None:
 def test_without_a_memory_the_normaliser_is_measured_since_new_embeddings_are_alike() -> None:
     values = {}
     for normaliser in (None, "analytic"):
-        loss = ready(None, width=128, bank="queue", rows=64, normaliser=normaliser)
+        loss = ready(None, width=128, bank="queue", rows=64, form="nce", normaliser=normaliser)
         (pair,) = loss._pairs()
         pair.bank = F.normalize(torch.ones(2, 64, 128) + 0.1 * torch.randn(2, 64, 128, generator=seeded(0)), dim=2)
         pair.labels = torch.full((64,), -1)
@@ -273,7 +286,7 @@ def test_without_a_memory_the_normaliser_is_measured_since_new_embeddings_are_al
 
 @pytest.mark.parametrize("bank", ["batch", "queue"])
 def test_what_is_no_negative_is_not_in_the_measured_mean(bank: Any) -> None:
-    loss = ready(None, width=32, bank=bank, rows=16)
+    loss = ready(None, width=32, bank=bank, form="nce", rows=16)
     (pair,) = loss._pairs()
     classes = torch.arange(16) % 2
     centres = F.normalize(torch.randn(2, 32, generator=seeded(1)), dim=1)
@@ -287,7 +300,7 @@ def test_what_is_no_negative_is_not_in_the_measured_mean(bank: Any) -> None:
 
 
 def test_a_batch_of_one_class_has_no_negatives_and_no_loss() -> None:
-    loss = ready(None, width=32, bank="batch")
+    loss = ready(None, width=32, bank="batch", form="nce")
     (pair,) = loss._pairs()
     found = F.normalize(torch.randn(4, 32, generator=seeded(1)), dim=1).requires_grad_(True)
     value = loss._side(pair, 0, (found, found.detach()), torch.zeros(4, dtype=torch.long), shown(4, index=None)[0])
