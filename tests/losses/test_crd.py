@@ -286,7 +286,7 @@ def test_without_a_memory_the_normaliser_is_measured_since_new_embeddings_are_al
 
 @pytest.mark.parametrize("bank", ["batch", "queue"])
 def test_what_is_no_negative_is_not_in_the_measured_mean(bank: Any) -> None:
-    loss = ready(None, width=32, bank=bank, form="nce", rows=16)
+    loss = ready(None, width=32, bank=bank, form="nce")
     (pair,) = loss._pairs()
     classes = torch.arange(16) % 2
     centres = F.normalize(torch.randn(2, 32, generator=seeded(1)), dim=1)
@@ -368,6 +368,12 @@ def test_of_an_ensemble_each_member_is_a_teacher_with_a_head_of_its_own() -> Non
         ({"negatives": 0}, "crd: expected width, negatives and rows of at least 1"),
         ({"sampling": "relax", "bank": "queue"}, "`relax` picks positives out of a memory"),
         ({"temperature": 0.0}, "temperature: expected a positive number"),
+        ({"bank": "batch", "negatives": 4}, "crd: negatives: it plays no part with `bank: batch`, got 4: leave it out"),
+        ({"bank": "batch", "shared": False}, "crd: shared: it plays no part with `bank: batch`"),
+        ({"bank": "memory", "rows": 9}, "crd: rows: it plays no part with `bank: memory`"),
+        ({"bank": "queue", "momentum": 0.9}, "crd: momentum: it plays no part with `bank: queue`"),
+        ({"form": "infonce", "normaliser": "first"}, "crd: normaliser: it plays no part with `form: infonce`"),
+        ({"bank": "queue", "normaliser": "analytic"}, "crd: normaliser: it plays no part with `form: infonce`"),
     ],
 )
 def test_wrong_options_are_refused(options: dict[str, Any], said: str) -> None:

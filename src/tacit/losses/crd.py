@@ -103,19 +103,20 @@ class CRD(PairedTaps):
         teacher: Tap of the teacher, a vector or a map that is pooled; not given: what its classifier reads. Several make a sum.
         student: Taps of the student, as many.
         width: Length d of an embedding.
-        negatives: K, drawn with replacement; where there are fewer rows, all of them are shown.
+        negatives: K, of memory and queue, drawn with replacement; where there are fewer rows, all of them are shown. Not given: 16,384.
         temperature: T.
         form: ``nce`` (the paper's) or ``infonce``; not given: ``nce`` with a memory, ``infonce`` without.
         bank: ``memory``, one row an image, for sets that don't change; ``queue``, the last `rows` embeddings, for streams and for
             pools that grow; ``batch``, none: the other images of the batch. Of several processes, memory and queue take in what all of
             them saw, and are the same in each; a batch is each one's own.
-        rows: Of a queue.
+        rows: Of a queue; not given: 16,384.
         sampling: ``exact``: the positive is the image itself, negatives are of other classes where labels are known; ``relax``: the
             positive is any image of its class; ``free``: labels play no part.
-        momentum: Share of its old self that a row of the memory keeps.
-        normaliser: ln mean exp(s): ``analytic``; of the ``first`` batch, as in the authors' code; or a moving average (``ema``). Not given:
-            ``analytic`` with a memory, ``ema`` without.
-        shared: Whether all images of a batch have the same negatives; otherwise each has its own.
+        momentum: Share of its old self that a row of the memory keeps; not given: 0.5.
+        normaliser: Of ``nce``, ln mean exp(s): ``analytic``; of the ``first`` batch, as in the authors' code; or a moving average
+            (``ema``). Not given: ``analytic`` with a memory, ``ema`` without.
+        shared: Whether all images of a batch have the same negatives of memory or queue, as where nothing is given; otherwise each has its
+            own.
         average: Whether several teachers are averaged; otherwise they are summed, as the author says.
     """
 
@@ -127,28 +128,39 @@ class CRD(PairedTaps):
         student: Sequence[str] | None = None,
         *,
         width: int = 128,
-        negatives: int = 16384,
+        negatives: int | None = None,
         temperature: float = 0.07,
         form: Form | None = None,
         bank: Bank = "memory",
-        rows: int = 16384,
+        rows: int | None = None,
         sampling: Sampling = "exact",
-        momentum: float = 0.5,
+        momentum: float | None = None,
         normaliser: Normaliser | None = None,
-        shared: bool = True,
+        shared: bool | None = None,
         average: bool = False,
     ) -> None:
         super().__init__(teacher, student)
         form = form or ("nce" if bank == "memory" else "infonce")
-        normaliser = normaliser or ("analytic" if bank == "memory" else "ema")
         for name, value, known in (
             ("form", form, get_args(Form)),
             ("bank", bank, get_args(Bank)),
             ("sampling", sampling, get_args(Sampling)),
-            ("normaliser", normaliser, get_args(Normaliser)),
+            ("normaliser", normaliser, (None, *get_args(Normaliser))),
         ):
             if value not in known:
-                raise InputError(f"crd: {name}: expected one of {', '.join(known)}, got {value!r}")
+                raise InputError(f"crd: {name}: expected one of {', '.join(filter(None, known))}, got {value!r}")
+        for name, given, used, otherwise in (
+            ("negatives", negatives, bank != "batch", f"bank: {bank}"),
+            ("shared", shared, bank != "batch", f"bank: {bank}"),
+            ("rows", rows, bank == "queue", f"bank: {bank}"),
+            ("momentum", momentum, bank == "memory", f"bank: {bank}"),
+            ("normaliser", normaliser, form == "nce", f"form: {form}"),
+        ):
+            if given is not None and not used:
+                raise InputError(f"crd: {name}: it plays no part with `{otherwise}`, got {given!r}: leave it out")
+        negatives, rows = 16384 if negatives is None else negatives, 16384 if rows is None else rows
+        momentum, shared = 0.5 if momentum is None else momentum, shared is not False
+        normaliser = normaliser or ("analytic" if bank == "memory" else "ema")
         if min(width, negatives, rows) < 1 or not 0 <= momentum < 1:
             raise InputError("crd: expected width, negatives and rows of at least 1, and a momentum from 0 to below 1")
         if sampling == "relax" and bank != "memory":
