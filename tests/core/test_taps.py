@@ -14,6 +14,7 @@ from tacit.core.network import Ensemble, Network, Teacher
 from tacit.core.probe import Probe
 from tacit.core.spec import Spec
 from tacit.core.taps import classifier_name, classifier_rows, stage_names
+from tacit.losses import SimilarityPreserving
 from tacit.zoo import resnet
 from toy import BNNet, GroupNet
 
@@ -113,8 +114,32 @@ def test_stages_are_the_last_maps_of_each_resolution_largest_first() -> None:
 
 
 def test_maps_of_one_pixel_are_no_stages_and_a_network_of_rows_has_none() -> None:
-    assert stage_names(Network(convolutional(), GREY)) == ["2"]
+    assert stage_names(Network(convolutional(), GREY)) == ["0"]
     assert stage_names(Network(TwoHeads(), GREY)) == []
+
+
+class Hourglass(nn.Module):
+    """An encoder, and a decoder that ends with the classifier of each pixel."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Sequential(nn.Conv2d(1, 4, 3, padding=1), nn.ReLU())
+        self.deep = nn.Sequential(nn.Conv2d(4, 8, 3, 2, 1), nn.ReLU(), nn.Conv2d(8, 8, 1))
+        self.up = nn.Sequential(nn.ConvTranspose2d(8, 4, 2, 2), nn.ReLU(), nn.Conv2d(4, 4, 1))
+        self.head = nn.Sequential(nn.Conv2d(8, 6, 1), nn.ReLU(), nn.Conv2d(6, 5, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        wide = self.first(x)
+        logits: Tensor = self.head(torch.cat([self.up(self.deep(wide)), wide], dim=1))
+        return logits
+
+
+def test_the_stages_of_an_encoder_and_decoder_end_with_the_coarsest_and_are_no_logits() -> None:
+    network = Network(Hourglass(), Spec(shape=(1, 8, 8), classes=5, task="segmentation"))
+    assert stage_names(network) == ["up", "deep"]
+    loss = SimilarityPreserving()
+    loss.fit(network, network)
+    assert loss.pairs == [("deep", "deep")]
 
 
 def test_what_only_rescales_a_map_makes_no_stage() -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
+from contextlib import suppress
 
 import torch
 from torch import Tensor, nn
@@ -125,17 +127,21 @@ def layouts_of(network: Network) -> Layouts:
 def stage_names(network: Network) -> list[str]:
     """Return the taps of the last feature map of each resolution, largest first.
 
-    For a ResNet these are its stages. Maps of one pixel don't count, nor do layers that only rescale a map (norms, activations): a
-    pre-activation net begins a stage with those of the stage before. A single convolution counts only where no larger part makes a map of
-    that size: a block that halves its map often begins with one (bottlenecks, MobileNet), and some networks end with one. The tokens of a
-    transformer are a map too, as is one with channels last (``blocks:map``); where only the embedding of its patches can be read as one,
-    there is none.
+    For a ResNet these are its stages; where maps grow again, as in a U-Net, the coarsest and those of the way back. Maps of one pixel don't
+    count, nor does what the classifier makes, nor layers that only rescale a map (norms, activations): a pre-activation net begins a stage
+    with those of the stage before. A single convolution counts only where no larger part makes a map of that size: a block that halves its
+    map often begins with one (bottlenecks, MobileNet). The tokens of a transformer are a map too, as is one with channels last
+    (``blocks:map``); where only the embedding of its patches can be read as one, there is none.
     """
     seen, layouts = _seen(network)
+    last = ""
+    with suppress(InputError):
+        last = classifier_name(network)
     made: dict[str, tuple[tuple[int, ...], int, str]] = {}
     for name, (module, shape) in seen.items():
-        size, _, behind = layouts.read(module, shape) or ((), 0, "")
-        if size and max(size) > 1:
+        size, channels, behind = layouts.read(module, shape) or ((), 0, "")
+        says = channels == network.spec.classes and f"{last}.".startswith(f"{name}.")
+        if size and max(size) > 1 and not says:
             made[name] = size, sum(isinstance(part, _ConvNd | nn.Linear) for part in module.modules()), behind
     whole = [name for name, (size, *_) in made.items() if made.get(name.rpartition(".")[0], ((), 0))[0] != size]
     chosen: dict[tuple[int, ...], str] = {}
@@ -144,7 +150,7 @@ def stage_names(network: Network) -> list[str]:
         held = chosen.get(size)
         if held is None or layers > 1 or (made[held][1] <= 1 and name.count(".") <= held.count(".")):
             chosen[size] = name
-    names = [name for name in whole if name in chosen.values()]
+    names = sorted((name for name in whole if name in chosen.values()), key=lambda name: -math.prod(made[name][0]))
     if layouts.tokens and len(names) == 1 and made[names[0]][1] <= 1:
         return []
     return [f"{name}{made[name][2]}" for name in names]

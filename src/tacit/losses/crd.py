@@ -12,8 +12,8 @@ A row of the memory moves once an epoch, and its first positive is noise. Where 
 far better: in ten epochs 67.4 % against 64.6 %, and 70.8 % against 69.0 % beside `kd` (one seed; `benchmarks/RESULTS.md`).
 Nor does `nce` hold such embeddings apart: beside `ce=1` at a rate of 0.05, on `digits`, those of a batch fell into one (the own image found
 among 200 at chance, 0.5 %, mean cosine 0.998 or more, accuracy 83 to 92 %; with a queue 2 to 9 %, 0.54 to 0.985), where `infonce` found it
-in 66 to 69 % (queue: 55 to 62 %), at a mean cosine of 0.08 to 0.11 and an accuracy of 97 to 98 % (three seeds, no file kept). So `infonce` is
-what these two take, where none is asked for.
+in 66 to 69 % (queue: 55 to 62 %), at a mean cosine of 0.08 to 0.11 and an accuracy of 97 to 98 % (three seeds, no file kept). So it is
+what these two take, where no form is asked for.
 Negatives are drawn on the device, once for all of a batch or for each image; those of the image's own class don't count where labels are
 known (in the paper's table 6 that is worth more than the form of the loss or the number of negatives).
 """
