@@ -14,7 +14,7 @@ from torch.nn.utils.parametrize import ParametrizationList
 
 from tacit.core.errors import InputError
 from tacit.core.parts import find_part, first_tensor, only_tensor, outline
-from tacit.core.spec import Spec
+from tacit.core.spec import Spec, check_names
 from tacit.core.state import evaluation_mode
 
 __all__ = [
@@ -214,8 +214,8 @@ class Ensemble(nn.Module):
 
     @staticmethod
     def of(networks: Sequence[Network]) -> Network:
-        """Return the ensemble of `networks` as one `Network`; `InputError` where they disagree on shape, classes or task."""
-        first = networks[0].spec
+        """Return the ensemble of `networks` as one `Network`; `InputError` where they disagree on shape, classes, names or task."""
+        first, names = networks[0].spec, next((network.spec.names for network in networks if network.spec.names), ())
         for network in networks[1:]:
             theirs = network.spec
             if (theirs.shape, theirs.classes, theirs.task) != (first.shape, first.classes, first.task):
@@ -223,11 +223,12 @@ class Ensemble(nn.Module):
                     f"an ensemble must agree on shape, classes and task: {list(first.shape)}, {first.classes}, {first.task} "
                     f"against {list(theirs.shape)}, {theirs.classes}, {theirs.task}"
                 )
+            check_names(names, theirs.names, "the members of an ensemble")
         mean, std = (
             tuple(sum(values) / len(networks) for values in zip(*(getattr(n.spec, key) for n in networks), strict=True))
             for key in ("mean", "std")
         )
-        return Network(Ensemble(networks), replace(first, mean=mean, std=std, output=None, upsample=None), normalise=False)
+        return Network(Ensemble(networks), replace(first, mean=mean, std=std, names=names, output=None, upsample=None), normalise=False)
 
 
 def members(network: Network) -> dict[str, Network]:

@@ -7,7 +7,7 @@ from typing import Literal, get_args
 
 from tacit.core.errors import InputError
 
-__all__ = ["VOID", "Spec", "Task", "Upsample"]
+__all__ = ["VOID", "Spec", "Task", "Upsample", "check_names"]
 
 VOID = 255
 """Of a pixel that belongs to no class: losses and measures leave it out."""
@@ -83,3 +83,15 @@ class Spec:
     def class_names(self) -> list[str]:
         """Names of all classes, in their order."""
         return [self.class_name(label) for label in range(self.classes)]
+
+
+def check_names(names: tuple[str, ...], others: tuple[str, ...], who: str) -> None:
+    """Raise `InputError` where two networks, called `who`, both name as many classes, and not the same in the same order."""
+    place = next((place for place, pair in enumerate(zip(names, others, strict=False)) if pair[0] != pair[1]), None)
+    if place is None:
+        return
+    moved = "the same classes in another order" if sorted(names) == sorted(others) else "other classes"
+    raise InputError(
+        f"names: {who} have {moved}: class {place} is {names[place]!r} for one and {others[place]!r} for the other; "
+        "use networks that were taught the same classes, or correct the names in model.json"
+    )

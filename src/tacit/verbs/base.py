@@ -19,7 +19,7 @@ from tacit.core.errors import InputError
 from tacit.core.models import ModelRef, model_hash
 from tacit.core.network import Ensemble, Network, count_parameters, work_per_image
 from tacit.core.run import METRICS, Run, free_folder, versions
-from tacit.core.spec import Spec
+from tacit.core.spec import Spec, check_names
 from tacit.data import ANY_CLASSES, Data, ImageSet, Modality, StreamedSet, Views, load_data
 from tacit.synthesize import Method
 
@@ -100,6 +100,7 @@ def check_pair(teacher: Spec, student: Spec, views: Views | None = None) -> None
         if theirs != ours:
             whose = f"that of its view ({views.student.name})" if views is not None and key == "shape" else "the teacher's"
             raise InputError(f"the student's {key} must be {whose}: expected {theirs}, got {ours}")
+    check_names(teacher.names, student.names, "teacher and student")
 
 
 @dataclass(frozen=True, kw_only=True)
