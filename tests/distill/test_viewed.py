@@ -65,6 +65,24 @@ def test_both_networks_see_the_same_picture_moved_and_mirrored_alike(kind: str) 
     assert moved > 15, "most were moved or mirrored"
 
 
+def noisy(images: Tensor) -> Tensor:
+    return (images[:, :1] + 0.1 * torch.rand_like(images[:, :1])).clamp(0, 1)
+
+
+@pytest.mark.parametrize("kind", ["stored", "streamed"])
+def test_a_view_that_is_drawn_at_random_does_not_stay_as_it_is(kind: str) -> None:
+    sources: dict[str, Source] = {
+        "stored": Stored(twins(), size=5, seed=0, device=CPU),
+        "streamed": Streamed(StreamedSet(Rows(twins())), size=5, seed=0, device=CPU, workers=0),
+    }
+    whole = sources[kind]
+    before = torch.get_rng_state()
+    assert Viewed(whole, FIRST, SECOND).fixed
+    assert not Viewed(whole, Modality(name="noisy", show=noisy, source=FIRST.source), SECOND).fixed
+    assert torch.equal(torch.get_rng_state(), before)
+    assert not Viewed(source(kind), FIRST, SECOND).fixed
+
+
 @pytest.mark.parametrize("kind", ["stored", "streamed"])
 def test_pairs_stay_with_their_labels_and_numbers(kind: str) -> None:
     viewed = Viewed(source(kind), FIRST, SECOND)

@@ -244,7 +244,8 @@ class Mixed(_Around):
 class Viewed(_Around):
     """A source of which each network sees a view of its own; both are made of the very same image, after its augmentation.
 
-    Labels and numbers of images pass; a teacher's stored answers, which are of other images, do not.
+    Labels and numbers of images pass; a teacher's stored answers, which are of other images, do not. Images whose view is drawn at random
+    are not `fixed`.
 
     Args:
         inner: Gives the batches.
@@ -255,6 +256,9 @@ class Viewed(_Around):
     def __init__(self, inner: Source, teacher: Modality, student: Modality | None = None) -> None:
         super().__init__(inner)
         self.teacher, self.student = teacher, student
+        if self.fixed and isinstance(inner, Stored | Streamed):
+            some = torch.arange(min(8, len(inner.samples)), device=inner.generator.device)
+            self.fixed = teacher.repeats(inner.samples.batch(some).images)
 
     def batch(self, step: int, rate: float = 1.0) -> Batch:
         found = self.inner.batch(step, rate)

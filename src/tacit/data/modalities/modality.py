@@ -58,6 +58,16 @@ class Modality:
         channels, height, width = found.shape[1:]
         return channels, height, width
 
+    @torch.no_grad()
+    def repeats(self, images: Tensor) -> bool:
+        """Whether the same is seen of stored `images` (N, C, H, W) each time, whatever random numbers come: of eight times."""
+        looks = []
+        with torch.random.fork_rng([images.device] if images.device.type == "cuda" else []):
+            for seed in range(8):
+                torch.manual_seed(seed)
+                looks.append(self.show(images.clone()))
+        return all(torch.equal(look, looks[0]) for look in looks)
+
     def stored(self, spec: Spec) -> Spec:
         """Return what is expected of stored images, where a network of this `spec` sees this of them.
 
