@@ -12,9 +12,11 @@ import tacit
 from tacit.core.device import Runtime
 from tacit.core.network import Ensemble, Network, Teacher
 from tacit.core.spec import Spec
+from tacit.losses import CRD, AttentionTransfer
 from tacit.synthesize import DAFL, METHODS, MSKD, NAYER, ZSKD
 from tacit.verbs.choose import choose_method, method_named, obstacle
-from tacit.verbs.inspect import implied_input_mean, reach, taps
+from tacit.verbs.inspect import implied_input_mean, matched, reach, taps
+from tacit.zoo import resnet
 from toy import BNNet, DictNet, GroupNet
 
 GREY = Spec(shape=(1, 28, 28), classes=7)
@@ -45,6 +47,18 @@ def test_a_batch_norm_network_gets_a_method_that_uses_its_statistics() -> None:
     assert said["norms_with_running_statistics"] == 2
     assert all(entry == {"usable": True, "reason": None} for entry in said["methods"].values())
     assert said["methods"].keys() == {kind.__name__ for kind in METHODS}
+
+
+def test_layers_are_shown_beside_those_of_each_member_of_an_ensemble_as_losses_compare_them() -> None:
+    spec = Spec(shape=(3, 16, 16), classes=10)
+    teacher = Ensemble.of([Network(resnet(8, width=width), spec) for width in (4, 8)])
+    student = Network(resnet(8, width=2), spec)
+    attention, crd = AttentionTransfer(), CRD()
+    for loss in (attention, crd):
+        loss.fit(teacher, student)
+    shown = [(pair["teacher"]["tap"], pair["student"]["tap"]) for pair in matched(teacher, student)]
+    assert len(shown) == 8
+    assert shown == [*attention.pairs[:3], *crd.pairs[:1], *attention.pairs[3:], *crd.pairs[1:]]
 
 
 def test_counts_are_those_of_the_model() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections import Counter
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, ClassVar
 
 import torch
@@ -14,7 +14,7 @@ from tacit.core.device import Runtime
 from tacit.core.errors import InputError
 from tacit.core.match import Match, match, pooled
 from tacit.core.models import model_hash
-from tacit.core.network import Network, Teacher, count_parameters, work_per_image
+from tacit.core.network import Network, Teacher, count_parameters, members, work_per_image
 from tacit.core.norms import Norms, norms_of
 from tacit.core.parts import tensor_parts
 from tacit.core.probe import Probe
@@ -208,13 +208,17 @@ def taps(network: Network) -> dict[str, list[int]]:
 def matched(teacher: Network, student: Network) -> list[dict[str, Any]]:
     """Return the layers that losses on features compare where none are named: stage by stage, then what the classifiers read.
 
-    Each has the name and shape (channels, height, width) of the teacher's layer and of the student's; nothing where a network has none.
+    Of an ensemble these are those of each member, one after the other. Each has the name and shape (channels, height, width) of the
+    teacher's layer and of the student's; nothing where a network has none.
     """
     found: list[Match] = []
-    with contextlib.suppress(InputError):
-        found += match(teacher, student)
-    with contextlib.suppress(InputError):
-        found.append(Match(pooled(teacher), pooled(student)))
+    for prefix, member in members(teacher).items():
+        pairs: list[Match] = []
+        with contextlib.suppress(InputError):
+            pairs += match(member, student)
+        with contextlib.suppress(InputError):
+            pairs.append(Match(pooled(member), pooled(student)))
+        found += [Match(replace(each.teacher, name=f"{prefix}{each.teacher.name}"), each.student) for each in pairs]
     sides = [{"teacher": each.teacher, "student": each.student} for each in found]
     return [{role: {"tap": layer.name, "shape": list(layer.shape)} for role, layer in side.items()} for side in sides]
 
