@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from tacit.core.device import Runtime
 from tacit.core.errors import InputError
 from tacit.core.features import images_by_class, penultimate, watch
-from tacit.core.network import Network
+from tacit.core.network import Ensemble, Network
 from tacit.core.spec import VOID, Spec
 from toy import BNNet, DictNet
 
@@ -58,6 +58,15 @@ def test_of_class_maps_the_mean_over_positions_is_taken(runtime: Runtime) -> Non
     assert seen.features.shape == (10, 7)
     with torch.no_grad():
         assert torch.allclose(model.head(seen.features[:, :, None, None]).flatten(1), seen.logits, atol=1e-5)
+
+
+def test_the_features_of_an_ensemble_are_those_of_all_members_side_by_side(runtime: Runtime) -> None:
+    parts = [Network(BNNet(), SPEC), Network(Convolutional(), SPEC)]
+    wanted = torch.cat([penultimate(part, images(), runtime) for part in parts], dim=1)
+    assert wanted.shape[1] > 7
+    torch.testing.assert_close(penultimate(Ensemble.of(parts), images(), runtime), wanted)
+    alone = watch(Ensemble.of(parts), images(), runtime, tap="networks.1.model.head:in").features
+    torch.testing.assert_close(alone, wanted[:, -7:])
 
 
 def test_a_model_that_returns_a_dict_is_watched_too(runtime: Runtime) -> None:

@@ -10,7 +10,7 @@ from torch import Tensor
 from tacit.core.batch import as_floats
 from tacit.core.device import Runtime
 from tacit.core.errors import InputError
-from tacit.core.network import Network
+from tacit.core.network import Network, members
 from tacit.core.probe import Probe
 from tacit.core.spec import VOID
 from tacit.core.state import evaluation_mode
@@ -50,7 +50,7 @@ def watch(network: Network, images: Tensor, runtime: Runtime, *, tap: str | None
 
     Where no tap is named, the features are the input of the last linear layer or convolution that has as many outputs as there are classes.
     Of a map of shape (N, D, H, W) the mean over the positions is taken, as the logits of such networks are the mean over them; other shapes
-    are flattened. Of an ensemble these are the features of its last member.
+    are flattened. Of an ensemble these are the features of all members, side by side.
 
     Args:
         network: A classifier.
@@ -64,14 +64,15 @@ def watch(network: Network, images: Tensor, runtime: Runtime, *, tap: str | None
     """
     if not len(images):
         raise InputError("expected at least one image, got none")
-    tap = tap or penultimate_tap(network)
+    taps = [tap] if tap else [f"{prefix}{penultimate_tap(member)}" for prefix, member in members(network).items()]
     features, logits = [], []
-    with evaluation_mode(network), Probe(network, taps=[tap]) as probe:
+    with evaluation_mode(network), Probe(network, taps=taps) as probe:
         for part in torch.split(images, size):
             signals = probe(as_floats(part).to(runtime.device))
-            if tap not in signals.features:
-                raise InputError(f"tap {tap!r}: the module is never called in a forward pass; tap one that is")
-            features.append(as_vector(signals.features[tap]))
+            missing = next((each for each in taps if each not in signals.features), None)
+            if missing is not None:
+                raise InputError(f"tap {missing!r}: the module is never called in a forward pass; tap one that is")
+            features.append(torch.cat([as_vector(signals.features[each]) for each in taps], dim=1))
             logits.append(signals.logits)
     return Seen(torch.cat(features), torch.cat(logits))
 

@@ -64,7 +64,8 @@ class Evaluate(RunVerb):
     probe: DataLike | None = data_option()
     """Another labelled set: from what the frozen networks see of its train split a linear classifier learns, and is measured on `split`."""
     tap: str | None = None
-    """For `probe`, the layer whose output is read, as stages.1; not given: what the network's own classifier reads."""
+    """For `probe`, the layer whose output is read, as stages.1; not given: what the network's own classifier reads, of an
+    ensemble those of all members."""
     labels: int | None = None
     """For `probe`, labelled images a class; not given: all."""
     sample: int = 2048
