@@ -9,9 +9,12 @@ import torch
 from torch import Tensor, nn
 
 from tacit.core.errors import InputError
+from tacit.core.match import stages
 from tacit.core.network import Ensemble, Network
 from tacit.core.probe import Probe
 from tacit.core.spec import Spec
+from tacit.losses import AttentionTransfer
+from tacit.losses.before_relu import before_relu, norms_behind
 from toy import BNNet
 
 GREY = Spec(shape=(1, 6, 6), classes=5)
@@ -29,6 +32,62 @@ def test_features_are_the_outputs_of_the_tapped_modules() -> None:
     torch.testing.assert_close(signals.features["model.bn1"], model.bn1(model.conv1(images)))
     torch.testing.assert_close(signals.logits, model(images))
     assert signals.bn == ()
+
+
+class InPlace(nn.Module):
+    """Activations that overwrite what norms and convolutions said: one a module, one a function."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.relu, self.conv2 = nn.Conv2d(1, 3, 3), nn.ReLU(inplace=True), nn.Conv2d(3, 4, 3)
+        self.bn, self.head = nn.BatchNorm2d(4), nn.Linear(4, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out = nn.functional.relu(self.bn(self.conv2(self.relu(self.conv(x)))), inplace=True)
+        logits: Tensor = self.head(out.mean((2, 3)))
+        return logits
+
+
+def test_what_is_overwritten_in_place_is_read_as_it_was_said_or_refused() -> None:
+    torch.manual_seed(0)
+    model, images = InPlace().eval(), torch.rand(2, 1, 6, 6)
+    first = model.conv(images)
+    second = model.bn(model.conv2(first.relu()))
+    with Probe(Network(model, GREY), taps=("conv:copy", "bn:copy", "relu:in", "relu")) as look:
+        features = look(images).features
+    assert look.overwritten == {"conv:copy", "bn:copy"}
+    for tap, wanted in (("conv:copy", first), ("relu:in", first), ("relu", first.relu()), ("bn:copy", second)):
+        torch.testing.assert_close(features[tap], wanted)
+    assert bool((second < 0).any())
+    for tap in ("conv", "bn"):
+        with Probe(Network(model, GREY), taps=[tap]) as look, pytest.raises(InputError, match=f"write `{tap}:copy`"):
+            look(images)
+
+
+def test_layers_that_are_overwritten_are_copied_by_losses() -> None:
+    network = Network(InPlace().eval(), GREY)
+    named = AttentionTransfer(["conv"], ["bn"])
+    named.fit(network, network)
+    assert named.pairs == [("conv:copy", "bn:copy")]
+    assert [each.name for each in stages(network)] == ["conv:copy", "conv2"]
+    assert [each.name for each in before_relu(network, stages(network))] == ["relu:in", "bn:copy"]
+    assert norms_behind(network, ["bn:copy", "conv2"]) == [network.model.bn, None]
+
+
+class Block(nn.Module):
+    """Its output is the norm's, overwritten."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.bn = nn.BatchNorm2d(1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return nn.functional.relu(self.bn(x), inplace=True)
+
+
+def test_a_norm_whose_output_was_overwritten_is_not_behind_what_came_of_it() -> None:
+    model = nn.Sequential(Block(), nn.Flatten(), nn.Linear(36, 5)).eval()
+    assert norms_behind(Network(model, GREY), ["0", "0.bn:copy"]) == [None, model[0].bn]
 
 
 def test_a_gradient_goes_through_features_and_statistics_to_the_images() -> None:

@@ -12,7 +12,7 @@ import torch
 from tacit.core.errors import InputError
 from tacit.core.layout import MAP
 from tacit.core.network import Network
-from tacit.core.probe import Probe
+from tacit.core.probe import COPY, Probe
 from tacit.core.state import evaluation_mode
 from tacit.core.taps import layouts_of, penultimate_tap, stage_names
 
@@ -49,23 +49,24 @@ class Match:
 
 @torch.no_grad()
 def layers(network: Network, taps: Sequence[str]) -> list[Layer]:
-    """Return what is found at each tap, by showing `network` one grey image.
+    """Return what is found at each tap, by showing `network` one grey image; what is overwritten later is copied (``bn:copy``).
 
     Raises:
         InputError: No module has that name (the nearest is offered), it is not called, gives no tensor, or a map with its channels last.
     """
-    with evaluation_mode(network), Probe(network, taps=taps) as ask:
+    copied = {tap: f"{tap.removesuffix(COPY)}{COPY}" for tap in taps}
+    with evaluation_mode(network), Probe(network, taps=copied.values()) as ask:
         found = ask(torch.full((1, *network.spec.shape), 0.5, device=network.mean.device)).features
     made, layouts = [], layouts_of(network)
     for tap in taps:
-        if tap not in found:
+        if copied[tap] not in found:
             raise InputError(f"tap {tap!r}: the module is never called in a forward pass; tap one that is")
-        shape = tuple(found[tap].shape[1:])
-        if layouts.channels_last((1, *shape)) and not tap.endswith(MAP):
+        shape = tuple(found[copied[tap]].shape[1:])
+        if layouts.channels_last((1, *shape)) and MAP not in tap:
             raise InputError(f"tap {tap!r}: expected a map (C, H, W), got {list(shape)}, with its channels last: write `{tap}{MAP}`")
         size, whole = shape[1:], network.spec.shape[1:]
         scale = math.log2(math.prod(size) / math.prod(whole)) / len(whole) if size else -math.inf
-        made.append(Layer(tap, shape, scale))
+        made.append(Layer(copied[tap] if copied[tap] in ask.overwritten else tap, shape, scale))
     return made
 
 

@@ -18,10 +18,12 @@ from tacit.core.moments import batch_moments
 from tacit.core.norms import NoStatisticsError, norm_layers
 from tacit.core.parts import find_part, first_tensor, only_tensor, outline, tensor_parts
 
-__all__ = ["INPUT", "BNStat", "Probe", "Signals"]
+__all__ = ["COPY", "INPUT", "BNStat", "Probe", "Signals"]
 
 INPUT = ":in"
 """Behind the name of a tap: what goes into the module. Anything else behind a colon is a part of what the module returns."""
+COPY = ":copy"
+"""Last of all behind the name of a tap: what is found there is copied, since what follows in the network overwrites it."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,11 @@ class Signals:
     bn: tuple[BNStat, ...] = ()
 
 
+def _place(tap: str) -> str:
+    """Return which tensor is tapped, without what is to be done with it."""
+    return tap.removesuffix(COPY).removesuffix(MAP)
+
+
 class Probe:
     """Calls a module and returns all that it said; a context manager that takes its hooks off, also after an exception.
 
@@ -53,7 +60,8 @@ class Probe:
             (its first argument, or the first tensor by keyword; of a module that works in place, a copy). Of a module that returns several
             tensors, the part is named as ``encoder:hidden_states.2`` or ``cell:0``: keys, indices and attributes. With ``:map`` behind
             all that, tokens (N, L, D) or a map with channels last (N, H, W, C) are read as a map (N, C, H, W). A `Network`'s own module
-            starts with ``model.``, which may be left out.
+            starts with ``model.``, which may be left out. What a later part overwrites, as an activation in place, must be copied:
+            ``features:copy``.
         bn: Whether to measure the input of every batch-norm layer that carries running statistics.
 
     Raises:
@@ -76,11 +84,13 @@ class Probe:
             raise NoStatisticsError.of(model)
         self._handles: list[RemovableHandle] = []
         self._features: dict[str, Tensor] = {}
+        self._versions: dict[str, tuple[Tensor, int]] = {}
+        self.overwritten: set[str] = set()
         self._bn: list[BNStat] = []
 
     def __enter__(self) -> Self:
         for tap, module in self._tapped.items():
-            if tap.removesuffix(MAP).endswith(INPUT):
+            if _place(tap).endswith(INPUT):
                 self._handles.append(module.register_forward_pre_hook(self._tap_input(tap), with_kwargs=True))
             else:
                 self._handles.append(module.register_forward_hook(self._tap(tap)))
@@ -94,10 +104,15 @@ class Probe:
         self._handles.clear()
 
     def __call__(self, images: Tensor) -> Signals:
-        self._features, self._bn = {}, []
+        self._features, self._versions, self._bn = {}, {}, []
         logits = self.model(images)
         if self._norms and not self._bn:
             raise InputError("the model's forward pass goes round its batch-norm layers, so that what they would see can't be measured")
+        self.overwritten = {tap for tap, (said, version) in self._versions.items() if said._version != version}
+        self._versions = {}
+        for tap in self.overwritten:
+            if not tap.endswith(COPY):
+                raise InputError(f"tap {tap!r}: what is found there is overwritten before the pass ends, as by a ReLU: write `{tap}{COPY}`")
         features = {tap: self._read(tap, value, images) for tap, value in self._features.items()}
         self._features = {}  # what the module is asked later must not change what was said
         return Signals(logits.float(), features, tuple(self._bn))
@@ -128,26 +143,30 @@ class Probe:
             stats.append(replace(one, mean=mean, var=shares @ (variances + (means - mean).square())))
         return Signals(logits, dict(zip(taps, features, strict=True)), tuple(stats))
 
+    def _keep(self, tap: str, found: Tensor) -> None:
+        self._features[tap] = found.clone() if tap.endswith(COPY) else found
+        self._versions[tap] = found, found._version
+
     def _read(self, tap: str, found: Tensor, images: Tensor) -> Tensor:
         """Return what is found at a tap, as a map where the tap says so."""
-        read = as_map(found, tuple(images.shape[2:])) if tap.endswith(MAP) else found
+        read = as_map(found, tuple(images.shape[2:])) if tap.removesuffix(COPY).endswith(MAP) else found
         if read is None:
             raise InputError(
-                f"tap {tap!r}: expected tokens (N, L, D) that fill the image, or a map (N, H, W, C), got {list(found.shape)}: "
-                f"leave {MAP} out, or tap another module"
+                f"tap {tap.removesuffix(COPY)!r}: expected tokens (N, L, D) that fill the image, or a map (N, H, W, C), got "
+                f"{list(found.shape)}: leave {MAP} out, or tap another module"
             )
         return read
 
     def _tap(self, tap: str) -> Callable[[nn.Module, tuple[Any, ...], object], None]:
-        name, _, part = tap.removesuffix(MAP).partition(":")
+        name, _, part = _place(tap).partition(":")
 
         def hook(_: nn.Module, __: tuple[Any, ...], output: object) -> None:
             found = find_part(output, part) if part else only_tensor(output)
             if not isinstance(found, Tensor):
                 known = [f"{name}:{path}" for path in tensor_parts(output) if path]
                 hint = f": say which part, as {' or '.join(known[:4])}" if known else "; tap one that returns a tensor"
-                raise InputError(f"tap {tap!r}: this module returns {outline(output)}{hint}")
-            self._features[tap] = found
+                raise InputError(f"tap {tap.removesuffix(COPY)!r}: this module returns {outline(output)}{hint}")
+            self._keep(tap, found)
 
         return hook
 
@@ -155,8 +174,8 @@ class Probe:
         def hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
             given = first_tensor(args, kwargs)
             if given is None:
-                raise InputError(f"tap {tap!r}: this module's first argument is no tensor; tap one that takes a tensor")
-            self._features[tap] = given.clone() if getattr(module, "inplace", False) else given  # else it would be overwritten
+                raise InputError(f"tap {tap.removesuffix(COPY)!r}: this module's first argument is no tensor; tap one that takes a tensor")
+            self._keep(tap, given.clone() if getattr(module, "inplace", False) else given)  # else it would be overwritten
 
         return hook
 

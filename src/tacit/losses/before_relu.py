@@ -8,13 +8,13 @@ residual block, the map stands as it is: behind a ReLU, negative values are then
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from tacit.core.match import Layer, Match
+from tacit.core.match import Layer, Match, layers
 from tacit.core.network import Network, dry_run
-from tacit.core.probe import INPUT
+from tacit.core.probe import COPY, INPUT
 from tacit.losses.pairs import AdaptedTaps, only_maps
 
 __all__ = ["BeforeReLU", "BridgeNorm", "before_relu", "norms_behind"]
@@ -30,6 +30,8 @@ class _Call:
     module: nn.Module
     given: Tensor
     made: Tensor
+    version: int
+    """How often what came out had been overwritten by then."""
 
 
 def _calls(network: Network) -> dict[str, _Call]:
@@ -39,7 +41,7 @@ def _calls(network: Network) -> dict[str, _Call]:
     def note(name: str, module: nn.Module, given: Tensor | None, made: Tensor | None) -> None:
         if name and made is not None and given is not None:
             calls.pop(name, None)
-            calls[name] = _Call(name, module, given, made)
+            calls[name] = _Call(name, module, given, made, made._version)
 
     dry_run(network, note)
     return calls
@@ -52,27 +54,30 @@ def before_relu(network: Network, found: Sequence[Layer]) -> list[Layer]:
     activations = [call for call in calls.values() if isinstance(call.module, ACTIVATIONS)]
 
     def before(name: str) -> str:
-        if name not in calls:
+        call = calls.get(name.removesuffix(COPY))
+        if call is None:
             return name
-        feature = calls[name].made
+        feature = call.made
         made = next((call.name for call in activations if call.made is feature), None)
         if made is not None:
             return f"{made}{INPUT}"
         norm = next((call for call in norms if call.given is feature), None)
         if norm is None:
             return name
-        return next((f"{call.name}{INPUT}" for call in activations if call.given is norm.made), norm.name)
+        return next((f"{each.name}{INPUT}" for each in activations if each.given is norm.made), norm.name)
 
-    return [replace(layer, name=before(layer.name)) for layer in found]
+    return layers(network, [before(layer.name) for layer in found])
 
 
 def norms_behind(network: Network, taps: Sequence[str]) -> list[nn.BatchNorm2d | None]:
     """Return the batch norm whose output is what is found at each tap, where one is."""
     calls, norms = _calls(network), list[nn.BatchNorm2d | None]()
     for tap in taps:
-        call = calls.get(tap.removesuffix(INPUT).removeprefix("model."))
-        feature = None if call is None else call.given if tap.endswith(INPUT) else call.made
-        behind = (each.module for each in calls.values() if each.made is feature and feature is not None)
+        plain = tap.removesuffix(COPY)
+        call, given = calls.get(plain.removesuffix(INPUT).removeprefix("model.")), plain.endswith(INPUT)
+        feature = None if call is None else call.given if given else call.made
+        same = [each for each in calls.values() if each.made is feature and feature is not None]
+        behind = (each.module for each in same if call is None or given or each.version == call.version)
         norms.append(next((module for module in behind if isinstance(module, nn.BatchNorm2d)), None))
     return norms
 

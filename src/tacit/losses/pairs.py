@@ -88,7 +88,7 @@ class PairedTaps(Loss):
             matched = [Match(one, two) for one, two in zip(theirs, ours, strict=True)]
         else:
             matched = self.choose(teacher, student)
-            self.pair([each.teacher.name for each in matched], [each.student.name for each in matched])
+        self.pair([each.teacher.name for each in matched], [each.student.name for each in matched])
         self.teams = _teams([each.teacher.name for each in matched], list(members(teacher)))
         self.build(matched)
 
