@@ -164,6 +164,11 @@ def test_attention_transfer_of_weight_zero_asks_for_nothing_even_where_it_could_
         taught("kd=1,at=1", flat, runtime)
 
 
+def test_one_tap_may_be_written_without_a_list(runtime: Runtime) -> None:
+    learner = taught([{"loss": "at", "teacher": "stages.1", "student": "stages.0"}], small(), runtime)
+    assert (learner.needs.teacher_taps, learner.needs.student_taps) == (("stages.1",), ("stages.0",))
+
+
 def test_taps_that_do_not_exist_are_refused_before_any_step(runtime: Runtime) -> None:
     with pytest.raises(InputError, match=r"no module is called 'stage\.1'; did you mean 'stages"):
         taught([{"loss": "at", "teacher": ["stages.1"], "student": ["stage.1"]}], small(), runtime)

@@ -59,7 +59,7 @@ class PairedTaps(Loss):
     """A loss on pairs of taps. Of a teacher that is an ensemble, each member is compared with the student.
 
     Args:
-        teacher: Taps of the teacher; not given: `fit` finds them.
+        teacher: Taps of the teacher, or one; not given: `fit` finds them.
         student: Taps of the student, as many.
     """
 
@@ -68,6 +68,7 @@ class PairedTaps(Loss):
 
     def __init__(self, teacher: Sequence[str] | None = None, student: Sequence[str] | None = None) -> None:
         super().__init__()
+        teacher, student = ([taps] if isinstance(taps, str) else taps for taps in (teacher, student))
         if (teacher is None) != (student is None) or len(teacher or ()) != len(student or ()):
             raise InputError(
                 f"{type(self).__name__}: give taps for both teacher and student, as many for the one as for the other, or for neither"
