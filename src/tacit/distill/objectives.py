@@ -10,6 +10,7 @@ from typing import Any
 from tacit.core.errors import InputError, nearest
 from tacit.core.loss import Loss, Objective
 from tacit.core.models import import_object
+from tacit.distill.arguments import check_arguments
 from tacit.distill.phases import Phase, opened
 from tacit.losses import (
     CRD,
@@ -102,7 +103,8 @@ def build_objective(terms: Terms) -> Objective:
             (default 1) and the loss's own arguments. A loss is a name of `DISTILLERS` or an import path ``package.module:Class``.
 
     Raises:
-        InputError: Unknown loss or argument (the nearest name is offered), a weight that is no number, or several phases.
+        InputError: Unknown loss or argument (the nearest name is offered), an argument of another type, a weight that is no number or below
+            0, or several phases.
     """
     written = _written(terms)
     if len(written) > 1:
@@ -157,8 +159,10 @@ def _weighted(entries: list[dict[str, Any]], made: _Made) -> Objective:
     built: dict[str, tuple[float, Loss]] = {}
     for entry in entries:
         name, weight = str(entry.pop("loss", "")), entry.pop("weight", 1.0)
-        if not isinstance(weight, int | float) or not math.isfinite(weight):
+        if not isinstance(weight, int | float) or isinstance(weight, bool) or not math.isfinite(weight):
             raise InputError(f"objective: the weight of {name} must be a number, got {weight!r}")
+        if weight < 0:
+            raise InputError(f"objective: the weight of {name} must be 0 or more, got {weight!r}")
         key = name.rpartition(":")[2].replace(".", "_").replace("-", "_")
         if key in built:
             raise InputError(f"objective: {key} is given twice")
@@ -193,6 +197,7 @@ def _make(name: str, arguments: Mapping[str, Any]) -> Loss:
     for argument in arguments:
         if argument not in known:
             raise InputError(f"objective: {name} has no option {argument!r}{nearest(argument, known)}")
+    check_arguments(name, found, arguments)
     try:
         made: Loss = found(**arguments)
     except TypeError as error:

@@ -17,6 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from tacit.core.errors import InputError
 from tacit.core.loss import View
 from tacit.losses.pairs import PairedTaps, as_vector, in_fp32
 
@@ -57,7 +58,7 @@ class RelationalKD(PairedTaps):
     Args:
         teacher: Taps of the teacher, maps are pooled; not given: what its classifier reads.
         student: Taps of the student, as many.
-        distance: Weight of the distances.
+        distance: Weight of the distances, 0 or more.
         angle: Weight of the angles; at 0 they are not computed.
     """
 
@@ -72,6 +73,8 @@ class RelationalKD(PairedTaps):
         angle: float = 50.0,
     ) -> None:
         super().__init__(teacher, student)
+        if min(distance, angle) < 0 or not max(distance, angle) > 0:
+            raise InputError(f"rkd: expected distance and angle of 0 or more, and not both 0, got {distance} and {angle}")
         self.distance, self.angle = distance, angle
 
     def forward(self, view: View) -> Tensor:
