@@ -180,6 +180,26 @@ def test_one_tap_may_be_written_without_a_list(runtime: Runtime) -> None:
     assert (learner.needs.teacher_taps, learner.needs.student_taps) == (("stages.1",), ("stages.0",))
 
 
+class Dropped(torch.nn.Module):
+    """A layer that is left out in training."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = torch.nn.Conv2d(1, 2, 3), torch.nn.Conv2d(2, 2, 1)
+        self.head = torch.nn.Linear(2, 5)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        found = self.first(x)
+        logits: torch.Tensor = self.head((found if self.training else self.second(found)).mean((2, 3)))
+        return logits
+
+
+def test_a_tap_that_training_does_not_reach_is_told(runtime: Runtime) -> None:
+    learner = taught([{"loss": "at", "teacher": "stages.1", "student": "second"}], Network(Dropped(), GREY), runtime)
+    with pytest.raises(InputError, match="AttentionTransfer: the student's module at tap 'second' was not called in this pass"):
+        learner.step()
+
+
 def test_taps_that_do_not_exist_are_refused_before_any_step(runtime: Runtime) -> None:
     with pytest.raises(InputError, match=r"no module is called 'stage\.1'; did you mean 'stages"):
         taught([{"loss": "at", "teacher": ["stages.1"], "student": ["stage.1"]}], small(), runtime)

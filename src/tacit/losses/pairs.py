@@ -112,8 +112,15 @@ class PairedTaps(Loss):
         """Make what lies between the layers, or refuse them; called once, when their shapes are known."""
 
     def seen(self, view: View) -> list[tuple[Tensor, Tensor]]:
-        """Return each pair's features of the student and of the teacher, in fp32."""
+        """Return each pair's features of the student and of the teacher, in fp32; `InputError` where a tap was not reached."""
         taught, answered = view.teacher.features, view.student.features
+        for side, (who, found) in enumerate((("teacher", taught), ("student", answered))):
+            missing = next((pair[side] for pair in self.pairs if pair[side] not in found), None)
+            if missing is not None:
+                raise InputError(
+                    f"{type(self).__name__}: the {who}'s module at tap {missing!r} was not called in this pass, as one that is left out in "
+                    "training: name a tap that always is"
+                )
         return [(answered[ours].float(), taught[theirs].float()) for theirs, ours in self.pairs]
 
 
