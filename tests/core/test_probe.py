@@ -34,6 +34,26 @@ def test_features_are_the_outputs_of_the_tapped_modules() -> None:
     assert signals.bn == ()
 
 
+class Shared(nn.Module):
+    """One layer by two names."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Linear(36, 5)
+        self.second = self.first
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits: Tensor = self.second(x.flatten(1))
+        return logits
+
+
+def test_a_shared_module_is_tapped_by_either_name() -> None:
+    with Probe(Network(Shared(), GREY), taps=("first", "second")) as look:
+        signals = look(torch.rand(2, 1, 6, 6))
+    assert torch.equal(signals.features["first"], signals.logits)
+    assert torch.equal(signals.features["second"], signals.logits)
+
+
 class InPlace(nn.Module):
     """Activations that overwrite what norms and convolutions said: one a module, one a function."""
 

@@ -71,7 +71,7 @@ class Probe:
 
     def __init__(self, model: nn.Module, *, taps: Iterable[str] = (), bn: bool = False) -> None:
         self.model = model
-        modules = dict(model.named_modules())
+        modules = dict(model.named_modules(remove_duplicate=False))
         self._tapped: dict[str, nn.Module] = {}
         for tap in taps:
             name = tap.partition(":")[0]
