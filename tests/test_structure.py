@@ -33,6 +33,7 @@ KNOWS = {
     "helptext": set(),
     "command": {"core", "synthesize", "federate", "verbs", "helptext"},
     "cli": {"core", "verbs", "command"},
+    "__main__": {"cli"},
     "__init__": set(),
 }
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -77,6 +78,11 @@ def test_training_options_reach_the_verb() -> None:
     assert isinstance(verb, Distill)
     assert verb.training.lr == 1e-3
     assert verb.objective == "kd=1,ce=0.1"
+
+
+def test_the_module_is_the_command(tacit: Tacit) -> None:
+    done = subprocess.run([sys.executable, "-m", "tacit", "--version"], capture_output=True, text=True, timeout=120, check=True)
+    assert done.stdout == tacit("--version").stdout
 
 
 def test_help_is_quick_and_names_all_verbs(tacit: Tacit) -> None:
