@@ -91,9 +91,10 @@ MNIST = (
     _row("mnist", ZSKT(batch=64, width=16), steps=8000, pairs=_WITH_BN),
     _ZSKD_WITH_BN,
     *_SHORT.values(),
-    *(_long(_SHORT[name]) for name in ("DFAD", "DAFL", "MSKD", "ZSKT")),
+    *(_long(_SHORT[name]) for name in ("DAFL", "MSKD")),
+    *(_long(_SHORT[name], pairs=_WITHOUT_BN) for name in ("DFAD", "ZSKT")),
     _long(_SHORT["RDSKD"], warmup=2400),
-    _long(_SHORT["ZSKD"], warmup=450),
+    _long(_SHORT["ZSKD"], pairs=_WITHOUT_BN, warmup=450),
     _long(_DFAD_WITH_BN, pairs=_WITH_BN),
     _long(_ZSKD_WITH_BN, pairs=_WITH_BN, steps=60, warmup=120),
 )
