@@ -280,6 +280,6 @@ def test_shared_parameters_count_once() -> None:
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.float64])
 def test_check_says_where_weights_have_another_type(dtype: torch.dtype) -> None:
-    said = f"BNNet has weights of {str(dtype).removeprefix('torch.')}: give it in float32, as `model.float\\(\\)`"
+    said = f"its weights are {str(dtype).removeprefix('torch.')}: give it in float32, as `model.float\\(\\)`"
     with pytest.raises(InputError, match=said):
         Network(BNNet().to(dtype), GREY).check()

@@ -45,7 +45,7 @@ def test_a_stored_pool_is_looked_at_and_what_was_held_out_of_it_is_asked(tmp_pat
     assert sum(again.metrics["class_counts"]) == 60  # 4 of 64 are held out
     assert 0 <= again.metrics["agreement_synthetic"] <= 1
     assert "agreement, held-out samples" in dict(again.rows)
-    assert again.metrics["warnings"] == []
+    assert not [text for text in again.metrics["warnings"] if "alike" in text]
     teacher = Teacher.of(tacit.load(teacher_folder))
     assert again.metrics["teacher_sha256"] == model_hash(teacher)
     pool = Pool(teacher.spec)

@@ -161,10 +161,8 @@ class Network(nn.Module):
         except Exception as error:  # a model may raise anything at images that it was not made for
             reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
             others = {str(p.dtype).removeprefix("torch.") for p in self.model.parameters() if p.is_floating_point()} - {"float32"}
-            if others:
-                kind = type(self.model).__name__
-                raise InputError(f"{kind} has weights of {' and '.join(sorted(others))}: give it in float32, as `model.float()`") from error
-            raise InputError(f"{type(self.model).__name__} can't take images of shape {list(spec.shape)}: {reason}") from error
+            hint = f"; its weights are {' and '.join(sorted(others))}: give it in float32, as `model.float()`" if others else ""
+            raise InputError(f"{type(self.model).__name__} can't take images of shape {list(spec.shape)}: {reason}{hint}") from error
         wanted = (2, spec.classes) if spec.task == "classification" else (2, spec.classes, *spec.shape[1:])
         if tuple(logits.shape) != wanted:
             coarse = len(wanted) == logits.ndim == 4 and tuple(logits.shape[:2]) == wanted[:2]
