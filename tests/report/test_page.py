@@ -179,6 +179,16 @@ def test_health_is_drawn_by_name_with_its_last_values(run: Callable[..., Path], 
     assert len(page.all("figure")) == 3
 
 
+def test_of_several_looks_at_first_samples_the_last_is_drawn(run: Callable[..., Path], tmp_path: Path) -> None:
+    def page(name: str, *coverages: tuple[int, float]) -> str:
+        log = [{"kind": "health", "step": step, "class_coverage": coverage} for step, coverage in coverages]
+        return render(run(tmp_path / name, log=log)).replace(name, "")
+
+    once, often = page("once", (0, 0.6), (10, 0.9)), page("often", (0, 0.1), (0, 0.4), (0, 0.6), (10, 0.9))
+    drawn = [re.findall(r"<svg.*?</svg>", each, re.DOTALL) for each in (once, often)]
+    assert drawn[0] == drawn[1] != []
+
+
 def test_a_selected_model_is_told_from_the_last_step(run: Callable[..., Path], tmp_path: Path) -> None:
     folder = run(tmp_path / "chosen", student_accuracy=0.8, student_accuracy_selected=0.85)
     result = json.loads((folder / "result.json").read_text())

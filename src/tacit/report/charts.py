@@ -99,11 +99,14 @@ def losses(one: Record, kind: str, key: str, named: bool) -> Chart | None:
 
 
 def health(one: Record, keys: Iterator[str], named: bool) -> list[Chart]:
-    """Return what a monitor measured while the run went on: of the images, of how student and teacher agree, of distances."""
+    """Return what a monitor measured while the run went on: of the images, of how student and teacher agree, of distances.
+
+    Of several looks at one step, as at first samples, the last is drawn.
+    """
     found, under = [], "rounds" if one.verb == "synthesize" else "student steps"
     for title, shares, lines in HEALTH:
-        points = [(name, *one.points("health", "step", key)) for key, name in lines]
-        series = [Series(name, at, value, index) for index, (name, at, value) in enumerate(points) if at]
+        points = [(name, dict(zip(*one.points("health", "step", key), strict=True))) for key, name in lines]
+        series = [Series(name, list(at), list(at.values()), index) for index, (name, at) in enumerate(points) if at]
         if not series:
             continue
         ends = ", ".join(f"{each.name} ends at {words.percent(each.last) if shares else words.short(each.last)}" for each in series)
