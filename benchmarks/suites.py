@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from benchmarks import rows
 from benchmarks.plans import Dataset, Pair, Suite, TeacherPlan
 from tacit.core.spec import Spec
@@ -182,6 +184,7 @@ TEACHERS = {
     ),
 }
 
+_RESNET8_OF_8: dict[str, Any] = {"student": "tacit.zoo:resnet", "kwargs": {"depth": 8, "channels": 1, "width": 8}}
 
 SUITES = {
     suite.name: suite
@@ -194,15 +197,13 @@ SUITES = {
                 Pair(
                     name="resnet8",
                     teacher="mnist-resnet8",
-                    student="tacit.zoo:resnet",
-                    kwargs={"depth": 8, "channels": 1, "width": 8},
+                    **_RESNET8_OF_8,
                     title="ResNet-8 of 16 channels -> ResNet-8 of 8",
                 ),
                 Pair(
                     name="lenet5-resnet8",
                     teacher="mnist-lenet5",
-                    student="tacit.zoo:resnet",
-                    kwargs={"depth": 8, "channels": 1, "width": 8},
+                    **_RESNET8_OF_8,
                     title="LeNet-5 -> ResNet-8 of 8 channels",
                 ),
                 Pair(
