@@ -7,7 +7,8 @@ rates of both fall together, which matters more than any other setting (see `Joi
 The authors' generator ends in tanh and batch norm without scale, so that its images have the moments of normalised data. Images are in
 [0, 1] here: batch norm, then a sigmoid whose slope and shift give the mean and deviation of the `Spec`. With the sigmoid alone images stay
 grey (deviation 0.2), and the student of an 8x8 digit teacher learned nothing that held for digits (10 % against 48 % after 1,500 steps;
-this and what follows are trials, no result file kept).
+this and what follows are trials, no result file kept). With the authors' own ending, whose pixels leave [0, 1], LeNet-5-half ended at
+34.5 % on MNIST after 4,000 steps.
 What held it back there was not batch norm, as it first seemed, but the end of the run: with the generator's rate left as it was, one
 student (seed 0, 2,500 steps, lr 0.05) rose to 83.5 % and ended at 12.2 %; with both rates falling it ended at 89.8 %.
 
