@@ -112,7 +112,7 @@ def jobs(
         for seed in (run.seeds if seeds is None else seeds)
         for pair in run.pairs
         for row in run.on(pair)
-        if (not row.setting_of or seed == run.seeds[0]) and (rows is None or row.label in rows)
+        if (run.seeds_of(row) == run.seeds or seed in run.seeds_of(row)) and (rows is None or row.label in rows)
     ]
 
 

@@ -45,9 +45,8 @@ def tried(runs: Runs, others: Mapping[str, str]) -> str:
         ]
         for label in done
     ]
-    return "\nOther settings that were tried, on the first seed; no row was replaced by a better one:\n\n" + table(
-        ["", "objective", "learning rate", "accuracy", "over the row itself"], lines
-    )
+    said = "Other settings that were tried, on the first seed, and the best of a row on all; no row was replaced by a better one"
+    return f"\n{said}:\n\n" + table(["", "objective", "learning rate", "accuracy", "over the row itself"], lines)
 
 
 def probed(name: str) -> Callable[[Record], float | None]:

@@ -71,6 +71,8 @@ class RepresentationRow:
     """Another learning rate than the suite's."""
     setting_of: str = ""
     """Label of the row of which this is another setting, tried on the first seed; "": a row of its own."""
+    confirmed: bool = False
+    """Of another setting: whether it is run on every seed, since the first seed put it before the others of its row."""
     probed: bool = False
     """Whether other tasks are read from what it sees."""
     pairs: tuple[str, ...] = ()
@@ -100,7 +102,7 @@ class RepresentationSuite:
 
     def seeds_of(self, row: RepresentationRow) -> tuple[int, ...]:
         """Return the seeds of a row."""
-        return self.seeds[:1] if row.setting_of else self.seeds
+        return self.seeds[:1] if row.setting_of and not row.confirmed else self.seeds
 
     def training_of(self, row: RepresentationRow) -> Training:
         """Return how the student is trained in `row`."""

@@ -64,16 +64,20 @@ def _settings() -> tuple[RepresentationRow, ...]:
         "SP, 1000": ("SP", "ce=1,sp=1000"),
         "CRD, queue, analytic": ("CRD", _terms(("crd", 0.8, {"bank": "queue", "form": "nce", "normaliser": "analytic"}))),
     }
+    with_kd: Mapping[str, tuple[tuple[str, float, Mapping[str, Any]], ...]] = {"CRD": (), "CRD+KD": (("kd", 1.0, {}),)}
     banks = {  # in ten epochs a row of the memory moves ten times, and the first positives are random vectors: these have no such delay
-        f"{name}, {bank}": (name, _terms(("crd", 0.8, {"bank": bank, "form": "infonce"}), *more))
-        for bank in ("queue", "batch")
-        for name, more in (("CRD", ()), ("CRD+KD", (("kd", 1.0, {}),)))
+        f"{name}, {label}": (name, _terms(("crd", weight, {"bank": bank, "form": "infonce"}), *more))
+        for label, bank, weight in (("queue", "queue", 0.8), ("batch", "batch", 0.8), ("batch, 2.4", "batch", 2.4))
+        for name, more in with_kd.items()
     }
-    rates = {row.label: row.objective for row in _main()}
+    rates = {row.label: row.objective for row in _main()} | {f"{name}, batch": banks[f"{name}, batch"][1] for name in with_kd}
     return (
         *(RepresentationRow(label=label, objective=terms, setting_of=of) for label, (of, terms) in weights.items()),
         *(RepresentationRow(label=label, objective=terms, setting_of=of, probed=True) for label, (of, terms) in banks.items()),
-        *(RepresentationRow(label=f"{name}, lr 0.1", objective=terms, lr=0.1, setting_of=name) for name, terms in rates.items()),
+        *(
+            RepresentationRow(label=f"{name}, lr 0.1", objective=terms, lr=0.1, setting_of=name.partition(",")[0])
+            for name, terms in rates.items()
+        ),
     )
 
 
