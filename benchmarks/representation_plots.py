@@ -20,7 +20,7 @@ MARKED = ("CRD", "CRD+KD")
 
 def draw_representation(home: Path) -> None:
     """Write a picture of every suite that has runs and can be seen."""
-    for name in ("cpu", "data-free", "gpu"):
+    for name in ("cpu", "longer", "data-free", "gpu"):
         suite = SUITES[name]
         found = {pair.title: _trained(runs_of(suite, pair, home)) for pair in suite.pairs}
         found = {title: runs for title, runs in found.items() if runs}

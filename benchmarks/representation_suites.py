@@ -111,6 +111,18 @@ _CPU = RepresentationSuite(
     ),
     training=PART_TRAINING,
 )
+_AGAIN = ("student alone", "KD", "CRD", "CRD+KD", "CRD, batch", "CRD+KD, batch")
+_LONGER = RepresentationSuite(
+    name="longer",
+    title="four times the steps: whether CRD's memory wants epochs",
+    pairs=(replace(_SMALLER, probes={}),),
+    rows=(
+        *(replace(row, probed=False, pairs=()) for row in _CPU.rows if row.label in _AGAIN),
+        *(row for row in _distillers(4 * PART_TRAINING.steps, width=32) if row.label == "ReviewKD"),
+    ),
+    training=replace(PART_TRAINING, steps=4 * PART_TRAINING.steps),
+    seeds=(0,),
+)
 _ENSEMBLE = RepresentationSuite(
     name="ensemble",
     title="error against the number of teachers",
@@ -246,6 +258,7 @@ SUITES = {
             rows=tuple(row for row in _CPU.rows if row.probed),
             folder="cpu",
         ),
+        _LONGER,
         _ENSEMBLE,
         _CROSS_MODAL,
         _DATA_FREE,

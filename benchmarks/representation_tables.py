@@ -25,6 +25,7 @@ def representation(home: Path) -> str:
     tell: Mapping[str, Callable[[RepresentationSuite, RepresentationPair, Runs], str]] = {
         "cpu": _compared,
         "transfer": _transfer,
+        "longer": _compared,
         "ensemble": _ensemble,
         "cross-modal": _cross_modal,
         "data-free": _compared,
