@@ -54,7 +54,7 @@ def _main(pairs: tuple[str, ...] = (), *, probed: bool = False) -> tuple[Represe
 
 
 def _settings() -> tuple[RepresentationRow, ...]:
-    """Return other settings of the main rows, and of those that come near them in the published tables."""
+    """Return other settings of the main rows, and smaller weights of those that end below the student alone."""
     weights: Mapping[str, tuple[str, Terms]] = {
         "KD, ce=1,kd=1": ("KD", "ce=1,kd=1"),
         "CRD, 0.3": ("CRD", "ce=1,crd=0.3"),
@@ -62,6 +62,9 @@ def _settings() -> tuple[RepresentationRow, ...]:
         "AT, 300": ("AT", "ce=1,at=300"),
         "RKD, 0.3": ("RKD", "ce=1,rkd=0.3"),
         "SP, 1000": ("SP", "ce=1,sp=1000"),
+        "VID, 0.3": ("VID", "ce=1,vid=0.3"),
+        "KD-SVD, 0.3": ("KD-SVD", "ce=1,kdsvd=0.3"),
+        "FT, 60": ("FT", "ce=1,ft=60"),
         "CRD, queue, analytic": ("CRD", _terms(("crd", 0.8, {"bank": "queue", "form": "nce", "normaliser": "analytic"}))),
     }
     with_kd: Mapping[str, tuple[tuple[str, float, Mapping[str, Any]], ...]] = {"CRD": (), "CRD+KD": (("kd", 1.0, {}),)}
