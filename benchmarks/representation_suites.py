@@ -54,7 +54,7 @@ def _main(pairs: tuple[str, ...] = (), *, probed: bool = False) -> tuple[Represe
 
 
 def _settings() -> tuple[RepresentationRow, ...]:
-    """Return other settings of the main rows, and smaller weights of those that end below the student alone."""
+    """Return other settings of the main rows, and smaller weights of others, most of which ended below the student alone."""
     weights: Mapping[str, tuple[str, Terms]] = {
         "KD, ce=1,kd=1": ("KD", "ce=1,kd=1"),
         "CRD, 0.3": ("CRD", "ce=1,crd=0.3"),
