@@ -4,10 +4,10 @@
 3: the KL divergence from the softmax of the mean logits, on unlabelled images; clients of several architectures are averaged each with
 their like, and each mean is taught by all. The authors take images of another set; made of the clients' models themselves they need no set.
 
-It can be worse than FedAvg. On MNIST, Dirichlet 0.05, in FedGen's setting (seed 0; `benchmarks/RESULTS.md`: 86.7 % against 90.8), the clients'
-mean logits were at none of eleven looks over 200 rounds better than the mean of their weights, 0.0 to 2.5 points below it, and the student
-came within 0.3 points of its teacher each time, so that every round gives up a little of what averaging had won. Neither batch norm is the
-cause (members with the mean's statistics: within 0.4 points) nor the server's rate: with 1e-4 it ended at 80.1. (Trials, no file kept.)
+It can be worse than FedAvg. On MNIST, Dirichlet 0.05, in FedGen's setting (benchmarks, seed 0: 86.7 % against 90.8), the clients' mean
+logits were at none of eleven looks over 200 rounds better than the mean of their weights, 0.0 to 2.5 points below it, and the student came
+within 0.2 points of its teacher each time, so that a round gives up a little of what averaging has won. Neither batch norm is the cause
+(members with the mean's statistics: within 0.4 points) nor the server's rate: with 1e-4 it ended at 80.1. (Trials, no file kept.)
 """
 
 from __future__ import annotations
