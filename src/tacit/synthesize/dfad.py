@@ -14,7 +14,9 @@ student (seed 0, 2,500 steps, lr 0.05) rose to 83.5 % and ended at 12.2 %; with 
 
 Nothing makes the generator show every class. On MNIST's LeNet-5 (benchmarks, seed 0) four times the steps changed nothing, 87.3 against
 87.4 %: of the last 512 images the teacher named 7 a one and 121 a three, and the student took 8 in 10 real ones for fours and sevens, where
-it was right on 84 to 100 % of all other digits.
+it was right on 84 to 100 % of all other digits. Nor do the authors' larger batches or smaller rates help a run of this length: a ResNet-8
+learned 84.2 % from the same teacher in batches of 64 (benchmarks), 73.0 from as many images in batches of 256, and 65.5 with their
+learning rates (1e-3, the student's 0.02) in as many steps.
 """
 
 from __future__ import annotations
