@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -218,6 +219,17 @@ def test_every_row_can_be_made_and_has_a_file_of_its_own(suite: Any) -> None:
     assert {job.arguments["row"] for job in made} == set(labels)
     assert len({job.file for job in made}) == len(made)
     assert [job.arguments["seed"] for job in made] == sorted(job.arguments["seed"] for job in made)
+
+
+@pytest.mark.parametrize(("asked", "tried", "confirmed"), [(None, [0], [0, 1, 2]), ([2, 5], [], [2, 5])])
+def test_a_setting_is_tried_on_the_first_seed_and_the_best_confirmed_on_all(
+    asked: list[int] | None, tried: list[int], confirmed: list[int]
+) -> None:
+    row = next(row for row in SUITES["cpu"].rows if row.label == "CRD, 0.3")
+    suite = replace(SUITES["cpu"], rows=(row, replace(row, label="confirmed", confirmed=True)))
+    made = representation.jobs(suite, seeds=asked)
+    found = {label: [job.arguments["seed"] for job in made if job.arguments["row"] == label] for label in ("CRD, 0.3", "confirmed")}
+    assert found == {"CRD, 0.3": tried, "confirmed": confirmed}
 
 
 @pytest.mark.parametrize("name", ["cpu", "gpu"])
