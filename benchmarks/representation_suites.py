@@ -53,6 +53,10 @@ def _main(pairs: tuple[str, ...] = (), *, probed: bool = False) -> tuple[Represe
     return tuple(RepresentationRow(label=name, objective=terms, pairs=pairs, probed=probed) for name, terms in told.items())
 
 
+_BEST = ("KD, lr 0.1", "CRD, batch, lr 0.1", "CRD+KD, batch")
+"""The best of their row's settings on the first seed."""
+
+
 def _settings() -> tuple[RepresentationRow, ...]:
     """Return other settings of the main rows, and smaller weights of others, most of which ended below the student alone."""
     weights: Mapping[str, tuple[str, Terms]] = {
@@ -74,7 +78,7 @@ def _settings() -> tuple[RepresentationRow, ...]:
         for name, more in with_kd.items()
     }
     rates = {row.label: row.objective for row in _main()} | {f"{name}, batch": banks[f"{name}, batch"][1] for name in with_kd}
-    return (
+    rows = (
         *(RepresentationRow(label=label, objective=terms, setting_of=of) for label, (of, terms) in weights.items()),
         *(RepresentationRow(label=label, objective=terms, setting_of=of, probed=True) for label, (of, terms) in banks.items()),
         *(
@@ -82,6 +86,7 @@ def _settings() -> tuple[RepresentationRow, ...]:
             for name, terms in rates.items()
         ),
     )
+    return tuple(replace(row, confirmed=row.label in _BEST) for row in rows)
 
 
 _SMALLER = RepresentationPair(
