@@ -55,6 +55,14 @@ def _main(pairs: tuple[str, ...] = (), *, probed: bool = False) -> tuple[Represe
 
 _BEST = ("KD, lr 0.1", "CRD, batch, lr 0.1", "CRD+KD, batch")
 """The best of their row's settings on the first seed."""
+_BANKS: tuple[tuple[str, float, Mapping[str, Any]], ...] = (
+    ("queue", 0.8, {"bank": "queue"}),
+    ("queue of 1024", 0.8, {"bank": "queue", "rows": 1024}),
+    ("queue of 256", 0.8, {"bank": "queue", "rows": 256}),
+    ("batch", 0.8, {"bank": "batch"}),
+    ("batch, 2.4", 2.4, {"bank": "batch"}),
+)
+"""Other banks, their weights and options: a row of the memory moves once an epoch, and its first positive is a random vector."""
 
 
 def _settings() -> tuple[RepresentationRow, ...]:
@@ -72,9 +80,9 @@ def _settings() -> tuple[RepresentationRow, ...]:
         "CRD, queue, analytic": ("CRD", _terms(("crd", 0.8, {"bank": "queue", "form": "nce", "normaliser": "analytic"}))),
     }
     with_kd: Mapping[str, tuple[tuple[str, float, Mapping[str, Any]], ...]] = {"CRD": (), "CRD+KD": (("kd", 1.0, {}),)}
-    banks = {  # in ten epochs a row of the memory moves ten times, and the first positives are random vectors: these have no such delay
-        f"{name}, {label}": (name, _terms(("crd", weight, {"bank": bank, "form": "infonce"}), *more))
-        for label, bank, weight in (("queue", "queue", 0.8), ("batch", "batch", 0.8), ("batch, 2.4", "batch", 2.4))
+    banks = {
+        f"{name}, {label}": (name, _terms(("crd", weight, {**options, "form": "infonce"}), *more))
+        for label, weight, options in _BANKS
         for name, more in with_kd.items()
     }
     rates = {row.label: row.objective for row in _main()} | {f"{name}, batch": banks[f"{name}, batch"][1] for name in with_kd}

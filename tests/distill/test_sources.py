@@ -242,6 +242,18 @@ def test_the_pool_of_a_source_keeps_its_cap(teacher: Teacher, runtime: Runtime) 
     assert (len(source.pool), source.pool.made) == (40, 90)
 
 
+def test_an_image_of_a_pool_keeps_its_number_when_older_ones_are_forgotten(teacher: Teacher, runtime: Runtime) -> None:
+    source = synthetic(teacher, runtime, Slow(), cap=40)
+    list(source.prepare())
+    for step in range(6):
+        shown = source.batch(step)
+        assert shown.index is not None
+        assert bool((shown.index >= source.pool.first).all())
+        kept = source.pool.columns["images"][shown.index - source.pool.first]
+        torch.testing.assert_close(shown.images.mul(255).round(), kept.float())
+    assert source.pool.first > 0
+
+
 def test_a_live_generator_shows_fresh_images_at_every_step_and_counts_them(teacher: Teacher, runtime: Runtime) -> None:
     source = synthetic(teacher, runtime, DFAD(batch=8, every=2, latent=8, width=4), size=5)
     list(source.prepare())

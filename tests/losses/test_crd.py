@@ -209,9 +209,31 @@ def test_a_queue_keeps_the_last_embeddings() -> None:
         assert bool(torch.isfinite(loss(view)))
         loss.remember(view)
     assert pair.get_buffer("labels").tolist() == [0, 1, 1, 2, 2]
+    assert pair.get_buffer("numbers").tolist() == [-1] * 5
     ((_, taught),) = loss.seen(view)
     torch.testing.assert_close(pair.get_buffer("bank")[1, -2:], pair.embed(1, taught).detach())
     assert loss._latest == []
+
+
+@pytest.mark.parametrize("form", ["nce", "infonce"])
+def test_an_image_that_is_twice_in_a_batch_is_not_its_own_negative(form: Any) -> None:
+    twice, values = torch.tensor([3, 3, 7]), []
+    for known in ({"index": twice}, {"index": None, "targets": twice}, {"index": torch.tensor([3, 5, 7])}):
+        loss = ready(None, width=8, bank="batch", form=form)
+        values.append(float(loss(shown(3, **known)[0]).detach()))
+    assert values[0] == values[1] != values[2]
+
+
+def test_an_image_that_is_in_the_queue_already_is_not_its_own_negative() -> None:
+    loss = ready(None, width=8, bank="queue", rows=6)
+    for number in range(3):
+        view, _ = shown(3, seed=number, index=torch.tensor([3, 5, 7]) + number)
+        loss(view)
+        loss.remember(view)
+    (pair,) = loss._pairs()
+    assert pair.get_buffer("numbers").tolist() == [4, 6, 8, 5, 7, 9]
+    _, excluded = loss._negatives(pair, 0, F.normalize(torch.ones(2, 8), dim=1), torch.tensor([7, 3]), None, view)
+    assert excluded.tolist() == [[False, False, False, False, True, False], [False] * 6]
 
 
 def test_the_batch_alone_can_be_told_apart() -> None:
@@ -251,7 +273,7 @@ def test_negatives_of_ones_own_count_as_those_of_the_batch() -> None:
     view, _ = shown(3)
     (pair,) = own._pairs()
     anchors = F.normalize(torch.randn(3, 8, generator=seeded()), dim=1)
-    scores, excluded = own._negatives(anchors, pair.get_buffer("bank")[0], pair.get_buffer("labels"), view.index, None, view)
+    scores, excluded = own._negatives(pair, 1, anchors, view.index, None, view)
     assert scores.shape == excluded.shape == (3, 20)
     assert len({tuple(row.tolist()) for row in scores}) == 3
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -119,7 +120,9 @@ class Synthetic:
         if not len(self.pool):
             raise RuntimeError("the pool is empty: go through `prepare()` before the first batch")
         index = torch.randint(len(self.pool), (self.size,), generator=self.generator, device=self.generator.device)
-        return augmented(self.pool.batch(index), self.augmentation, self.generator)
+        found = self.pool.batch(index)
+        found = replace(found, index=index + self.pool.first)  # an image keeps its number when older ones are forgotten
+        return augmented(found, self.augmentation, self.generator)
 
     def _live(self) -> Batch:
         if self._shown is None or self.drawn_fresh:

@@ -14,8 +14,9 @@ Nor does `nce` hold such embeddings apart: beside `ce=1` at a rate of 0.05, on `
 among 200 at chance, 0.5 %, mean cosine 0.998 or more, accuracy 83 to 92 %; with a queue 2 to 9 %, 0.54 to 0.985), where `infonce` found it
 in 66 to 69 % (queue: 55 to 62 %), at a mean cosine of 0.08 to 0.11 and an accuracy of 97 to 98 % (three seeds, no file kept). So it is
 what these two take, where no form is asked for.
-Negatives are drawn on the device, once for all of a batch or for each image; those of the image's own class don't count where labels are
-known (in the paper's table 6 that is worth more than the form of the loss or the number of negatives).
+Negatives are drawn on the device, once for all of a batch or for each image. Those of the image itself, which a queue may hold from
+epochs before, don't count where images have numbers, nor those of its class where labels are known (in the paper's table 6 that is worth
+more than the form of the loss or the number of negatives).
 """
 
 from __future__ import annotations
@@ -81,6 +82,7 @@ class _Pair(nn.Module):
         self.heads = nn.ModuleList([nn.Linear(student, width), nn.Linear(teacher, width)])
         self.register_buffer("bank", torch.empty(2, 0, width))
         self.register_buffer("labels", torch.empty(0, dtype=torch.long))
+        self.register_buffer("numbers", torch.empty(0, dtype=torch.long))
         self.register_buffer("log_mean", torch.full((2,), -math.inf))
 
     def fill(self, rows: int) -> None:
@@ -88,6 +90,7 @@ class _Pair(nn.Module):
         bank, most = self.get_buffer("bank"), math.sqrt(3 / self.width)
         self.bank = torch.empty(2, rows, self.width).uniform_(-most, most).to(bank)
         self.labels = torch.full((rows,), -1, device=bank.device)
+        self.numbers = torch.arange(rows, device=bank.device)
 
     def embed(self, side: int, features: Tensor) -> Tensor:
         return F.normalize(self.heads[side](as_vector(features)), dim=1)
@@ -202,22 +205,23 @@ class CRD(PairedTaps):
     def _side(self, pair: _Pair, side: int, embedded: tuple[Tensor, Tensor], labels: Tensor | None, view: View) -> Tensor:
         """Return the loss of one side's anchors against the other side's rows."""
         anchors, others = embedded[side], embedded[1 - side]
+        own = view.index.to(anchors.device) if view.index is not None else None
         if self.kind == "batch":
             scores = anchors @ others.T / self.temperature
             positive, negatives = scores.diagonal(), scores
             excluded = torch.eye(len(scores), dtype=torch.bool, device=scores.device)
-            if labels is not None:
-                excluded = excluded | (labels[:, None] == labels)
+            for marks in (own, labels):
+                if marks is not None:
+                    excluded = excluded | (marks[:, None] == marks)
             return self._loss(pair, side, positive, negatives, excluded)
         bank, known = pair.get_buffer("bank")[1 - side], pair.get_buffer("labels")
-        own = view.index.to(bank.device) if view.index is not None else None
         if self.kind == "memory":
             if own is None:
                 raise InputError("crd: the memory needs to know which image is which, and this source does not say: use `bank: queue`")
             positive = (anchors * bank[self._positives(own, known, labels, view)]).sum(dim=1) / self.temperature
         else:
             positive = (anchors * others.detach()).sum(dim=1) / self.temperature
-        negatives, excluded = self._negatives(anchors, bank, known, own if self.kind == "memory" else None, labels, view)
+        negatives, excluded = self._negatives(pair, side, anchors, own, labels, view)
         return self._loss(pair, side, positive, negatives, excluded)
 
     def _positives(self, own: Tensor, known: Tensor, labels: Tensor | None, view: View) -> Tensor:
@@ -230,9 +234,10 @@ class CRD(PairedTaps):
         return torch.multinomial(same, 1, generator=view.generator)[:, 0]
 
     def _negatives(
-        self, anchors: Tensor, bank: Tensor, known: Tensor, own: Tensor | None, labels: Tensor | None, view: View
+        self, pair: _Pair, side: int, anchors: Tensor, own: Tensor | None, labels: Tensor | None, view: View
     ) -> tuple[Tensor, Tensor]:
-        """Return scores of shape (N, K), and which of them don't count."""
+        """Return scores of shape (N, K), and which of them don't count: rows of the anchor's own image, and of its class."""
+        bank = pair.get_buffer("bank")[1 - side]
         rows, count = len(bank), min(self.negatives, len(bank))
         if count == rows:
             picked = torch.arange(rows, device=bank.device).expand(1 if self.shared else len(anchors), rows)
@@ -243,10 +248,9 @@ class CRD(PairedTaps):
         scores = anchors @ (bank[picked[0]] if self.shared else bank).T / self.temperature
         scores = scores if self.shared else scores.gather(1, picked)
         excluded = torch.zeros_like(scores, dtype=torch.bool)
-        if own is not None:
-            excluded |= picked == own[:, None]
-        if labels is not None:
-            excluded |= known[picked] == labels[:, None]
+        for kept, marks in ((pair.get_buffer("numbers"), own), (pair.get_buffer("labels"), labels)):
+            if marks is not None:
+                excluded |= kept[picked] == marks[:, None]
         return scores, excluded
 
     def _loss(self, pair: _Pair, side: int, positive: Tensor, negatives: Tensor, excluded: Tensor) -> Tensor:
@@ -269,15 +273,16 @@ class CRD(PairedTaps):
     def remember(self, view: View) -> None:
         if self.kind == "batch" or not self._latest:
             return
-        labels = view.targets if view.targets is not None and view.targets.ndim == 1 else torch.full((len(view.images),), -1)
+        unknown = torch.full((len(view.images),), -1)
+        labels = view.targets if view.targets is not None and view.targets.ndim == 1 else unknown
         for pair, latest in zip(self._pairs(), self._latest, strict=True):
-            bank, known = pair.get_buffer("bank"), pair.get_buffer("labels")
+            bank, known, numbers = (pair.get_buffer(name) for name in ("bank", "labels", "numbers"))
             new, marks = torch.stack([gather(side) for side in latest]), gather(labels.to(known.device))
+            index = gather((view.index if view.index is not None else unknown).to(numbers.device))
             if self.kind == "queue":
-                pair.bank, pair.labels = torch.cat([bank, new], dim=1)[:, -self.rows :], torch.cat([known, marks])[-self.rows :]
+                pair.bank = torch.cat([bank, new], dim=1)[:, -self.rows :]
+                pair.labels, pair.numbers = (torch.cat(both)[-self.rows :] for both in ((known, marks), (numbers, index)))
                 continue
-            assert view.index is not None
-            index = gather(view.index.to(bank.device))
             bank[:, index] = F.normalize(self.momentum * bank[:, index] + (1 - self.momentum) * new, dim=2)
             known[index] = marks
         self._latest = []
