@@ -38,7 +38,7 @@ def test_memories_are_the_same_in_both_and_in_one_process_that_sees_both_batches
 ) -> None:
     first, second = (found[name] for found in both)
     alone = learned(name, runtime)
-    assert {key.rpartition(".")[2] for key in alone} >= {"bank", "labels", "log_mean"}
+    assert {key.rpartition(".")[2] for key in alone} >= {"student", "teacher", "labels", "numbers", "log_mean"}
     assert first.keys() == second.keys() == alone.keys()
     for key, value in alone.items():
         assert torch.equal(first[key], second[key]), key
@@ -51,7 +51,7 @@ def test_a_process_alone_with_half_of_the_images_would_have_learned_something_el
     whole = learned("memory", runtime)
     monkeypatch.setattr(ranks, "SIZE", ranks.SIZE // 2)
     half = learned("memory", runtime)
-    (key,) = (key for key in whole if key.endswith("bank"))
+    (key,) = (key for key in whole if key.endswith(".student"))
     assert not torch.allclose(whole[key], half[key], atol=1e-3)
 
 

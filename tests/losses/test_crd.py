@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from tacit.core.errors import InputError
 from tacit.core.loss import View
@@ -47,6 +47,16 @@ def shown(size: int, *, teacher: int = 6, student: int = 5, pairs: int = 1, seed
     answered: Mapping[str, Tensor] = {f"s{n}": feature for n, feature in enumerate(ours)}
     options: dict[str, Any] = {"index": torch.arange(size), "generator": seeded(seed + 1), **more}
     return View(torch.zeros(size, 1, 1, 1), teacher=Signals(logits, theirs), student=Signals(logits, answered), **options), ours
+
+
+def as_they_are(loss: CRD, ours: Tensor, theirs: Tensor, labels: Tensor) -> Any:
+    """Return the pair of a loss with features that are embeddings already, and these in its queue."""
+    (pair,) = loss._pairs()
+    for head in pair.heads:
+        nn.init.eye_(head.get_parameter("weight"))
+        nn.init.zeros_(head.get_parameter("bias"))
+    pair.push((ours, theirs), labels, torch.full((len(labels),), -1), len(labels))
+    return pair
 
 
 def slow_nce(positive: Tensor, negatives: Tensor, excluded: Tensor, log_mean: float) -> Tensor:
@@ -104,22 +114,22 @@ def test_the_normaliser_of_random_memories_is_known() -> None:
     loss = ready(50_000, teacher=64, student=32)
     (pair,) = loss._pairs()
     anchors = F.normalize(torch.randn(256, 128, generator=seeded()), dim=1)
-    mean = (anchors @ pair.get_buffer("bank")[0].T / 0.07).double().exp().mean()
+    mean = (anchors @ pair.held(0).T / 0.07).double().exp().mean()
     assert float(mean) == pytest.approx(math.exp(1 / (2 * 128 * 0.07**2)), rel=5e-3)
 
 
 def slow_crd(loss: CRD, view: View, labels: Tensor | None) -> Tensor:
     """Both sides of CRD with every row of the memory as a negative, row by row."""
     (pair,), (features,) = loss._pairs(), loss.seen(view)
-    bank, known = pair.get_buffer("bank").double(), pair.get_buffer("labels")
+    known = pair.get_buffer("labels")
     total = torch.zeros((), dtype=torch.double)
     for side in (0, 1):
         embedded = F.normalize(pair.heads[side](features[side]), dim=1).double()
-        scores = embedded @ bank[1 - side].T / loss.temperature
+        scores = embedded @ pair.held(1 - side).double().T / loss.temperature
         assert view.index is not None
         excluded = torch.zeros_like(scores, dtype=torch.bool)
         for row, own in enumerate(view.index.tolist()):
-            for column in range(bank.shape[1]):
+            for column in range(len(known)):
                 excluded[row, column] = column == own or (labels is not None and int(known[column]) == int(labels[row]))
         positive = torch.stack([scores[row, own] for row, own in enumerate(view.index.tolist())])
         total = total + slow_nce(positive, scores, excluded, 1 / (2 * loss.width * loss.temperature**2))
@@ -189,19 +199,19 @@ def test_a_row_of_the_memory_moves_half_way_and_stays_on_the_sphere() -> None:
     loss = ready(6, width=8)
     view, _ = shown(3, index=torch.tensor([4, 0, 2]), targets=torch.tensor([1, 2, 3]))
     (pair,) = loss._pairs()
-    before = pair.get_buffer("bank").clone()
+    before = torch.stack([pair.held(0), pair.held(1)])
     loss(view)
     with torch.no_grad():
         ((answered, taught),) = loss.seen(view)
         new = torch.stack([pair.embed(0, answered), pair.embed(1, taught)])
     loss.remember(view)
-    after = pair.get_buffer("bank")
+    after = torch.stack([pair.held(0), pair.held(1)])
     torch.testing.assert_close(after[:, [4, 0, 2]], F.normalize(0.5 * before[:, [4, 0, 2]] + 0.5 * new, dim=2))
     assert torch.equal(after[:, [1, 3, 5]], before[:, [1, 3, 5]])
     assert pair.get_buffer("labels").tolist() == [2, -1, 3, -1, 1, -1]
 
 
-def test_a_queue_keeps_the_last_embeddings() -> None:
+def test_a_queue_keeps_the_last_features_and_embeds_them_by_the_heads_of_now() -> None:
     loss = ready(None, width=8, bank="queue", rows=5)
     (pair,) = loss._pairs()
     for number in range(3):
@@ -211,7 +221,16 @@ def test_a_queue_keeps_the_last_embeddings() -> None:
     assert pair.get_buffer("labels").tolist() == [0, 1, 1, 2, 2]
     assert pair.get_buffer("numbers").tolist() == [-1] * 5
     ((_, taught),) = loss.seen(view)
-    torch.testing.assert_close(pair.get_buffer("bank")[1, -2:], pair.embed(1, taught).detach())
+    assert torch.equal(pair.held(1)[-2:], taught)
+    assert (pair.held(0).shape, pair.held(1).shape) == ((5, 5), (5, 6))
+    anchors, scores = F.normalize(torch.ones(1, 8), dim=1), []
+    for _ in range(2):
+        scores.append(loss._negatives(pair, 0, anchors, None, None, view)[0])
+        torch.testing.assert_close(scores[-1], anchors @ pair.embed(1, pair.held(1)).T / 0.07)
+        assert not scores[-1].requires_grad  # nothing flows to what was seen before
+        with torch.no_grad():
+            pair.heads[1].get_parameter("weight").neg_()
+    assert not torch.equal(*scores)
     assert loss._latest == []
 
 
@@ -285,7 +304,7 @@ def test_the_normaliser_can_be_measured(normaliser: Any) -> None:
     loss(shown(6)[0])
     first = pair.get_buffer("log_mean").clone()
     ((answered, _),) = loss.seen(shown(6)[0])
-    scores = (pair.embed(0, answered) @ pair.get_buffer("bank")[1].T / 0.07).detach()
+    scores = (pair.embed(0, answered) @ pair.held(1).T / 0.07).detach()
     own = torch.zeros_like(scores, dtype=torch.bool).scatter_(1, torch.arange(6)[:, None], True)
     assert float(first[0]) == pytest.approx(math.log(float(scores[~own].double().exp().mean())), rel=1e-4)
     loss(shown(6, seed=5)[0])
@@ -295,11 +314,10 @@ def test_the_normaliser_can_be_measured(normaliser: Any) -> None:
 def test_without_a_memory_the_normaliser_is_measured_since_new_embeddings_are_alike() -> None:
     values = {}
     for normaliser in (None, "analytic"):
-        loss = ready(None, width=128, bank="queue", rows=64, form="nce", normaliser=normaliser)
-        (pair,) = loss._pairs()
-        pair.bank = F.normalize(torch.ones(2, 64, 128) + 0.1 * torch.randn(2, 64, 128, generator=seeded(0)), dim=2)
-        pair.labels = torch.full((64,), -1)
-        anchors = (pair.get_buffer("bank")[:, :4] + 0.0).clone()
+        loss = ready(None, teacher=128, student=128, width=128, bank="queue", rows=64, form="nce", normaliser=normaliser)
+        made = F.normalize(torch.ones(2, 64, 128) + 0.1 * torch.randn(2, 64, 128, generator=seeded(0)), dim=2)
+        pair = as_they_are(loss, made[0], made[1], torch.full((64,), -1))
+        anchors = made[:, :4]
         values[normaliser] = float(loss._side(pair, 0, (anchors[0], anchors[1]), None, shown(4, index=None)[0]))
     assert values[None] < 8  # of which ln 64 is the positive's
     assert values["analytic"] > 10 * values[None]
@@ -308,12 +326,11 @@ def test_without_a_memory_the_normaliser_is_measured_since_new_embeddings_are_al
 
 @pytest.mark.parametrize("bank", ["batch", "queue"])
 def test_what_is_no_negative_is_not_in_the_measured_mean(bank: Any) -> None:
-    loss = ready(None, width=32, bank=bank, form="nce")
-    (pair,) = loss._pairs()
+    loss = ready(None, teacher=32, student=32, width=32, bank=bank, form="nce")
     classes = torch.arange(16) % 2
     centres = F.normalize(torch.randn(2, 32, generator=seeded(1)), dim=1)
     aligned = F.normalize(centres[classes] + 0.05 * torch.randn(16, 32, generator=seeded(2)), dim=1)
-    pair.bank, pair.labels = aligned.expand(2, 16, 32).clone(), classes
+    pair = as_they_are(loss, aligned, aligned, classes)
     loss._side(pair, 0, (aligned, aligned), classes, shown(16, index=None)[0])
     scores = aligned.double() @ aligned.double().T / 0.07
     apart = classes[:, None] != classes

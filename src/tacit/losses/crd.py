@@ -41,6 +41,7 @@ Form = Literal["nce", "infonce"]
 Bank = Literal["memory", "queue", "batch"]
 Sampling = Literal["exact", "relax", "free"]
 Normaliser = Literal["analytic", "first", "ema"]
+SIDES = ("student", "teacher")
 KEEP = 0.99
 """Share of its last value that a moving normaliser keeps."""
 
@@ -67,33 +68,49 @@ def infonce_loss(positive: Tensor, negatives: Tensor, excluded: Tensor) -> Tenso
 
 
 class _Pair(nn.Module):
-    """Heads and bank of one teacher and the student.
+    """Heads of one teacher and the student, and what is remembered of both: embeddings (a memory) or features (a queue).
 
     Args:
         teacher: Length of the teacher's features.
         student: Length of the student's.
         width: Length of an embedding.
-        rows: Of the bank, to begin with.
     """
 
     def __init__(self, teacher: int, student: int, width: int) -> None:
         super().__init__()
         self.width = width
         self.heads = nn.ModuleList([nn.Linear(student, width), nn.Linear(teacher, width)])
-        self.register_buffer("bank", torch.empty(2, 0, width))
+        self.register_buffer("student", torch.empty(0, student))
+        self.register_buffer("teacher", torch.empty(0, teacher))
         self.register_buffer("labels", torch.empty(0, dtype=torch.long))
         self.register_buffer("numbers", torch.empty(0, dtype=torch.long))
         self.register_buffer("log_mean", torch.full((2,), -math.inf))
 
-    def fill(self, rows: int) -> None:
-        """Fill the bank with random rows of length about 1, of no known class."""
-        bank, most = self.get_buffer("bank"), math.sqrt(3 / self.width)
-        self.bank = torch.empty(2, rows, self.width).uniform_(-most, most).to(bank)
-        self.labels = torch.full((rows,), -1, device=bank.device)
-        self.numbers = torch.arange(rows, device=bank.device)
+    def held(self, side: int) -> Tensor:
+        """Return what is remembered of one side, of shape (rows, width) or (rows, features)."""
+        return self.get_buffer(SIDES[side])
 
     def embed(self, side: int, features: Tensor) -> Tensor:
-        return F.normalize(self.heads[side](as_vector(features)), dim=1)
+        return F.normalize(self.heads[side](features), dim=1)
+
+    def fill(self, rows: int) -> None:
+        """Remember random embeddings of length about 1, of no known class."""
+        most, device = math.sqrt(3 / self.width), self.get_buffer("labels").device
+        self.student, self.teacher = (side.clone() for side in torch.empty(2, rows, self.width).uniform_(-most, most).to(device))
+        self.labels = torch.full((rows,), -1, device=device)
+        self.numbers = torch.arange(rows, device=device)
+
+    def move(self, embedded: Sequence[Tensor], labels: Tensor, numbers: Tensor, momentum: float) -> None:
+        """Move the rows of these images towards their embeddings of now."""
+        for side, new in enumerate(embedded):
+            rows = self.held(side)
+            rows[numbers] = F.normalize(momentum * rows[numbers] + (1 - momentum) * new, dim=1)
+        self.get_buffer("labels")[numbers] = labels
+
+    def push(self, features: Sequence[Tensor], labels: Tensor, numbers: Tensor, most: int) -> None:
+        """Remember the features of these images, and of `most` images in all."""
+        for name, new in zip((*SIDES, "labels", "numbers"), (*features, labels, numbers), strict=True):
+            setattr(self, name, torch.cat([self.get_buffer(name), new])[-most:])
 
 
 class CRD(PairedTaps):
@@ -183,7 +200,7 @@ class CRD(PairedTaps):
         if population is None:
             raise InputError("crd: this source has no fixed set of images to remember: use `bank: queue` or `bank: batch`")
         for pair in self._pairs():
-            if pair.get_buffer("bank").shape[1] != population:
+            if len(pair.held(0)) != population:
                 pair.fill(population)
 
     def _pairs(self) -> list[_Pair]:
@@ -195,9 +212,11 @@ class CRD(PairedTaps):
         labels = view.targets if view.targets is not None and view.targets.ndim == 1 and self.sampling != "free" else None
         self._latest, losses = [], []
         with in_fp32(view.images):
-            for pair, (answered, taught) in zip(self._pairs(), self.seen(view), strict=True):
-                embedded = pair.embed(0, answered), pair.embed(1, taught)
-                self._latest.append((embedded[0].detach(), embedded[1].detach()))
+            for pair, seen in zip(self._pairs(), self.seen(view), strict=True):
+                features = as_vector(seen[0]), as_vector(seen[1])
+                embedded = pair.embed(0, features[0]), pair.embed(1, features[1])
+                kept = features if self.kind == "queue" else embedded
+                self._latest.append((kept[0].detach(), kept[1].detach()))
                 losses.append(self._side(pair, 0, embedded, labels, view) + self._side(pair, 1, embedded, labels, view))
         total = torch.stack(losses).sum()
         return total / len(losses) if self.average else total
@@ -214,13 +233,11 @@ class CRD(PairedTaps):
                 if marks is not None:
                     excluded = excluded | (marks[:, None] == marks)
             return self._loss(pair, side, positive, negatives, excluded)
-        bank, known = pair.get_buffer("bank")[1 - side], pair.get_buffer("labels")
         if self.kind == "memory":
             if own is None:
                 raise InputError("crd: the memory needs to know which image is which, and this source does not say: use `bank: queue`")
-            positive = (anchors * bank[self._positives(own, known, labels, view)]).sum(dim=1) / self.temperature
-        else:
-            positive = (anchors * others.detach()).sum(dim=1) / self.temperature
+            others = pair.held(1 - side)[self._positives(own, pair.get_buffer("labels"), labels, view)]
+        positive = (anchors * others).sum(dim=1) / self.temperature
         negatives, excluded = self._negatives(pair, side, anchors, own, labels, view)
         return self._loss(pair, side, positive, negatives, excluded)
 
@@ -237,15 +254,19 @@ class CRD(PairedTaps):
         self, pair: _Pair, side: int, anchors: Tensor, own: Tensor | None, labels: Tensor | None, view: View
     ) -> tuple[Tensor, Tensor]:
         """Return scores of shape (N, K), and which of them don't count: rows of the anchor's own image, and of its class."""
-        bank = pair.get_buffer("bank")[1 - side]
-        rows, count = len(bank), min(self.negatives, len(bank))
+        bank = pair.held(1 - side)
+        rows, count, device = len(bank), min(self.negatives, len(bank)), bank.device
         if count == rows:
-            picked = torch.arange(rows, device=bank.device).expand(1 if self.shared else len(anchors), rows)
+            picked = torch.arange(rows, device=device).expand(1 if self.shared else len(anchors), rows)
         else:
             shape = (1 if self.shared else len(anchors), count)
-            picked = torch.randint(rows, shape, generator=view.generator, device=view.generator.device if view.generator else bank.device)
-            picked = picked.to(bank.device)
-        scores = anchors @ (bank[picked[0]] if self.shared else bank).T / self.temperature
+            picked = torch.randint(rows, shape, generator=view.generator, device=view.generator.device if view.generator else device)
+            picked = picked.to(device)
+        keys = bank[picked[0]] if self.shared else bank
+        if self.kind == "queue":
+            with torch.no_grad():
+                keys = pair.embed(1 - side, keys)
+        scores = anchors @ keys.T / self.temperature
         scores = scores if self.shared else scores.gather(1, picked)
         excluded = torch.zeros_like(scores, dtype=torch.bool)
         for kept, marks in ((pair.get_buffer("numbers"), own), (pair.get_buffer("labels"), labels)):
@@ -276,13 +297,11 @@ class CRD(PairedTaps):
         unknown = torch.full((len(view.images),), -1)
         labels = view.targets if view.targets is not None and view.targets.ndim == 1 else unknown
         for pair, latest in zip(self._pairs(), self._latest, strict=True):
-            bank, known, numbers = (pair.get_buffer(name) for name in ("bank", "labels", "numbers"))
-            new, marks = torch.stack([gather(side) for side in latest]), gather(labels.to(known.device))
-            index = gather((view.index if view.index is not None else unknown).to(numbers.device))
+            device = pair.get_buffer("labels").device
+            numbers = view.index if view.index is not None else unknown
+            new, told = [gather(side) for side in latest], (gather(labels.to(device)), gather(numbers.to(device)))
             if self.kind == "queue":
-                pair.bank = torch.cat([bank, new], dim=1)[:, -self.rows :]
-                pair.labels, pair.numbers = (torch.cat(both)[-self.rows :] for both in ((known, marks), (numbers, index)))
-                continue
-            bank[:, index] = F.normalize(self.momentum * bank[:, index] + (1 - self.momentum) * new, dim=2)
-            known[index] = marks
+                pair.push(new, *told, self.rows)
+            else:
+                pair.move(new, *told, self.momentum)
         self._latest = []
