@@ -57,8 +57,7 @@ _BEST = ("KD, lr 0.1", "CRD, batch, lr 0.1", "CRD+KD, batch")
 """The best of their row's settings on the first seed."""
 _BANKS: tuple[tuple[str, float, Mapping[str, Any]], ...] = (
     ("queue", 0.8, {"bank": "queue"}),
-    ("queue of 1024", 0.8, {"bank": "queue", "rows": 1024}),
-    ("queue of 256", 0.8, {"bank": "queue", "rows": 256}),
+    ("queue of 16384", 0.8, {"bank": "queue", "rows": 16384}),
     ("batch", 0.8, {"bank": "batch"}),
     ("batch, 2.4", 2.4, {"bank": "batch"}),
 )
@@ -236,6 +235,9 @@ _DATA_FREE = RepresentationSuite(
         RepresentationRow(label="CRD+KD", objective="kd=1,crd=0.8"),
         RepresentationRow(label="CRD+KD, 0.2", objective="kd=1,crd=0.2", setting_of="CRD+KD"),
         RepresentationRow(label="CRD+KD, 0.05", objective="kd=1,crd=0.05", setting_of="CRD+KD"),
+        RepresentationRow(
+            label="CRD+KD, batch", objective=[{"loss": "kd"}, {"loss": "crd", "weight": 0.8, "bank": "batch"}], setting_of="CRD+KD"
+        ),
     ),
     training=PART_TRAINING,
     pool="CMI, 2560 images",

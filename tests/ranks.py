@@ -28,14 +28,15 @@ __all__ = ["OBJECTIVES", "learned", "remembered", "stopped"]
 SPEC = Spec(shape=(1, 6, 6), classes=3)
 IMAGES, SIZE, STEPS = 24, 4, 7
 BANKS: dict[str, dict[str, Any]] = {
-    "memory": {"bank": "memory"},
-    "first": {"bank": "memory", "normaliser": "first"},
-    "ema": {"bank": "memory", "normaliser": "ema", "form": "nce"},
+    "memory": {"bank": "memory", "negatives": IMAGES},
+    "first": {"bank": "memory", "negatives": IMAGES, "normaliser": "first"},
+    "ema": {"bank": "memory", "negatives": IMAGES, "normaliser": "ema", "form": "nce"},
     "queue": {"bank": "queue", "rows": 13},
+    "batch": {"bank": "batch"},
+    "batch, nce": {"bank": "batch", "form": "nce"},
 }
 OBJECTIVES: dict[str, list[dict[str, Any]]] = {
-    name: [{"loss": "crd", "width": 8, "negatives": IMAGES, "temperature": 0.5, **options}, {"loss": "ce"}]
-    for name, options in BANKS.items()
+    name: [{"loss": "crd", "width": 8, "temperature": 0.5, **options}, {"loss": "ce"}] for name, options in BANKS.items()
 }
 
 

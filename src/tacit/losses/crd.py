@@ -30,7 +30,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tacit.core.errors import InputError
-from tacit.core.gather import gather
+from tacit.core.gather import gather, gather_with_gradient, rank
 from tacit.core.loss import View, positive_temperature
 from tacit.core.match import Match
 from tacit.losses.pairs import PairedTaps, as_vector, in_fp32
@@ -68,7 +68,7 @@ def infonce_loss(positive: Tensor, negatives: Tensor, excluded: Tensor) -> Tenso
 
 
 class _Pair(nn.Module):
-    """Heads of one teacher and the student, and what is remembered of both: embeddings (a memory) or features (a queue).
+    """Heads of one teacher and the student, and what is remembered: embeddings of both (a memory), or the teacher's features (a queue).
 
     Args:
         teacher: Length of the teacher's features.
@@ -80,7 +80,7 @@ class _Pair(nn.Module):
         super().__init__()
         self.width = width
         self.heads = nn.ModuleList([nn.Linear(student, width), nn.Linear(teacher, width)])
-        self.register_buffer("student", torch.empty(0, student))
+        self.register_buffer("student", torch.empty(0, width))
         self.register_buffer("teacher", torch.empty(0, teacher))
         self.register_buffer("labels", torch.empty(0, dtype=torch.long))
         self.register_buffer("numbers", torch.empty(0, dtype=torch.long))
@@ -107,9 +107,9 @@ class _Pair(nn.Module):
             rows[numbers] = F.normalize(momentum * rows[numbers] + (1 - momentum) * new, dim=1)
         self.get_buffer("labels")[numbers] = labels
 
-    def push(self, features: Sequence[Tensor], labels: Tensor, numbers: Tensor, most: int) -> None:
-        """Remember the features of these images, and of `most` images in all."""
-        for name, new in zip((*SIDES, "labels", "numbers"), (*features, labels, numbers), strict=True):
+    def push(self, features: Tensor, labels: Tensor, numbers: Tensor, most: int) -> None:
+        """Remember what the teacher said of these images, and of `most` images in all."""
+        for name, new in (("teacher", features), ("labels", labels), ("numbers", numbers)):
             setattr(self, name, torch.cat([self.get_buffer(name), new])[-most:])
 
 
@@ -126,10 +126,10 @@ class CRD(PairedTaps):
         negatives: K, of memory and queue, drawn with replacement; where there are fewer rows, all of them are shown. Not given: 16,384.
         temperature: T.
         form: ``nce`` (the paper's) or ``infonce``; not given: ``nce`` with a memory, ``infonce`` without.
-        bank: ``memory``, one row an image, for sets that don't change; ``queue``, the last `rows` embeddings, for streams and for
-            pools that grow; ``batch``, none: the other images of the batch. Of several processes, memory and queue take in what all of
-            them saw, and are the same in each; a batch is each one's own.
-        rows: Of a queue; not given: 16,384.
+        bank: ``memory``, one row an image, for sets that don't change; ``queue``, what the teacher said of the last `rows` images, for
+            streams and for pools that grow, while the teacher's own anchors are compared with the batch; ``batch``, none: the other images
+            of the batch. Of several processes, batches and what is remembered are those of all.
+        rows: Of a queue; not given: 1,024.
         sampling: ``exact``: the positive is the image itself, negatives are of other classes where labels are known; ``relax``: the
             positive is any image of its class; ``free``: labels play no part.
         momentum: Share of its old self that a row of the memory keeps; not given: 0.5.
@@ -178,7 +178,7 @@ class CRD(PairedTaps):
         ):
             if given is not None and not used:
                 raise InputError(f"crd: {name}: it plays no part with `{otherwise}`, got {given!r}: leave it out")
-        negatives, rows = 16384 if negatives is None else negatives, 16384 if rows is None else rows
+        negatives, rows = 16384 if negatives is None else negatives, 1024 if rows is None else rows
         momentum, shared = 0.5 if momentum is None else momentum, shared is not False
         normaliser = normaliser or ("analytic" if bank == "memory" else "ema")
         if min(width, negatives, rows) < 1 or not 0 <= momentum < 1:
@@ -189,7 +189,7 @@ class CRD(PairedTaps):
         self.form, self.kind, self.rows, self.sampling = form, bank, rows, sampling
         self.momentum, self.normaliser, self.shared, self.average = momentum, normaliser, shared, average
         self.contrasts = nn.ModuleList()
-        self._latest: list[tuple[Tensor, Tensor]] = []
+        self._latest: list[list[Tensor]] = []
 
     def build(self, matched: Sequence[Match]) -> None:
         self.contrasts = nn.ModuleList(_Pair(each.teacher.channels, each.student.channels, self.width) for each in matched)
@@ -215,31 +215,34 @@ class CRD(PairedTaps):
             for pair, seen in zip(self._pairs(), self.seen(view), strict=True):
                 features = as_vector(seen[0]), as_vector(seen[1])
                 embedded = pair.embed(0, features[0]), pair.embed(1, features[1])
-                kept = features if self.kind == "queue" else embedded
-                self._latest.append((kept[0].detach(), kept[1].detach()))
+                kept = features[1:] if self.kind == "queue" else embedded
+                self._latest.append([side.detach() for side in kept])
                 losses.append(self._side(pair, 0, embedded, labels, view) + self._side(pair, 1, embedded, labels, view))
         total = torch.stack(losses).sum()
         return total / len(losses) if self.average else total
 
     def _side(self, pair: _Pair, side: int, embedded: tuple[Tensor, Tensor], labels: Tensor | None, view: View) -> Tensor:
-        """Return the loss of one side's anchors against the other side's rows."""
+        """Return the loss of one side's anchors against embeddings of the other side."""
         anchors, others = embedded[side], embedded[1 - side]
         own = view.index.to(anchors.device) if view.index is not None else None
-        if self.kind == "batch":
-            scores = anchors @ others.T / self.temperature
-            positive, negatives = scores.diagonal(), scores
-            excluded = torch.eye(len(scores), dtype=torch.bool, device=scores.device)
-            for marks in (own, labels):
-                if marks is not None:
-                    excluded = excluded | (marks[:, None] == marks)
-            return self._loss(pair, side, positive, negatives, excluded)
+        if self.kind == "batch" or (self.kind == "queue" and SIDES[side] == "teacher"):
+            return self._loss(pair, side, *self._batch(anchors, others, own, labels))
         if self.kind == "memory":
             if own is None:
                 raise InputError("crd: the memory needs to know which image is which, and this source does not say: use `bank: queue`")
             others = pair.held(1 - side)[self._positives(own, pair.get_buffer("labels"), labels, view)]
         positive = (anchors * others).sum(dim=1) / self.temperature
-        negatives, excluded = self._negatives(pair, side, anchors, own, labels, view)
-        return self._loss(pair, side, positive, negatives, excluded)
+        return self._loss(pair, side, positive, *self._negatives(pair, side, anchors, own, labels, view))
+
+    def _batch(self, anchors: Tensor, others: Tensor, own: Tensor | None, labels: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+        """Return scores of the positives, of all images of the batch, and which of these don't count."""
+        scores = anchors @ gather_with_gradient(others).T / self.temperature
+        here = torch.arange(len(anchors), device=anchors.device)[:, None] + rank() * len(anchors)
+        excluded = torch.zeros_like(scores, dtype=torch.bool).scatter_(1, here, True)
+        for marks in (own, labels):
+            if marks is not None:
+                excluded |= marks[:, None] == gather(marks)
+        return scores.gather(1, here)[:, 0], scores, excluded
 
     def _positives(self, own: Tensor, known: Tensor, labels: Tensor | None, view: View) -> Tensor:
         if self.sampling != "relax":
@@ -301,7 +304,7 @@ class CRD(PairedTaps):
             numbers = view.index if view.index is not None else unknown
             new, told = [gather(side) for side in latest], (gather(labels.to(device)), gather(numbers.to(device)))
             if self.kind == "queue":
-                pair.push(new, *told, self.rows)
+                pair.push(new[0], *told, self.rows)
             else:
                 pair.move(new, *told, self.momentum)
         self._latest = []
