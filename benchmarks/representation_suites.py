@@ -236,7 +236,10 @@ _DATA_FREE = RepresentationSuite(
         RepresentationRow(label="CRD+KD, 0.2", objective="kd=1,crd=0.2", setting_of="CRD+KD"),
         RepresentationRow(label="CRD+KD, 0.05", objective="kd=1,crd=0.05", setting_of="CRD+KD"),
         RepresentationRow(
-            label="CRD+KD, batch", objective=[{"loss": "kd"}, {"loss": "crd", "weight": 0.8, "bank": "batch"}], setting_of="CRD+KD"
+            label="CRD+KD, batch",
+            objective=[{"loss": "kd"}, {"loss": "crd", "weight": 0.8, "bank": "batch"}],
+            setting_of="CRD+KD",
+            confirmed=True,
         ),
     ),
     training=PART_TRAINING,

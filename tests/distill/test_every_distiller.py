@@ -15,8 +15,12 @@ from tacit.distill import Learner, Stored, Training, build_objective
 from tacit.distill.objectives import DISTILLERS
 from tacit.zoo import resnet
 
-OWN: dict[str, dict[str, Any]] = {"crd": {"width": 16, "negatives": 64}, "reviewkd": {"width": 16}}
-"""Options that keep a distiller small."""
+OWN: dict[str, dict[str, Any]] = {
+    "crd": {"width": 16, "negatives": 64},
+    "crd queue": {"width": 16, "negatives": 64, "bank": "queue", "rows": 100},
+    "reviewkd": {"width": 16},
+}
+"""Options that keep a distiller small, or are another one."""
 ALIKE = ("fsp", "intermediate")
 """Those that need a student of the teacher's own shape."""
 
@@ -26,14 +30,14 @@ def learner(name: str, teacher: Teacher, runtime: Runtime) -> Learner:
     width = 8 if name in ALIKE else 4
     student = Network(resnet(8, channels=1, width=width), teacher.spec)
     source = Stored(digits("train"), size=32, seed=0, device=runtime.device, augmentation="shift")
-    terms = [{"loss": name, "weight": 1.0, **OWN.get(name, {})}, *([{"loss": "ce", "weight": 1.0}] if name != "ce" else [])]
+    terms = [{"loss": name.partition(" ")[0], **OWN.get(name, {})}, *([{"loss": "ce"}] if name != "ce" else [])]
     training = Training(steps=20, batch=32, lr=0.01, clip=1.0)
     return Learner(
         student, source, build_objective(terms), training, runtime=runtime, generator=torch.Generator().manual_seed(0), teacher=teacher
     )
 
 
-@pytest.mark.parametrize("name", DISTILLERS)
+@pytest.mark.parametrize("name", sorted({*DISTILLERS, *OWN}))
 def test_a_resumed_learner_takes_the_very_same_steps(name: str, teacher: Teacher, runtime: Runtime, tmp_path: Path) -> None:
     whole = learner(name, teacher, runtime)
     before = [parameter.detach().clone() for parameter in whole.parameters]

@@ -190,14 +190,15 @@ def test_crd_fills_one_row_an_image_without_labels_and_excludes_none_but_the_ima
     learner = Learner(
         student, unlabelled, Objective(crd=(1.0, crd)), training, runtime=runtime, generator=runtime.generator(0), teacher=teacher
     )
-    (bank,) = (value for name, value in crd.named_buffers() if name.endswith("bank"))
-    (labels,) = (value for name, value in crd.named_buffers() if name.endswith("labels"))
-    assert bank.shape == (2, 12, 8)
-    before = bank.clone()
+    buffers = {name.rpartition(".")[2]: value for name, value in crd.named_buffers()}
+    sides, labels = [buffers["student"], buffers["teacher"]], buffers["labels"]
+    assert [side.shape for side in sides] == [(12, 8)] * 2
+    before = [side.clone() for side in sides]
     for _ in range(4):
         learner.step()
     assert bool(torch.isfinite(learner.loss))
-    assert bool((bank != before).any(dim=2).all()), "every row has moved"
+    moved = [bool((side != old).any(dim=1).all()) for side, old in zip(sides, before, strict=True)]
+    assert all(moved), "every row"
     assert labels.tolist() == [-1] * 12, "no label was seen"
 
 
