@@ -113,8 +113,8 @@ def _at_their_best(runs: Runs, others: Mapping[str, str]) -> list[tuple[str, boo
     tried_of = {of: [label for label in runs if others.get(label, label) == of and first in runs[label]] for of in ("KD", *CRD_ROWS)}
     best = {of: max(each, key=lambda label: accuracy(runs[label][first])) for of, each in tried_of.items() if each}
     for of in CRD_ROWS:
-        if of in best and len(tried_of["KD"]) > 1:
-            pair = (best[of], best["KD"])
+        pair = (best.get(of, of), best["KD"])
+        if of in best and pair != (of, "KD"):
             both = sorted({*runs[pair[0]]} & {*runs[pair[1]]})
             seeds = both[1:] or both
             higher = paired({label: {seed: runs[label][seed] for seed in seeds} for label in pair}, *pair)
