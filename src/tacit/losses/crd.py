@@ -37,6 +37,7 @@ from tacit.core.errors import InputError
 from tacit.core.gather import gather, gather_with_gradient, rank
 from tacit.core.loss import View, positive_temperature
 from tacit.core.match import Match
+from tacit.losses.embeddings import SIDES, Embeddings
 from tacit.losses.pairs import PairedTaps, as_vector, in_fp32
 
 __all__ = ["CRD", "infonce_loss", "nce_loss"]
@@ -45,7 +46,6 @@ Form = Literal["nce", "infonce"]
 Bank = Literal["memory", "queue", "batch"]
 Sampling = Literal["exact", "relax", "free"]
 Normaliser = Literal["analytic", "first", "ema"]
-SIDES = ("student", "teacher")
 KEEP = 0.99
 """Share of its last value that a moving normaliser keeps."""
 
@@ -69,52 +69,6 @@ def infonce_loss(positive: Tensor, negatives: Tensor, excluded: Tensor) -> Tenso
     """Return the mean cross-entropy of naming the positive among positive and negatives, of shape (); arguments as in `nce_loss`."""
     scores = torch.cat([positive[:, None], negatives.masked_fill(excluded, -math.inf)], dim=1)
     return (scores.logsumexp(dim=1) - positive).mean()
-
-
-class _Pair(nn.Module):
-    """Heads of one teacher and the student, and what is remembered: embeddings of both (a memory), or the teacher's features (a queue).
-
-    Args:
-        teacher: Length of the teacher's features.
-        student: Length of the student's.
-        width: Length of an embedding.
-    """
-
-    def __init__(self, teacher: int, student: int, width: int) -> None:
-        super().__init__()
-        self.width = width
-        self.heads = nn.ModuleList([nn.Linear(student, width), nn.Linear(teacher, width)])
-        self.register_buffer("student", torch.empty(0, width))
-        self.register_buffer("teacher", torch.empty(0, teacher))
-        self.register_buffer("labels", torch.empty(0, dtype=torch.long))
-        self.register_buffer("numbers", torch.empty(0, dtype=torch.long))
-        self.register_buffer("log_mean", torch.full((2,), -math.inf))
-
-    def held(self, side: int) -> Tensor:
-        """Return what is remembered of one side, of shape (rows, width) or (rows, features)."""
-        return self.get_buffer(SIDES[side])
-
-    def embed(self, side: int, features: Tensor) -> Tensor:
-        return F.normalize(self.heads[side](features), dim=1)
-
-    def fill(self, rows: int) -> None:
-        """Remember random embeddings of length about 1, of no known class."""
-        most, device = math.sqrt(3 / self.width), self.get_buffer("labels").device
-        self.student, self.teacher = (side.clone() for side in torch.empty(2, rows, self.width).uniform_(-most, most).to(device))
-        self.labels = torch.full((rows,), -1, device=device)
-        self.numbers = torch.arange(rows, device=device)
-
-    def move(self, embedded: Sequence[Tensor], labels: Tensor, numbers: Tensor, momentum: float) -> None:
-        """Move the rows of these images towards their embeddings of now."""
-        for side, new in enumerate(embedded):
-            rows = self.held(side)
-            rows[numbers] = F.normalize(momentum * rows[numbers] + (1 - momentum) * new, dim=1)
-        self.get_buffer("labels")[numbers] = labels
-
-    def push(self, features: Tensor, labels: Tensor, numbers: Tensor, most: int) -> None:
-        """Remember what the teacher said of these images, and of `most` images in all."""
-        for name, new in (("teacher", features), ("labels", labels), ("numbers", numbers)):
-            setattr(self, name, torch.cat([self.get_buffer(name), new])[-most:])
 
 
 class CRD(PairedTaps):
@@ -196,7 +150,7 @@ class CRD(PairedTaps):
         self._latest: list[list[Tensor]] = []
 
     def build(self, matched: Sequence[Match]) -> None:
-        self.contrasts = nn.ModuleList(_Pair(each.teacher.channels, each.student.channels, self.width) for each in matched)
+        self.contrasts = nn.ModuleList(Embeddings(each.teacher.channels, each.student.channels, self.width) for each in matched)
 
     def attach(self, population: int | None) -> None:
         if self.kind != "memory":
@@ -207,8 +161,8 @@ class CRD(PairedTaps):
             if len(pair.held(0)) != population:
                 pair.fill(population)
 
-    def _pairs(self) -> list[_Pair]:
-        return [pair for pair in self.contrasts if isinstance(pair, _Pair)]
+    def _pairs(self) -> list[Embeddings]:
+        return [pair for pair in self.contrasts if isinstance(pair, Embeddings)]
 
     def forward(self, view: View) -> Tensor:
         if not self.contrasts:
@@ -225,7 +179,7 @@ class CRD(PairedTaps):
         total = torch.stack(losses).sum()
         return total / len(losses) if self.average else total
 
-    def _side(self, pair: _Pair, side: int, embedded: tuple[Tensor, Tensor], labels: Tensor | None, view: View) -> Tensor:
+    def _side(self, pair: Embeddings, side: int, embedded: tuple[Tensor, Tensor], labels: Tensor | None, view: View) -> Tensor:
         """Return the loss of one side's anchors against embeddings of the other side."""
         anchors, others = embedded[side], embedded[1 - side]
         own = view.index.to(anchors.device) if view.index is not None else None
@@ -258,7 +212,7 @@ class CRD(PairedTaps):
         return torch.multinomial(same, 1, generator=view.generator)[:, 0]
 
     def _negatives(
-        self, pair: _Pair, side: int, anchors: Tensor, own: Tensor | None, labels: Tensor | None, view: View
+        self, pair: Embeddings, side: int, anchors: Tensor, own: Tensor | None, labels: Tensor | None, view: View
     ) -> tuple[Tensor, Tensor]:
         """Return scores of shape (N, K), and which of them don't count: rows of the anchor's own image, and of its class."""
         bank = pair.held(1 - side)
@@ -281,12 +235,12 @@ class CRD(PairedTaps):
                 excluded |= kept[picked] == marks[:, None]
         return scores, excluded
 
-    def _loss(self, pair: _Pair, side: int, positive: Tensor, negatives: Tensor, excluded: Tensor) -> Tensor:
+    def _loss(self, pair: Embeddings, side: int, positive: Tensor, negatives: Tensor, excluded: Tensor) -> Tensor:
         if self.form == "infonce":
             return infonce_loss(positive, negatives, excluded)
         return nce_loss(positive, negatives, excluded, self._log_mean(pair, side, negatives.detach(), excluded))
 
-    def _log_mean(self, pair: _Pair, side: int, scores: Tensor, excluded: Tensor) -> Tensor | float:
+    def _log_mean(self, pair: Embeddings, side: int, scores: Tensor, excluded: Tensor) -> Tensor | float:
         """Return ln mean exp(s) of negatives: positives and images of the same class, once they are found, would outweigh all others."""
         if self.normaliser == "analytic":
             return 1 / (2 * self.width * self.temperature**2)

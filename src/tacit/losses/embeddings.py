@@ -1,0 +1,61 @@
+"""Embeddings: a student and a teacher on one sphere, and what is remembered of images seen before, for CRD."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+__all__ = ["SIDES", "Embeddings"]
+
+SIDES = ("student", "teacher")
+
+
+class Embeddings(nn.Module):
+    """Heads of one teacher and the student, and what is remembered: embeddings of both (a memory), or the teacher's features (a queue).
+
+    Args:
+        teacher: Length of the teacher's features.
+        student: Length of the student's.
+        width: Length of an embedding.
+    """
+
+    def __init__(self, teacher: int, student: int, width: int) -> None:
+        super().__init__()
+        self.width = width
+        self.heads = nn.ModuleList([nn.Linear(student, width), nn.Linear(teacher, width)])
+        self.register_buffer("student", torch.empty(0, width))
+        self.register_buffer("teacher", torch.empty(0, teacher))
+        self.register_buffer("labels", torch.empty(0, dtype=torch.long))
+        self.register_buffer("numbers", torch.empty(0, dtype=torch.long))
+        self.register_buffer("log_mean", torch.full((2,), -math.inf))
+
+    def held(self, side: int) -> Tensor:
+        """Return what is remembered of one side, of shape (rows, width) or (rows, features)."""
+        return self.get_buffer(SIDES[side])
+
+    def embed(self, side: int, features: Tensor) -> Tensor:
+        """Return features of one side, of shape (N, features), on the sphere, of shape (N, width)."""
+        return F.normalize(self.heads[side](features), dim=1)
+
+    def fill(self, rows: int) -> None:
+        """Remember random embeddings of length about 1, of no known class."""
+        most, device = math.sqrt(3 / self.width), self.get_buffer("labels").device
+        self.student, self.teacher = (side.clone() for side in torch.empty(2, rows, self.width).uniform_(-most, most).to(device))
+        self.labels = torch.full((rows,), -1, device=device)
+        self.numbers = torch.arange(rows, device=device)
+
+    def move(self, embedded: Sequence[Tensor], labels: Tensor, numbers: Tensor, momentum: float) -> None:
+        """Move the rows of these images towards their embeddings of now."""
+        for side, new in enumerate(embedded):
+            rows = self.held(side)
+            rows[numbers] = F.normalize(momentum * rows[numbers] + (1 - momentum) * new, dim=1)
+        self.get_buffer("labels")[numbers] = labels
+
+    def push(self, features: Tensor, labels: Tensor, numbers: Tensor, most: int) -> None:
+        """Remember what the teacher said of these images, and of `most` images in all."""
+        for name, new in (("teacher", features), ("labels", labels), ("numbers", numbers)):
+            setattr(self, name, torch.cat([self.get_buffer(name), new])[-most:])
