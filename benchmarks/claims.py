@@ -20,6 +20,7 @@ from benchmarks.plans import Pair, Row, Suite, slug
 from benchmarks.suites import SUITES
 from tacit.core.errors import InputError
 from tacit.core.loss import Objective
+from tacit.core.models import model_hash
 from tacit.core.network import Teacher
 from tacit.losses import Increment
 from tacit.synthesize import CMI, DAFL, MSKD, RDSKD, ZSKD, DeepInversion, Method
@@ -208,9 +209,9 @@ def measure(arguments: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     outcome = outcome_of(suite, pair, row, seed=arguments["seed"], data=data, teacher=teacher, folder=folder / "run")
     kept = {"claim": claim.name, **record(outcome, suite, pair, row, teacher)}
     if claim.judged:
-        judged = tacit.evaluate(
-            teacher=str(teacher), judge=str(teachers / JUDGE), pool=folder / "run", data=str(data / suite.dataset.folder), seed=0
-        )
+        judge = teachers / JUDGE
+        judged = tacit.evaluate(teacher=str(teacher), judge=str(judge), pool=folder / "run", data=str(data / suite.dataset.folder), seed=0)
+        kept["judge"] = {"name": JUDGE, "sha256": model_hash(tacit.load(judge))}
         names = ("pool_images", "classes_covered", "duplicate_rate", "judge_agreement", "diversity", "diversity_data", "fidelity")
         kept["pool"] = {name: judged.metrics[name] for name in names}
     if isinstance(row.method, WatchedRDSKD):

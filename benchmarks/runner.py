@@ -63,7 +63,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data", type=Path, help="folder with mnist/ and cifar10/; not given: $TACIT_DATA, else ./data")
     parser.add_argument("--out", type=Path, help="where results/, figures/ and RESULTS.md go; not given: benchmarks/")
     parser.add_argument("--smoke", action="store_true", help="two steps of everything on generated data, to see that it runs")
-    parser.add_argument("--again", action="store_true", help="also run again what is there, but was run with other settings than today's")
+    parser.add_argument("--again", action="store_true", help="also run again what was run with other settings than today's, or another teacher")
     parser.add_argument("--list", action="store_true", help="only say which runs there are, and which are done")
 
 
@@ -87,12 +87,21 @@ def show(jobs: Sequence[Job]) -> int:
     return 0
 
 
-def state(job: Job) -> Literal["done", "done with other settings", "to do"]:
+def state(job: Job) -> Literal["done", "done with other settings", "done with another teacher", "to do"]:
     """Return what the job's file says of it."""
     if not job.file.exists():
         return "to do"
-    kept = read_json(job.file).get("settings")
-    return "done with other settings" if job.settings and kept != json.loads(json.dumps(job.settings)) else "done"
+    kept = read_json(job.file)
+    if job.settings and kept.get("settings") != json.loads(json.dumps(job.settings)):
+        return "done with other settings"
+    teachers = [*kept.get("teachers", ()), *(kept[role] for role in ("teacher", "judge") if role in kept)]
+    return "done with another teacher" if any(_is_another(job, **teacher) for teacher in teachers) else "done"
+
+
+def _is_another(job: Job, name: str, sha256: str) -> bool:
+    """Return whether the teacher that is there now under `name` is not the one of `sha256`."""
+    there = Path(job.arguments["teachers"], name, "model.json")
+    return there.is_file() and read_json(there)["sha256"] != sha256
 
 
 def run(
@@ -104,7 +113,7 @@ def run(
         jobs: In the order in which they are started.
         side_by_side: Processes at the same time; 0: none, all is done in this process.
         say: Puts an outcome into a few words.
-        again: Whether what was run with other settings is run anew, too; its file stands until then.
+        again: Whether what was run with other settings, or another teacher, is run anew, too; its file stands until then.
 
     Returns:
         The number of jobs that failed.

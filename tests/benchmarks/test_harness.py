@@ -178,6 +178,20 @@ def test_results_of_other_settings_are_kept_and_said(tmp_path: Path, capsys: pyt
     assert "process" in json.loads((tmp_path / "1.json").read_text())  # written anew
 
 
+def test_results_of_another_teacher_are_not_done(tmp_path: Path) -> None:
+    (tmp_path / "net").mkdir()
+    (tmp_path / "net/model.json").write_text('{"sha256": "abc"}')
+    one = replace(job(tmp_path, 1), arguments={"teachers": str(tmp_path)})
+    for kept, said in (
+        ({"teacher": {"name": "net", "sha256": "abc"}}, "done"),
+        ({"teacher": {"name": "net", "sha256": "def"}}, "done with another teacher"),
+        ({"teachers": [{"name": "net", "sha256": "abc"}], "judge": {"name": "net", "sha256": "def"}}, "done with another teacher"),
+        ({"teachers": [{"name": "elsewhere", "sha256": "def"}]}, "done"),  # not here, so that nothing can be said
+    ):
+        (tmp_path / "1.json").write_text(json.dumps(kept))
+        assert runner.state(one) == said
+
+
 @pytest.mark.parametrize(("words", "message"), [
     (["--suite", "mnist", "--data", "nowhere"], "no data at"),
     (["--suite", "mnist", "--methods", "DFADD", "--smoke"], "did you mean 'DFAD'"),
