@@ -63,7 +63,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data", type=Path, help="folder with mnist/ and cifar10/; not given: $TACIT_DATA, else ./data")
     parser.add_argument("--out", type=Path, help="where results/, figures/ and RESULTS.md go; not given: benchmarks/")
     parser.add_argument("--smoke", action="store_true", help="two steps of everything on generated data, to see that it runs")
-    parser.add_argument("--again", action="store_true", help="also run again what was run with other settings than today's, or another teacher")
+    parser.add_argument(
+        "--again", action="store_true", help="also run again what was run with other settings than today's, or another teacher"
+    )
     parser.add_argument("--list", action="store_true", help="only say which runs there are, and which are done")
 
 
