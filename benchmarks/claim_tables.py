@@ -91,7 +91,8 @@ def _methods(runs: Runs) -> dict[str, list[float]]:
 
 
 def _robustness(runs: Runs) -> str:
-    kinds = {words: part for words, of in (("64, 192", ""), ("64", "batch 64,"), ("192", "batch 192,")) if (part := _with(runs, of))}
+    apart = {str(batch): {label: run for label, run in runs.items() if f"batch {batch}," in label} for batch in (64, 192)}
+    kinds = {"all": runs, **(apart if all(any(part.values()) for part in apart.values()) else {})}
     rows = [
         [f"`{name}`", words, f"{len(values)}", spread(values), f"{min(values):.2f}", f"{max(values):.2f}", _steps(part, name)]
         for words, part in kinds.items()
@@ -102,19 +103,16 @@ def _robustness(runs: Runs) -> str:
         "or x 3 with 256 (ZSKD: temperature 67 or 6.7; DeepInversion: bn and tv). A setting's figure is the mean over its seeds. "
         "The student's batch is 64; those of DAFL and MSKD see the generator's own batch, and with one of 192 a minute is over after a "
         "third of the steps: so that part of their spread is the budget's, and batches are compared apart, too.\n"
-        + verdict([check for words, part in kinds.items() for check in _more_robust(part, f"batches of {words}")])
+        + verdict([check for words, part in kinds.items() for check in _more_robust(part, words)])
     )
 
 
-def _with(runs: Runs, setting: str) -> Runs:
-    return {label: by_seed for label, by_seed in runs.items() if setting in label}
-
-
-def _more_robust(runs: Runs, of: str) -> list[tuple[str, bool]]:
+def _more_robust(runs: Runs, batch: str) -> list[tuple[str, bool]]:
     known = {name: values for name, values in _methods(runs).items() if len(values) > 1}
     ours = known.pop("RDSKD", None)
     if ours is None:
         return []
+    of = "all settings" if batch == "all" else f"batches of {batch}"
     return [
         check
         for name, each in known.items()

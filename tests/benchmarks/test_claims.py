@@ -70,7 +70,7 @@ def test_the_claim_with_a_grid_is_tested_end_to_end(small_grid: list[str], tmp_p
     page = (tmp_path / "RESULTS.md").read_text().partition(f"### {GRID}")[2].partition("###")[0]
     for name in ("RDSKD", "ZSKD"):
         found = sorted(100 * runs[label]["metrics"]["student_accuracy"] for label in small_grid if label.startswith(name))
-        row = next(line for line in page.splitlines() if line.startswith(f"| `{name}` | 2 |"))
+        row = next(line for line in page.splitlines() if line.startswith(f"| `{name}` | all | 2 |"))
         assert row.endswith(f" | {found[0]:.2f} | {found[1]:.2f} | 2 |")
     assert f"![{GRID}](figures/{GRID}.png)" in page
 
@@ -105,13 +105,28 @@ def test_a_setting_counts_once_with_the_mean_of_its_seeds_and_the_best_method_co
     page = claim_tables.claims(tmp_path).partition(f"### {GRID}")[2].partition("###")[0]
     rows = [line for line in page.splitlines() if line.startswith("| `")]
     assert rows == [
-        "| `ZSKD` | 1 | 97.00 | 97.00 | 97.00 | 1,000 |",
-        "| `RDSKD` | 2 | 89.00 ± 4.24 | 86.00 | 92.00 | 1,000 to 2,000 |",
+        "| `ZSKD` | all | 1 | 97.00 | 97.00 | 97.00 | 1,000 |",
+        "| `RDSKD` | all | 2 | 89.00 ± 4.24 | 86.00 | 92.00 | 1,000 to 2,000 |",
     ]
     missing = page.partition("Not run yet: ")[2].partition(".\n")[0].split("; ")
     absent = [f"{label}, seed {seed}" for label in small_grid for seed in range(3) if (label, seed) not in KEPT]
     assert missing == [*absent[:6], f"and {len(absent) - 6} more"]
     assert "![" not in page
+
+
+def test_batches_are_compared_apart_where_there_are_both(tmp_path: Path) -> None:
+    of = {"RDSKD": {64: 80.0, 192: 90.0}, "DAFL": {64: 85.0, 192: 60.0}}
+    keep(
+        tmp_path,
+        {(f"{name}/lr x1, batch {b}, weights x{w}", 0): value for name, by in of.items() for b, value in by.items() for w in (0.3, 3)},
+    )
+    page = claim_tables.claims(tmp_path)
+    for said, right in (
+        ("all settings: RDSKD is +12.50", "yes"),
+        ("batches of 64: RDSKD is -5.00", "**no**"),
+        ("batches of 192: RDSKD is +30.00", "yes"),
+    ):
+        assert f"- {said} points from DAFL in the mean of settings, above it: {right}." in page
 
 
 def test_a_claim_without_runs_says_so_and_has_no_picture(tmp_path: Path) -> None:
