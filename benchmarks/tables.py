@@ -67,8 +67,8 @@ def _suite(suite: Suite, home: Path) -> str:
 `python -m benchmarks data_free --suite {suite.name}`. Each run ends after {training.steps:,} student steps of {training.batch} images, or
 with the first step after {suite.max_seconds:,.0f} {_counted(suite)} for synthesis and training together; {training.optimizer},
 Nesterov momentum 0.9, learning rate {training.lr:g} from the student's first step on, {training.schedule}, weight decay
-{training.weight_decay:g}, {_clipping(training.clip)}; augmentation {suite.augmentation}; objective {_objective(suite.objective)}, at
-temperature 4.
+{training.weight_decay:g}, {_clipping(training.clip)}; augmentation {suite.augmentation} (not of
+images that a live generator makes for one step); objective {_objective(suite.objective)}, at temperature 4.
 `real` (labels, no teacher) and `kd-real` (teacher on real images) take all of the steps, however long that is; they learn from
 {suite.dataset.train}, as the teacher did. No other row sees a training image. Accuracy in % on {suite.dataset.test}, last step.
 Rows' settings, and a pair's learning rate where it has its own, were chosen by a few trials on seed 0 that saw this accuracy (`rows.py`,

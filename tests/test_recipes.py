@@ -310,7 +310,7 @@ def test_the_other_pairs_of_a_comment_are_options() -> None:
     assert isinstance(found, Distill)
     assert found.student == ModelRef(path="tacit.zoo:wrn40_1", kwargs={"classes": 100})
     assert found.teacher == ModelRef(path="runs/cifar100-vgg11")
-    assert found.method == FastDFKD(steps=2, lr=5e-3, lr_latent=0.015, ce=0.4, adv=1.1)
+    assert found.method == FastDFKD(steps=2, lr=5e-3, lr_latent=0.015, ce=0.4, adv=1.1, flip=True)
 
 
 @pytest.mark.parametrize("name", PUBLISHED)

@@ -8,7 +8,7 @@ import torch
 from tacit.core.batch import Batch
 from tacit.core.spec import Spec
 from tacit.distill.advice import Advice, budget_faults, image_faults, pool_faults, student_faults
-from tacit.synthesize import CMI, DAFL, DFAD, Method, Pool
+from tacit.synthesize import CMI, DAFL, DFAD, Gaussian, Method, Pool
 
 SPEC = Spec(shape=(1, 2, 2), classes=10)
 WELL: dict[str, float | None] = {
@@ -105,7 +105,8 @@ def test_chance_alone_does_not_lack_a_class() -> None:
 @pytest.mark.parametrize(("method", "named", "unnamed"), [
     (DAFL(), ("`balance` or `ce`", "`lr`"), ("`restart`",)),
     (CMI(), ("`ce`", "`lr`"), ("`balance`", "`restart`")),
-    (DFAD(), ("`lr`", "another seed"), ("`ce`", "`balance`", "`restart`")),
+    (DFAD(), ("a larger `bn`", "a method that asks for all classes, as DFQ or DAFL"), ("`ce`", "`balance`", "`restart`", "`lr`")),
+    (Gaussian(), ("try a method that asks for all classes",), ("`", "seed")),
     (None, ("another seed",), ("`",)),
 ])  # fmt: skip
 def test_only_options_that_the_method_has_are_named(method: Method | None, named: tuple[str, ...], unnamed: tuple[str, ...]) -> None:

@@ -85,7 +85,7 @@ MAKE: dict[str, Callable[[Teacher], Loss]] = {
     "InstanceContrast": lambda teacher: InstanceContrast(teacher, width=4),
     "InterSample": lambda teacher: InterSample(teacher.std),
     "Intermediate": lambda _: Intermediate(["bn1", "bn2"], ["bn1", "bn2"]),
-    "ModeSeeking": lambda _: ModeSeeking(),
+    "ModeSeeking": lambda _: ModeSeeking(torch.ones(1, 1, 1)),
     "PixelNorm": lambda _: PixelNorm(),
     "Smoothness": lambda teacher: Smoothness(teacher.mean, teacher.std),
     "SoftCrossEntropy": lambda _: SoftCrossEntropy(),

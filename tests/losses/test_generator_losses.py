@@ -82,7 +82,9 @@ def test_mode_seeking_compares_means_of_halves(n: int, channels: int, seed: int)
     noise = [abs(a - b) for i in range(half) for a, b in zip(z[i], z[half + i], strict=True)]
     slow = 1 / ((sum(apart) / len(apart)) / (sum(noise) / len(noise)) + 1e-5)
     assert float(mode_seeking(images, latents)) == pytest.approx(slow, rel=1e-4)
-    assert float(ModeSeeking()(View(images * 7, canvas=images, latent=latents, teacher=Signals(latents)))) == pytest.approx(slow, rel=1e-4)
+    std = torch.full((channels, 1, 1), 0.25)  # what a canvas paints is divided by it
+    view = View(images * 7, canvas=images * 0.25, latent=latents, teacher=Signals(latents))
+    assert float(ModeSeeking(std)(view)) == pytest.approx(slow, rel=1e-4)
 
 
 def test_mode_seeking_is_finite_where_all_images_are_alike_and_wants_latents() -> None:
@@ -91,11 +93,11 @@ def test_mode_seeking_is_finite_where_all_images_are_alike_and_wants_latents() -
     assert float(value.detach()) == pytest.approx(1e5)
     assert bool(torch.isfinite(torch.autograd.grad(value, images)[0]).all())
     with pytest.raises(ValueError, match="this canvas has none"):
-        ModeSeeking()(View(images))
+        ModeSeeking(torch.ones(1, 1, 1))(View(images))
 
 
 def test_mode_seeking_asks_no_teacher() -> None:
-    assert ModeSeeking().needs == Needs(teacher=False)
+    assert ModeSeeking(torch.ones(1, 1, 1)).needs == Needs(teacher=False)
 
 
 @settings(max_examples=15, deadline=None)
@@ -248,7 +250,13 @@ def test_new_losses_have_finite_gradients_on_a_network() -> None:
     images, latents = torch.rand(6, 1, 6, 6, requires_grad=True), draw(6, 4)
     torch.manual_seed(0)
     teacher = Teacher(BNNet(), Spec(shape=(1, 6, 6), classes=5))
-    losses: list[Loss] = [ClassBalance(), Activation("head:in"), ModeSeeking(), InterSample(teacher.std), Increment(ClassPrior())]
+    losses: list[Loss] = [
+        ClassBalance(),
+        Activation("head:in"),
+        ModeSeeking(teacher.std),
+        InterSample(teacher.std),
+        Increment(ClassPrior()),
+    ]
     for loss in losses:
         with Probe(teacher, taps=loss.needs.teacher_taps) as look:
             value = loss(View(images, teacher=look(images), latent=latents))

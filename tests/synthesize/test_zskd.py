@@ -69,7 +69,7 @@ def test_zskds_answers_depend_on_the_generator_alone(teacher: Teacher) -> None:
 
 
 def test_zskd_rescales_all_pixels_together_after_each_step(teacher: Teacher) -> None:
-    canvas = ZSKD().canvas(teacher, seeded())
+    canvas = ZSKD(rescale=True).canvas(teacher, seeded())
     canvas.begin(Round(0, 3, None, seeded()))
     with torch.no_grad():
         canvas.get_parameter("pixels").mul_(3).sub_(0.7)
@@ -83,8 +83,8 @@ def test_zskd_rescales_all_pixels_together_after_each_step(teacher: Teacher) -> 
     assert bool(torch.isfinite(canvas()).all())
 
 
-def test_pixels_may_be_cut_off_instead(teacher: Teacher) -> None:
-    canvas = ZSKD(rescale=False).canvas(teacher, seeded())
+def test_where_nothing_is_said_pixels_are_cut_off(teacher: Teacher) -> None:
+    canvas = ZSKD().canvas(teacher, seeded())
     canvas.begin(Round(0, 3, None, seeded()))
     with torch.no_grad():
         canvas.get_parameter("pixels").mul_(3).sub_(0.7)

@@ -77,7 +77,11 @@ def _hint(method: Method | None, *, more: tuple[str, ...] = (), less: tuple[str,
 def _unseen(spec: Spec, counts: list[int], among: str, method: Method | None) -> str:
     missing = [spec.class_name(label) for label, count in enumerate(counts) if not count]
     names = ", ".join(missing[:5]) + (", ..." if len(missing) > 5 else "")
-    hint = _hint(method, more=("balance", "classes", "ce", "authenticity"), less=("lr",), other="another seed")
+    asks = ("balance", "classes", "ce", "authenticity")
+    if method is None or any(hasattr(method, name) for name in asks):
+        hint = _hint(method, more=asks, less=("lr",), other="another seed")
+    else:  # nothing in it asks for classes, whatever its options
+        hint = _hint(method, more=("bn",), other="a method that asks for all classes, as DFQ or DAFL")
     return f"the teacher sees no sample of {len(missing)} of {spec.classes} classes ({names}){among}: the student can't learn them; {hint}"
 
 

@@ -25,7 +25,7 @@ def mode_seeking(images: Tensor, latents: Tensor) -> Tensor:
     """Return ``1 / (mean |x2 - x1| / mean |z2 - z1| + 1e-5)``, of shape ().
 
     Args:
-        images: Of shape (N, C, H, W).
+        images: Of shape (N, C, H, W), as the teacher's layers see them: normalised.
         latents: Of shape (N, width).
     """
     (x1, x2), (z1, z2) = _halves(images), _halves(latents)
@@ -47,14 +47,22 @@ def inter_sample(images: Tensor, shares: Tensor) -> Tensor:
 
 
 class ModeSeeking(Loss):
-    """How little the images change with their latents; see `mode_seeking`. For canvases that have latents."""
+    """How little the images change with their latents; see `mode_seeking`. For canvases that have latents.
+
+    Args:
+        std: As of `InterSample`; MSGAN's images are of about unit deviation, too.
+    """
 
     needs = Needs(teacher=False)
+
+    def __init__(self, std: Tensor) -> None:
+        super().__init__()
+        self.register_buffer("std", std.detach().clone(), persistent=False)
 
     def forward(self, view: View) -> Tensor:
         if view.latent is None:
             raise ValueError("mode seeking compares images with their latents, and this canvas has none")
-        return mode_seeking(view.canvas, view.latent)
+        return mode_seeking(view.canvas / self.get_buffer("std"), view.latent)
 
 
 class InterSample(Loss):

@@ -112,8 +112,9 @@ class ConvGenerator(nn.Module):
         latent: Length of a latent.
         shape: Channels, height and width of an image.
         width: Number of maps of the last hidden layer; the first two have twice as many. 64 in the papers.
-        spec: Where given, the images always have the mean and deviation of the preprocessing, as those of DAFL and DFAD do, whose
-            generators end in batch norm without scale: batch norm, then a sigmoid of the slope and shift that give these moments.
+        spec: Where given, the images have about the mean and deviation of the preprocessing, as those of DAFL and DFAD do, whose
+            generators end in batch norm without scale: batch norm, then a sigmoid of the slope and shift that give these moments to
+            normal values, and others to values of another shape.
         eps: Of the batch norms after the convolutions: 0.8 in DAFL and RDSKD, whose code writes ``BatchNorm2d(128, 0.8)``.
     """
 

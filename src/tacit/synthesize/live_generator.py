@@ -20,7 +20,7 @@ __all__ = ["JointGenerator", "LiveGenerator"]
 class LiveGenerator(IterativeMethod):
     """A generator that is trained beside the student, from fresh noise at each step; no wanted classes, no pool.
 
-    Its images have the moments of the `Spec`, as generators that end in batch norm without scale have in the papers.
+    Its images have about the moments of the `Spec`, as generators that end in batch norm without scale have in the papers.
     """
 
     latent: int = 256

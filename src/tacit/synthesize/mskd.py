@@ -27,4 +27,4 @@ class MSKD(DAFL):
     minimum: ClassVar[dict[str, float]] = {**DAFL.minimum, "batch": 2}
 
     def terms(self, teacher: Teacher) -> dict[str, tuple[Weight, Loss]]:
-        return {**super().terms(teacher), "seeking": (self.seeking, ModeSeeking())}
+        return {**super().terms(teacher), "seeking": (self.seeking, ModeSeeking(teacher.std))}

@@ -69,10 +69,10 @@ class ZSKD(IterativeMethod):
     """Batches painted before the student's first step."""
     temperature: float = 20.0
     """Divides the teacher's logits."""
-    start: Start = "uniform"
-    """Noise that the pixels are at first: uniform, as in the paper, or normal, with the mean and deviation of the `Spec`."""
-    rescale: bool = True
-    """Whether all pixels are rescaled to [0, 1] together after each step; otherwise they are cut off at 0 and 1."""
+    start: Start = "normal"
+    """Noise that the pixels are at first: normal, with the mean and deviation of the `Spec`, or uniform, as in the paper."""
+    rescale: bool = False
+    """Whether all pixels are rescaled to [0, 1] together after each step, as in the paper; otherwise they are cut off at 0 and 1."""
     concentrations: tuple[float, float] = (1.0, 0.1)
     """Concentrations of the answers, one for all classes and then the other: small ones are nearly one-hot."""
 

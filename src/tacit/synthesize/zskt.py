@@ -5,7 +5,7 @@ One generator step to `every` = 10 student steps, all on the same latents. The s
 buffers move with the images painted against it. The authors' settings: batch 128, latent 100, lr 1e-3, gradients clipped at 5 in both nets;
 the student's loss is `kd` at temperature 1 and attention transfer, whose 250 stand beside a KL divergence divided by the classes:
 ``[{loss: kd, temperature: 1}, {loss: at, weight: 2500}]`` for ten of them. The generator's divergence is not divided here either, so that
-a clip of 5 is theirs divided by the classes: for ten, theirs is 50.
+their clip of 5 is one of 50 for ten classes.
 """
 
 from __future__ import annotations
@@ -27,7 +27,8 @@ class ZSKT(JointGenerator):
 
     every: int = 10
     latent: int = 100
-    clip: float = 5.0
+    clip: float = 50.0
+    """For ten classes; 5 times the classes, otherwise."""
 
     shows: ClassVar[Literal["fresh", "again", "painted"]] = "again"
     student_mode: ClassVar[Literal["train", "eval"]] = "train"
