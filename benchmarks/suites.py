@@ -181,6 +181,7 @@ TEACHERS = {
         aim=93.5,
         device="cuda",
         max_seconds=440,
+        half=True,
     ),
 }
 
