@@ -29,7 +29,7 @@ from tacit.synthesize import (
     Method,
 )
 
-__all__ = ["CIFAR10_CPU", "CIFAR10_GPU", "MNIST", "MNIST_SECONDS"]
+__all__ = ["CIFAR10_CPU", "CIFAR10_GPU", "MNIST", "MNIST_SECONDS", "MNIST_TEACHERS"]
 
 
 def _baselines(dataset: str, noise: Gaussian) -> tuple[Row, ...]:
@@ -70,7 +70,7 @@ _SHORT = {
         _row("mnist", DAFL(batch=64, lr=2e-3, latent=100, width=16), steps=8000),
         _row("mnist", MSKD(batch=64, lr=2e-3, latent=100, width=16), steps=8000),
         _row("mnist", RDSKD(batch=64, warmup=1200, width=16), steps=8000),
-        _row("mnist", ZSKT(batch=64, lr=5e-3, width=16), steps=8000, pairs=_WITHOUT_BN),
+        _row("mnist", ZSKT(batch=64, lr=5e-3, width=16, clip=5.0), steps=8000, pairs=_WITHOUT_BN),
         _row("mnist", ZSKD(batch=128, steps=40, lr=0.05, warmup=110, rescale=False, start="normal"), steps=4000, pairs=_WITHOUT_BN),
     )
 }
@@ -88,7 +88,7 @@ MNIST = (
     _row("mnist", NAYER(batch=130, steps=10, warmup=5, every=50, noise=100, width=32), pairs=_WITH_BN),
     _row("mnist", DFQ(batch=64, every=5, latent=100, width=16), pairs=_WITH_BN, steps=8000),
     _DFAD_WITH_BN,
-    _row("mnist", ZSKT(batch=64, width=16), steps=8000, pairs=_WITH_BN),
+    _row("mnist", ZSKT(batch=64, width=16, clip=5.0), steps=8000, pairs=_WITH_BN),
     _ZSKD_WITH_BN,
     *_SHORT.values(),
     *(_long(_SHORT[name]) for name in ("DAFL", "MSKD")),
@@ -98,6 +98,9 @@ MNIST = (
     _long(_DFAD_WITH_BN, pairs=_WITH_BN),
     _long(_ZSKD_WITH_BN, pairs=_WITH_BN, steps=60, warmup=120),
 )
+
+MNIST_TEACHERS = tuple(replace(row, pairs=()) for row in (_baselines("mnist", Gaussian(batch=128, warmup=40))[-1], _SHORT["DFAD"]))
+"""Rows that show how much a teacher tells of what it saw; to be held against pair `lenet5` of the suite `mnist`."""
 
 CIFAR10_CPU = (
     *_baselines("cifar10", Gaussian(batch=128, warmup=40)),

@@ -65,6 +65,8 @@ PART_TRAINING = Training(steps=1500, batch=64, lr=0.05, weight_decay=5e-4)
 """What a run of a few minutes on one thread can do: the first images of CIFAR-10, about ten times."""
 
 _DIGITS = Training(steps=2800, lr=0.1, warmup=200, weight_decay=5e-4)
+_DAFL = Training(steps=2115, batch=256, optimizer="adam", lr=1e-3, weight_decay=0.0, schedule="constant")  # as recipes/mnist
+_LENET5: dict[str, Any] = {"factory": "tacit.zoo:lenet5", "kwargs": {}, "dataset": MNIST}
 TEACHERS = {
     "mnist-resnet8": TeacherPlan(
         factory="tacit.zoo:resnet",
@@ -74,14 +76,10 @@ TEACHERS = {
         augmentation="shift",
         aim=99.2,
     ),
-    "mnist-lenet5": TeacherPlan(
-        factory="tacit.zoo:lenet5",
-        kwargs={},
-        dataset=MNIST,
-        training=Training(steps=2115, batch=256, optimizer="adam", lr=1e-3, weight_decay=0.0, schedule="constant"),  # recipes/mnist
-        augmentation="none",
-        aim=98.9,
-    ),
+    "mnist-lenet5": TeacherPlan(**_LENET5, training=_DAFL, augmentation="none", aim=98.9),
+    "mnist-lenet5-shift": TeacherPlan(**_LENET5, training=_DAFL, augmentation="shift", aim=98.5, half=True),
+    "mnist-lenet5-sgd": TeacherPlan(**_LENET5, training=_DIGITS, augmentation="none", aim=98.5, half=True),
+    "mnist-lenet5-sgd-shift": TeacherPlan(**_LENET5, training=_DIGITS, augmentation="shift", aim=98.5, half=True),
     "cifar10-resnet20": TeacherPlan(
         factory="tacit.zoo:resnet",
         kwargs={"depth": 20},
@@ -222,6 +220,30 @@ SUITES = {
             aims={"RDSKD": 98.0, "DFAD": 98.0, "DAFL": 98.0, "CMI": 98.5, "FastDFKD": 98.5, "AdaptiveDeepInversion": 98.5},
             training=Training(steps=4000, batch=64, lr=0.1, weight_decay=5e-4, clip=5.0),
             precision="bf16-mixed",
+        ),
+        Suite(
+            name="mnist-teachers",
+            title="what a LeNet-5 teaches that was trained otherwise than in the papers",
+            dataset=MNIST,
+            pairs=tuple(
+                Pair(
+                    name=f"lenet5-{name}",
+                    teacher=f"mnist-lenet5-{name}",
+                    student="tacit.zoo:lenet5_half",
+                    title=f"LeNet-5, trained {words} -> LeNet-5-half",
+                    lr=0.02,
+                )
+                for name, words in (
+                    ("shift", "by Adam, on shifted images"),
+                    ("sgd", "by SGD at 0.1, with weight decay"),
+                    ("sgd-shift", "by SGD at 0.1, with weight decay, on shifted images"),
+                )
+            ),
+            rows=rows.MNIST_TEACHERS,
+            max_seconds=rows.MNIST_SECONDS,
+            training=Training(steps=4000, batch=64, lr=0.1, weight_decay=5e-4, clip=5.0),
+            precision="bf16-mixed",
+            seeds=(0,),
         ),
         Suite(
             name="cifar10-cpu",

@@ -26,7 +26,7 @@ from tacit.core.models import import_object
 from tacit.core.run import check_result
 
 BASELINES = ("real", "kd-real", "noise")
-RUN = {"mnist": None, "cifar10-cpu": None, "cifar10-gpu": BASELINES}
+RUN = {"mnist": None, "mnist-teachers": None, "cifar10-cpu": None, "cifar10-gpu": BASELINES}
 """Rows that are tried here, by suite (None: all): on a GPU's large networks two steps of every method take minutes on a CPU."""
 
 
