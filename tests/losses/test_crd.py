@@ -420,9 +420,51 @@ def test_wrong_options_are_refused(options: dict[str, Any], said: str) -> None:
         CRD(**options)
 
 
+@pytest.mark.parametrize(
+    ("population", "bank", "others"), [(9, "memory", {"form": "nce", "normaliser": "analytic"}), (None, "queue", {"form": "infonce"})]
+)
+def test_where_no_bank_is_asked_for_it_is_what_the_set_allows(population: int | None, bank: Any, others: dict[str, Any]) -> None:
+    asked, unasked = ready(population, bank=bank, **others), ready(population)
+    assert (unasked.kind, unasked.form, unasked.normaliser) == (asked.kind, asked.form, asked.normaliser)
+    for step in range(2):
+        view, _ = shown(4, seed=step)
+        same, _ = shown(4, seed=step)
+        assert float(unasked(view).detach()) == float(asked(same).detach())
+        unasked.remember(view)
+        asked.remember(same)
+    measured = ready(population, form="nce").normaliser
+    assert measured == ("analytic" if bank == "memory" else "ema")
+
+
+@pytest.mark.parametrize(
+    ("population", "options", "said"),
+    [
+        (9, {"rows": 5}, "crd: rows: it plays no part with `bank: memory`, got 5: leave it out"),
+        (None, {"momentum": 0.5}, "crd: momentum: it plays no part with `bank: queue`, got 0.5: leave it out"),
+        (None, {"normaliser": "first"}, "crd: normaliser: it plays no part with `form: infonce`, got 'first': leave it out"),
+        (None, {"sampling": "relax"}, "`relax` picks positives out of a memory, of a fixed set of images"),
+    ],
+)
+def test_what_plays_no_part_is_refused_as_soon_as_the_bank_is_known(population: int | None, options: dict[str, Any], said: str) -> None:
+    CRD(**options)
+    with pytest.raises(InputError, match=said):
+        ready(population, **options)
+    assert ready(9, momentum=0.9, normaliser="first", sampling="relax").momentum == 0.9
+    assert ready(None, rows=5, form="nce", normaliser="first").rows == 5
+
+
+def test_by_itself_without_a_set_the_loss_has_a_queue() -> None:
+    loss = CRD(["t0"], ["s0"], width=8)
+    loss.build([Match(Layer("t0", (6,), -math.inf), Layer("s0", (5,), -math.inf))])
+    view, _ = shown(3)
+    loss(view)
+    loss.remember(view)
+    assert (loss.kind, len(loss._pairs()[0].held(1))) == ("queue", 3)
+
+
 def test_a_memory_needs_images_with_numbers() -> None:
     with pytest.raises(InputError, match="no fixed set of images to remember: use `bank: queue`"):
-        ready(None)
+        ready(None, bank="memory")
     with pytest.raises(InputError, match="this source does not say: use `bank: queue`"):
         ready(5)(shown(3, index=None)[0])
     with pytest.raises(InputError, match="call `fit` first"):

@@ -12,10 +12,11 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 import tacit
+from quick_methods import quick
 from tacit.core.models import ModelRef, save
 from tacit.core.network import Network
 from tacit.data import digits
-from tacit.synthesize import DFAD, RDSKD, DeepInversion, Gaussian
+from tacit.synthesize import CMI, DFAD, RDSKD, DeepInversion, Gaussian, Method
 from tacit.zoo import resnet
 
 STUDENT = ModelRef(path="tacit.zoo:resnet", kwargs={"channels": 1, "width": 2})
@@ -71,6 +72,14 @@ def test_a_student_with_dropout_is_the_same_with_and_without_evaluation_data(
         torch.manual_seed(1)
         distil(tmp_path / name, teacher_folder, student=Network(Dropping(), spec), data=data, evaluations=3)
     assert weights(tmp_path / "with") == weights(tmp_path / "without")
+
+
+@pytest.mark.parametrize("kind", [CMI, DFAD])
+def test_crd_beside_kd_learns_from_images_that_are_made_on_the_way(kind: type[Method], tmp_path: Path, teacher_folder: Path) -> None:
+    outcome = distil(tmp_path / "run", teacher_folder, method=quick(kind), objective="kd=1,crd=0.8", log_every=1)
+    losses = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    assert outcome.metrics["steps"] == 6
+    assert all(line["loss/crd"] > 0 for line in losses if line["kind"] == "train")
 
 
 def test_the_student_comes_back_ready_to_be_used(tmp_path: Path, teacher_folder: Path) -> None:

@@ -87,7 +87,8 @@ class CRD(PairedTaps):
         form: ``nce`` (the paper's) or ``infonce``; not given: ``nce`` with a memory, ``infonce`` without.
         bank: ``memory``, one row an image, for sets that don't change; ``queue``, what the teacher said of the last `rows` images, for
             streams and for pools that grow, while the teacher's own anchors are compared with the batch; ``batch``, none: the other images
-            of the batch. Of several processes, batches and what is remembered are those of all.
+            of the batch. Of several processes, batches and what is remembered are those of all. Not given: ``memory`` where `attach` is
+            told how many images there are, ``queue`` elsewhere.
         rows: Of a queue; not given: 1,024.
         sampling: ``exact``: the positive is the image itself, negatives are of other classes where labels are known; ``relax``: the
             positive is any image of its class; ``free``: labels play no part.
@@ -97,6 +98,9 @@ class CRD(PairedTaps):
         shared: Whether all images of a batch have the same negatives of memory or queue, as where nothing is given; otherwise each has its
             own.
         average: Whether several teachers are averaged; otherwise they are summed, as the author says.
+
+    Raises:
+        InputError: An option of none of the known values, or one that plays no part with the bank and the form, by `attach` at the latest.
     """
 
     level = "pooled"
@@ -110,7 +114,7 @@ class CRD(PairedTaps):
         negatives: int | None = None,
         temperature: float = 0.07,
         form: Form | None = None,
-        bank: Bank = "memory",
+        bank: Bank | None = None,
         rows: int | None = None,
         sampling: Sampling = "exact",
         momentum: float | None = None,
@@ -119,41 +123,49 @@ class CRD(PairedTaps):
         average: bool = False,
     ) -> None:
         super().__init__(teacher, student)
-        form = form or ("nce" if bank == "memory" else "infonce")
         for name, value, known in (
             ("form", form, get_args(Form)),
             ("bank", bank, get_args(Bank)),
             ("sampling", sampling, get_args(Sampling)),
-            ("normaliser", normaliser, (None, *get_args(Normaliser))),
+            ("normaliser", normaliser, get_args(Normaliser)),
         ):
-            if value not in known:
-                raise InputError(f"crd: {name}: expected one of {', '.join(filter(None, known))}, got {value!r}")
-        for name, given, used, otherwise in (
-            ("negatives", negatives, bank != "batch", f"bank: {bank}"),
-            ("shared", shared, bank != "batch", f"bank: {bank}"),
-            ("rows", rows, bank == "queue", f"bank: {bank}"),
-            ("momentum", momentum, bank == "memory", f"bank: {bank}"),
-            ("normaliser", normaliser, form == "nce", f"form: {form}"),
-        ):
-            if given is not None and not used:
-                raise InputError(f"crd: {name}: it plays no part with `{otherwise}`, got {given!r}: leave it out")
-        negatives, rows = 16384 if negatives is None else negatives, 1024 if rows is None else rows
-        momentum, shared = 0.5 if momentum is None else momentum, shared is not False
-        normaliser = normaliser or ("analytic" if bank == "memory" else "ema")
-        if min(width, negatives, rows) < 1 or not 0 <= momentum < 1:
+            if value is not None and value not in known:
+                raise InputError(f"crd: {name}: expected one of {', '.join(known)}, got {value!r}")
+        self.given = {"negatives": negatives, "shared": shared, "rows": rows, "momentum": momentum, "normaliser": normaliser}
+        self.negatives, self.rows = 16384 if negatives is None else negatives, 1024 if rows is None else rows
+        self.momentum, self.shared = 0.5 if momentum is None else momentum, shared is not False
+        if min(width, self.negatives, self.rows) < 1 or not 0 <= self.momentum < 1:
             raise InputError("crd: expected width, negatives and rows of at least 1, and a momentum from 0 to below 1")
-        if sampling == "relax" and bank != "memory":
-            raise InputError("crd: sampling `relax` picks positives out of a memory: use `bank: memory`")
-        self.width, self.negatives, self.temperature = width, negatives, positive_temperature(temperature)
-        self.form, self.kind, self.rows, self.sampling = form, bank, rows, sampling
-        self.momentum, self.normaliser, self.shared, self.average = momentum, normaliser, shared, average
+        self.width, self.temperature, self.sampling, self.average = width, positive_temperature(temperature), sampling, average
+        self.kind: Bank | None = None
+        self.form, self.normaliser = form, normaliser
+        self._settle(bank)
         self.contrasts = nn.ModuleList()
         self._latest: list[list[Tensor]] = []
+
+    def _settle(self, bank: Bank | None) -> None:
+        """Take this bank, and what goes with it where nothing was asked for; refuse what plays no part. None: it is not known yet."""
+        form = self.form or {None: None, "memory": "nce", "queue": "infonce", "batch": "infonce"}[bank]
+        for name, used, otherwise in (
+            ("negatives", bank != "batch", f"bank: {bank}"),
+            ("shared", bank != "batch", f"bank: {bank}"),
+            ("rows", bank in (None, "queue"), f"bank: {bank}"),
+            ("momentum", bank in (None, "memory"), f"bank: {bank}"),
+            ("normaliser", form != "infonce", f"form: {form}"),
+        ):
+            if self.given[name] is not None and not used:
+                raise InputError(f"crd: {name}: it plays no part with `{otherwise}`, got {self.given[name]!r}: leave it out")
+        if self.sampling == "relax" and bank not in (None, "memory"):
+            raise InputError("crd: sampling `relax` picks positives out of a memory, of a fixed set of images: use `bank: memory`")
+        if bank is not None:
+            self.kind, self.form, self.normaliser = bank, form, self.normaliser or ("analytic" if bank == "memory" else "ema")
 
     def build(self, matched: Sequence[Match]) -> None:
         self.contrasts = nn.ModuleList(Embeddings(each.teacher.channels, each.student.channels, self.width) for each in matched)
 
     def attach(self, population: int | None) -> None:
+        if self.kind is None:
+            self._settle("queue" if population is None else "memory")
         if self.kind != "memory":
             return
         if population is None:
@@ -168,6 +180,8 @@ class CRD(PairedTaps):
     def forward(self, view: View) -> Tensor:
         if not self.contrasts:
             raise InputError("crd: call `fit` first: the heads are made for the networks' shapes")
+        if self.kind is None:  # by itself, without a loop that knows a set
+            self.attach(None)
         labels = view.targets if view.targets is not None and view.targets.ndim == 1 and self.sampling != "free" else None
         self._latest, losses = [], []
         with in_fp32(view.images):
