@@ -349,6 +349,19 @@ def test_a_batch_of_one_class_has_no_negatives_and_no_loss() -> None:
     assert bool(found.grad.isfinite().all())
 
 
+@pytest.mark.parametrize("normaliser", ["first", "ema"])
+def test_a_batch_without_negatives_leaves_the_measured_normaliser_as_it_is(normaliser: Any) -> None:
+    loss = ready(None, width=8, bank="batch", form="nce", normaliser=normaliser)
+    (pair,) = loss._pairs()
+    loss(shown(4, targets=torch.zeros(4, dtype=torch.long), seed=1)[0])
+    assert pair.get_buffer("log_mean").tolist() == [-math.inf] * 2
+    loss(shown(4, targets=torch.arange(4))[0])
+    kept = pair.get_buffer("log_mean").clone()
+    assert bool(kept.isfinite().all())
+    loss(shown(4, targets=torch.zeros(4, dtype=torch.long), seed=1)[0])
+    assert torch.equal(pair.get_buffer("log_mean"), kept)
+
+
 def test_several_teachers_are_summed_or_averaged() -> None:
     view, _ = shown(4, pairs=3, generator=None)
     summed, averaged = (ready(9, pairs=3, negatives=9, average=average) for average in (False, True))

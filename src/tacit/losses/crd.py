@@ -264,6 +264,7 @@ class CRD(PairedTaps):
         total, count = gather(own[None]).logsumexp(dim=0)  # of all processes
         seen = torch.where(count.isinf(), total, total - count)
         moved = torch.logaddexp(kept[side] + math.log(KEEP), seen + math.log(1 - KEEP)) if self.normaliser == "ema" else kept[side]
+        moved = torch.where(seen.isinf(), kept[side], moved)  # no negative was there to measure
         kept[side] = torch.where(kept[side].isinf(), seen, moved)
         return kept[side].clone()
 
