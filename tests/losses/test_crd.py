@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Mapping
 from typing import Any
@@ -59,45 +60,55 @@ def as_they_are(loss: CRD, theirs: Tensor, labels: Tensor) -> Any:
     return pair
 
 
+def counted(negatives: Tensor, excluded: Tensor) -> list[list[Tensor]]:
+    """Return the negatives of each row that count."""
+    return [[score for score, out in zip(*row, strict=True) if not bool(out)] for row in zip(negatives, excluded, strict=True)]
+
+
 def slow_nce(positive: Tensor, negatives: Tensor, excluded: Tensor, log_mean: float) -> Tensor:
     """The formula with its exponentials, in doubles: h = P / (P + K / N), with P = exp(s) / Z and Z = N mean exp(s)."""
     total = torch.zeros((), dtype=torch.double)
-    for row in range(len(positive)):
-        kept = [score for score, out in zip(negatives[row], excluded[row], strict=True) if not bool(out)]
+    for own, kept in zip(positive, counted(negatives, excluded), strict=True):
         noise = len(kept) * math.exp(log_mean)
-        total = total - torch.log(positive[row].exp() / (positive[row].exp() + noise))
+        total = total - torch.log(own.exp() / (own.exp() + noise))
         for score in kept:
             total = total - torch.log(1 - score.exp() / (score.exp() + noise))
     return total / len(positive)
 
 
-def test_the_loss_and_its_gradient_are_those_of_the_formula() -> None:
+def slow_infonce(positive: Tensor, negatives: Tensor, excluded: Tensor) -> Tensor:
+    """The same of the cross-entropy: - ln exp(s) / (exp(s) + sum over negatives of exp)."""
+    total = torch.zeros((), dtype=torch.double)
+    for own, kept in zip(positive, counted(negatives, excluded), strict=True):
+        total = total - torch.log(own.exp() / (own.exp() + sum(score.exp() for score in kept)))
+    return total / len(positive)
+
+
+def close(found: Tensor, wanted: Tensor, parameters: list[Tensor], theirs: list[Tensor] | None = None) -> None:
+    """Hold a value, and its gradients by these parameters, against another's by the same ones, or by others, to 1e-5."""
+    assert float(found.detach()) == pytest.approx(float(wanted.detach()), rel=1e-5)
+    gradients = (torch.autograd.grad(each, by) for each, by in ((found, parameters), (wanted, theirs or parameters)))
+    for one, other in zip(*gradients, strict=True):
+        assert bool(other.any())
+        torch.testing.assert_close(one.double(), other.double(), rtol=1e-5, atol=1e-5 * float(other.abs().max()))
+
+
+def test_both_forms_and_their_gradients_are_those_of_the_formulas() -> None:
     draw = seeded()
     positive, negatives = (torch.randn(*shape, generator=draw, dtype=torch.double).requires_grad_() for shape in ((4,), (4, 7)))
     excluded = torch.rand(4, 7, generator=draw) < 0.3
-    found, wanted = nce_loss(positive, negatives, excluded, 0.8), slow_nce(positive, negatives, excluded, 0.8)
-    assert float(found.detach()) == pytest.approx(float(wanted.detach()), rel=1e-6)
-    for one, other in zip(
-        torch.autograd.grad(found, [positive, negatives]), torch.autograd.grad(wanted, [positive, negatives]), strict=True
+    assert 0 < int(excluded.sum()) < 28
+    for found, wanted in (
+        (nce_loss(positive, negatives, excluded, 0.8), slow_nce(positive, negatives, excluded, 0.8)),
+        (infonce_loss(positive, negatives, excluded), slow_infonce(positive, negatives, excluded)),
     ):
-        torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-8)
-
-
-def test_infonce_is_the_cross_entropy_of_what_counts() -> None:
-    draw = seeded()
-    positive, negatives = torch.randn(3, generator=draw), torch.randn(3, 6, generator=draw)
-    excluded = torch.rand(3, 6, generator=draw) < 0.4
-    wanted = 0.0
-    for row in range(3):
-        kept = [float(score) for score, out in zip(negatives[row], excluded[row], strict=True) if not bool(out)]
-        wanted += math.log(sum(map(math.exp, [float(positive[row]), *kept]))) - float(positive[row])
-    assert float(infonce_loss(positive, negatives, excluded)) == pytest.approx(wanted / 3, rel=1e-5)
+        close(found, wanted, [positive, negatives])
 
 
 def test_at_the_start_the_loss_is_what_is_known_of_random_memories() -> None:
     """2 (ln K + 1 / (2 d T^2) + 1) = 23.0 for d = 128, K = 16384, T = 0.07, N = 50,000, batches of 64; one draw scatters by 0.26."""
-    loss, found = ready(None, teacher=64, student=32, bank="batch", form="nce"), []
-    loss.kind = "memory"
+    loss, found = ready(50_000, teacher=64, student=32), []
+    assert (loss.kind, loss.form, loss.normaliser, loss.width, loss.negatives) == ("memory", "nce", "analytic", 128, 16384)
     for seed in range(20):
         torch.manual_seed(seed)
         for pair in loss._pairs():
@@ -109,45 +120,63 @@ def test_at_the_start_the_loss_is_what_is_known_of_random_memories() -> None:
     assert sum(found) / len(found) == pytest.approx(wanted, abs=0.15)
 
 
-def test_the_normaliser_of_random_memories_is_known() -> None:
-    """Z / N = mean exp(s) = exp(1 / (2 d T^2)) within 0.5 %."""
-    loss = ready(50_000, teacher=64, student=32)
+@pytest.mark.parametrize("normaliser", ["analytic", "first"])
+def test_the_normaliser_of_random_memories_is_known(normaliser: Any) -> None:
+    """Z / N = mean exp(s) = exp(1 / (2 d T^2)) within 0.5 %: as it is known, and as it is measured."""
+    loss = ready(50_000, teacher=64, student=32, normaliser=normaliser)
     (pair,) = loss._pairs()
     anchors = F.normalize(torch.randn(256, 128, generator=seeded()), dim=1)
-    mean = (anchors @ pair.held(0).T / 0.07).double().exp().mean()
-    assert float(mean) == pytest.approx(math.exp(1 / (2 * 128 * 0.07**2)), rel=5e-3)
+    scores = anchors @ pair.held(0).T / 0.07
+    found = math.exp(float(loss._log_mean(pair, 1, scores, torch.zeros_like(scores, dtype=torch.bool))))
+    assert found == pytest.approx(float(scores.double().exp().mean()), rel=5e-3)
+    assert found == pytest.approx(math.exp(1 / (2 * 128 * 0.07**2)), rel=5e-3)
 
 
-def slow_crd(loss: CRD, view: View, labels: Tensor | None) -> Tensor:
-    """Both sides of CRD with every row of the memory as a negative, row by row."""
-    (pair,), (features,) = loss._pairs(), loss.seen(view)
-    known = pair.get_buffer("labels")
+def slow_crd(loss: CRD, view: View, ours: Tensor) -> Tensor:
+    """Both sides of CRD in doubles, by heads and the student's features in doubles, image by image; every row there is, is a negative."""
+    (pair,), assumed = loss._pairs(), 1 / (2 * loss.width * loss.temperature**2)
+    taught = view.teacher.features["t0"].double()
+    embedded = [F.normalize(head(features), dim=1) for head, features in zip(pair.heads, (ours, taught), strict=True)]
+    assert view.index is not None
+    here = (view.index.tolist(), [math.nan] * len(ours) if view.targets is None else view.targets.tolist())  # nan is no label's equal
+    before = (pair.get_buffer("numbers").tolist(), pair.get_buffer("labels").tolist())
     total = torch.zeros((), dtype=torch.double)
     for side in (0, 1):
-        embedded = F.normalize(pair.heads[side](features[side]), dim=1).double()
-        scores = embedded @ pair.held(1 - side).double().T / loss.temperature
-        assert view.index is not None
-        excluded = torch.zeros_like(scores, dtype=torch.bool)
-        for row, own in enumerate(view.index.tolist()):
-            for column in range(len(known)):
-                excluded[row, column] = column == own or (labels is not None and int(known[column]) == int(labels[row]))
-        positive = torch.stack([scores[row, own] for row, own in enumerate(view.index.tolist())])
-        total = total + slow_nce(positive, scores, excluded, 1 / (2 * loss.width * loss.temperature**2))
+        anchors, others = embedded[side], embedded[1 - side]
+        positives, keys, marks = others, others, here
+        if loss.kind == "memory":  # all that it shows was made before, and is not taught
+            positives, keys, marks = pair.held(1 - side)[view.index].double(), pair.held(1 - side).double(), before
+        elif loss.kind == "queue" and side == 0:  # the positive is of the batch, and teaches both heads; the negatives teach none
+            keys, marks = F.normalize(pair.heads[1](pair.held(1).double()), dim=1).detach(), before
+        positive = torch.stack([(anchor @ other) / loss.temperature for anchor, other in zip(anchors, positives, strict=True)])
+        scores = torch.stack([torch.stack([anchor @ key for key in keys]) for anchor in anchors]) / loss.temperature
+        excluded = torch.tensor(
+            [[number == own or label == known for number, known in zip(*marks, strict=True)] for own, label in zip(*here, strict=True)]
+        )
+        if loss.form == "infonce":
+            total = total + slow_infonce(positive, scores, excluded)
+            continue
+        measured = float(scores[~excluded].exp().mean().log().detach())
+        total = total + slow_nce(positive, scores, excluded, assumed if loss.normaliser == "analytic" else measured)
     return total
 
 
 @pytest.mark.parametrize("labelled", [False, True])
-def test_crd_is_its_slow_reference_in_value_and_gradient(labelled: bool) -> None:
-    loss = ready(9, width=8, temperature=0.5, negatives=9)
-    labels = torch.tensor([0, 1, 0, 2]) if labelled else None
-    view, (ours,) = shown(4, targets=labels)
-    loss(view)
-    loss.remember(view)  # now four rows have a class
-    found, wanted = loss(view), slow_crd(loss, view, labels)
-    assert float(found.detach()) == pytest.approx(float(wanted.detach()), rel=1e-5)
-    parameters = [ours, *loss.parameters()]
-    for one, other in zip(torch.autograd.grad(found, parameters), torch.autograd.grad(wanted, parameters), strict=True):
-        torch.testing.assert_close(one.double(), other.double(), rtol=1e-4, atol=1e-5)
+@pytest.mark.parametrize("form", ["nce", "infonce"])
+@pytest.mark.parametrize("bank", ["memory", "queue", "batch"])
+def test_crd_is_its_slow_reference_in_value_and_gradient(bank: Any, form: Any, labelled: bool) -> None:
+    loss = ready(9, width=8, temperature=0.5, bank=bank, form=form)
+    (pair,), labels = loss._pairs(), torch.tensor([0, 1, 0, 2])
+    for seed in (1, 2):  # what is remembered, partly of the images that come again
+        before, _ = shown(4, seed=seed, targets=labels, index=torch.arange(4) + 2 * (seed - 1))
+        loss(before)
+        loss.remember(before)
+    pair.get_buffer("log_mean").fill_(-math.inf)
+    view, (ours,) = shown(4, targets=labels if labelled else None)
+    doubled = copy.deepcopy(loss)
+    doubled._pairs()[0].heads.double()
+    theirs = ours.detach().double().requires_grad_()
+    close(loss(view), slow_crd(doubled, view, theirs), [ours, *loss.parameters()], [theirs, *doubled.parameters()])
 
 
 def test_features_in_half_precision_do_no_harm() -> None:
