@@ -11,6 +11,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from tacit.core.errors import InputError
 from tacit.core.loss import View
@@ -301,13 +302,52 @@ def test_relaxed_positives_are_of_the_same_class_and_not_always_the_image_itself
     labels = torch.arange(40) % 4
     (pair,) = loss._pairs()
     pair.labels = labels
-    picked = torch.stack(
-        [loss._positives(torch.arange(40), labels, labels, View(torch.zeros(1), generator=seeded(seed))) for seed in range(5)]
-    )
+    own = torch.arange(40)
+    picked = torch.stack([loss._positives(pair, labels, View(torch.zeros(1), index=own, generator=seeded(seed))) for seed in range(5)])
     assert torch.equal(labels[picked], labels.expand(5, 40))
-    assert bool((picked != torch.arange(40)).any())
+    assert bool((picked != own).any())
     with pytest.raises(InputError, match="`relax` needs labels"):
         loss(shown(4)[0])
+
+
+def test_relaxed_positives_are_drawn_alike_from_the_known_of_a_class_and_the_image_itself() -> None:
+    loss = ready(6, sampling="relax")
+    (pair,) = loss._pairs()
+    pair.labels = torch.tensor([0, 3, 0, -1, -1, 0])
+    view = View(torch.zeros(1), index=torch.full((4000,), 4), generator=seeded())
+    counts = loss._positives(pair, torch.zeros(4000, dtype=torch.long), view).bincount(minlength=6) / 4000
+    torch.testing.assert_close(counts, torch.tensor([0.25, 0.0, 0.25, 0.0, 0.25, 0.25]), rtol=0, atol=0.03)
+    assert pair.labels.tolist() == [0, 3, 0, -1, -1, 0]
+
+
+def test_a_relaxed_positive_is_the_same_image_for_both_sides() -> None:
+    """Half of the rows lie where the image itself does, on both sides, and half opposite; no row is of another class."""
+    loss = ready(40, width=8, temperature=0.5, sampling="relax")
+    (pair,), found = loss._pairs(), set()
+    pair.labels = torch.zeros(40, dtype=torch.long)
+    for seed in range(10):
+        view, _ = shown(1, targets=torch.zeros(1, dtype=torch.long), generator=seeded(seed))
+        with torch.no_grad():
+            for side, features in enumerate(loss.seen(view)[0]):
+                signs = torch.where(torch.arange(40) % 2 == 0, 1.0, -1.0)
+                pair.held(1 - side).copy_(signs[:, None] * pair.embed(side, features))
+        found.add(round(float(loss(view).detach()), 4))
+    bias = 1 / (2 * 8 * 0.5**2)
+    assert found == {round(2 * math.log1p(math.exp(bias - score)), 4) for score in (2.0, -2.0)}
+
+
+def test_relaxed_positives_are_found_without_a_table_of_batch_by_memory() -> None:
+    loss, sizes = ready(1000, sampling="relax"), list[int]()
+
+    class Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
+        def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            made = func(*args, **(kwargs or {}))
+            sizes.extend(each.numel() for each in (made if isinstance(made, tuple) else (made,)) if isinstance(each, Tensor))
+            return made
+
+    with Watch():  # type: ignore[no-untyped-call]
+        loss._positives(loss._pairs()[0], torch.arange(64) % 4, shown(64)[0])
+    assert max(sizes) == 1000
 
 
 def test_negatives_of_ones_own_count_as_those_of_the_batch() -> None:

@@ -72,6 +72,12 @@ def infonce_loss(positive: Tensor, negatives: Tensor, excluded: Tensor) -> Tenso
     return (scores.logsumexp(dim=1) - positive).mean()
 
 
+def _drawn(below: int, shape: Sequence[int], view: View, device: torch.device) -> Tensor:
+    """Return whole numbers drawn from 0 to `below` - 1, on `device`."""
+    draw = view.generator
+    return torch.randint(below, tuple(shape), generator=draw, device=draw.device if draw else device).to(device)
+
+
 class CRD(PairedTaps):
     """Contrastive representation distillation between penultimate features; of an ensemble, a sum over its members.
 
@@ -190,20 +196,20 @@ class CRD(PairedTaps):
                 embedded = pair.embed(0, features[0]), pair.embed(1, features[1])
                 kept = features[1:] if self.kind == "queue" else embedded
                 self._latest.append([side.detach() for side in kept])
-                losses.append(self._side(pair, 0, embedded, labels, view) + self._side(pair, 1, embedded, labels, view))
+                rows = self._positives(pair, labels, view) if self.kind == "memory" else None
+                losses.append(torch.stack([self._side(pair, side, embedded, labels, view, rows) for side in (0, 1)]).sum())
         total = torch.stack(losses).sum()
         return total / len(losses) if self.average else total
 
-    def _side(self, pair: Embeddings, side: int, embedded: tuple[Tensor, Tensor], labels: Tensor | None, view: View) -> Tensor:
-        """Return the loss of one side's anchors against embeddings of the other side."""
+    def _side(
+        self, pair: Embeddings, side: int, embedded: Sequence[Tensor], labels: Tensor | None, view: View, rows: Tensor | None = None
+    ) -> Tensor:
+        """Return the loss of one side's anchors against embeddings of the other side; of a memory, `rows` are the positives."""
         anchors, others = embedded[side], embedded[1 - side]
         own = view.index.to(anchors.device) if view.index is not None else None
         if self.kind == "batch" or (self.kind == "queue" and SIDES[side] == "teacher"):
             return self._loss(pair, side, *self._batch(anchors, others, own, labels))
-        if self.kind == "memory":
-            if own is None:
-                raise InputError("crd: the memory needs to know which image is which, and this source does not say: use `bank: queue`")
-            others = pair.held(1 - side)[self._positives(own, pair.get_buffer("labels"), labels, view)]
+        others = others if rows is None else pair.held(1 - side)[rows]
         positive = (anchors * others).sum(dim=1) / self.temperature
         return self._loss(pair, side, positive, *self._negatives(pair, side, anchors, own, labels, view))
 
@@ -217,14 +223,18 @@ class CRD(PairedTaps):
                 excluded |= marks[:, None] == gather(marks)
         return scores.gather(1, here)[:, 0], scores, excluded
 
-    def _positives(self, own: Tensor, known: Tensor, labels: Tensor | None, view: View) -> Tensor:
+    def _positives(self, pair: Embeddings, labels: Tensor | None, view: View) -> Tensor:
+        """Return which rows of the memory are the positives, the same for both sides: the images' own, or any known one of their class."""
+        if view.index is None:
+            raise InputError("crd: the memory needs to know which image is which, and this source does not say: use `bank: queue`")
+        own = view.index.to(pair.get_buffer("labels").device)
         if self.sampling != "relax":
             return own
         if labels is None:
             raise InputError("crd: sampling `relax` needs labels, and this source gives none")
-        same = (known == labels[:, None]).float()
-        same.scatter_(1, own[:, None], 1.0)
-        return torch.multinomial(same, 1, generator=view.generator)[:, 0]
+        known, order = pair.get_buffer("labels").scatter(0, own, labels).sort(stable=True)
+        first, end = (torch.searchsorted(known, labels, right=after) for after in (False, True))
+        return order[first + _drawn(2**62, own.shape, view, own.device) % (end - first)]
 
     def _negatives(
         self, pair: Embeddings, side: int, anchors: Tensor, own: Tensor | None, labels: Tensor | None, view: View
@@ -235,9 +245,7 @@ class CRD(PairedTaps):
         if count == rows:
             picked = torch.arange(rows, device=device).expand(1 if self.shared else len(anchors), rows)
         else:
-            shape = (1 if self.shared else len(anchors), count)
-            picked = torch.randint(rows, shape, generator=view.generator, device=view.generator.device if view.generator else device)
-            picked = picked.to(device)
+            picked = _drawn(rows, (1 if self.shared else len(anchors), count), view, device)
         keys = bank[picked[0]] if self.shared else bank
         if self.kind == "queue":
             with torch.no_grad():
