@@ -61,8 +61,8 @@ def beside_labels(name: str, weight: float, **options: Any) -> dict[str, Any]:
     return {"ce": {}, name: {"weight": weight, **options}}
 
 
-FIRST = {"opening": 30 / 270}
-"""30 epochs come before the 240."""
+FIRST = {"opening": 30 / 270, "steady": 1.0}
+"""30 epochs at the first learning rate come before the 240."""
 OBJECTIVES: dict[str, dict[str, Any]] = {
     "kd": {"ce": {"weight": 0.1}, "kd": {"weight": 0.9, "temperature": 4.0}},
     "kd-standardised": {"ce": {"weight": 0.1}, "kd": {"weight": 9.0, "temperature": 2.0, "standardise": True}},
@@ -81,7 +81,7 @@ OBJECTIVES: dict[str, dict[str, Any]] = {
     "dkd": {"ce": {}, "dkd": {"alpha": 1.0, "beta": 8.0, "temperature": 4.0, "warmup": 187_500 * 20 // 240}},
     "dist": beside_labels("dist", 2.0, beta=1.0, gamma=1.0, temperature=4.0),
     "ab": beside_labels("ab", 3 / 1000, margin=1.0, **FIRST),
-    "ft": beside_labels("ft", 200.0, rate=0.5, **FIRST),
+    "ft": beside_labels("ft", 200.0, rate=0.5, **{**FIRST, "steady": 0.01 / 0.05}),
     "fsp": beside_labels("fsp", 1.0, **FIRST),
 }
 PUBLISHED: dict[str, float | None] = {

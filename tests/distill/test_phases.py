@@ -93,6 +93,7 @@ def test_phases_are_read_with_their_shares_and_openings(terms: Any, expected: li
         ([{"phase": [{"phase": "kd"}]}], "a phase has terms, not phases of its own"),
         ("kd=1,ft=1;kdd", "no loss is called 'kdd'"),
         ([{"loss": "ft", "opening": 1.0}], "opening: expected a share of the steps"),
+        ([{"loss": "ab", "steady": 0.0}, {"loss": "ce"}], "steady: expected a share of the learning rate above 0, got 0"),
         ([{"loss": "ab", "opening": 0.6}, {"loss": "fsp", "opening": 0.4}, {"loss": "ce"}], "the openings of ab, fsp leave nothing"),
     ],
 )
@@ -135,6 +136,19 @@ def test_each_phase_has_the_whole_schedule_and_a_fresh_optimiser(teacher: Teache
         torch.testing.assert_close(work.optimizer.state[parameter]["momentum_buffer"], wanted)  # of this step alone
     cosine = [min(1, (step % 8 + 1) / 2) * 0.5 * (1 + math.cos(math.pi * (step % 8) / 8)) for step in range(9)]
     assert [*rates, work.lr] == pytest.approx([0.02 * share for share in cosine])
+
+
+@pytest.mark.parametrize("schedule", [{}, {"schedule": "steps", "milestones": (0.5,)}, {"schedule": "constant"}])
+@pytest.mark.parametrize("name", ["ab", "fsp", "ft"])
+def test_a_steady_opening_keeps_its_learning_rate_and_what_follows_has_the_schedule(
+    name: str, schedule: dict[str, Any], teacher: Teacher, runtime: Runtime
+) -> None:
+    rates = []
+    for options in ({}, {"steady": 0.5}):
+        terms = [{"loss": name, "weight": 1e-3, "opening": 0.5, **options}, {"loss": "ce"}]
+        rates.append(taken(learner(terms, teacher, runtime, steps=16, width=8, lr=0.01, warmup=2, **schedule), 16))
+    assert rates[1] == pytest.approx([0.0025, *[0.005] * 7, *rates[0][8:]])
+    assert rates[0][:8] == rates[0][8:]
 
 
 def test_a_first_phase_is_a_run_of_its_objective_alone_bit_by_bit(teacher: Teacher, runtime: Runtime) -> None:
