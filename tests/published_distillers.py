@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-__all__ = ["CRD", "FIGURES", "IMAGENET", "OBJECTIVES", "OWN", "PAIRS", "PUBLISHED", "TRAINING", "Pair"]
+__all__ = ["CRD", "FIGURES", "IMAGENET", "OBJECTIVES", "ON_IMAGENET", "OWN", "PAIRS", "PUBLISHED", "TRAINING", "Pair"]
 
 Pair = tuple[str, str]
 
@@ -106,6 +106,18 @@ PUBLISHED: dict[str, float | None] = {
     "fsp": 72.62,
 }
 """Accuracy of ResNet-8x4 taught by ResNet-32x4."""
+DEEPEST = {"teacher": ["layer3", "layer4"], "student": ["layer3", "layer4"]}
+ON_IMAGENET: dict[str, tuple[float | None, dict[str, Any]]] = {
+    "kd": (70.66, {"ce": {"weight": 0.5}, "kd": {"weight": 0.9, "temperature": 4.0}}),
+    "crd-kd": (71.38, {"ce": {}, "crd": CRD, "kd": {"weight": 1.0, "temperature": 4.0}}),
+    "at": (70.90, beside_labels("at", 1e3, **DEEPEST)),
+    "ofd": (None, beside_labels("ofd", 1e-4)),
+    "reviewkd": (71.61, beside_labels("reviewkd", 1.0, width=512, warmup=1_281_167 // 256)),
+    "dkd": (71.70, {"ce": {}, "dkd": {"alpha": 1.0, "beta": 0.5, "temperature": 1.0, "warmup": 1_281_167 // 256}}),
+    "dist": (72.07, beside_labels("dist", 2.0, beta=1.0, gamma=1.0, temperature=1.0)),
+}
+"""Accuracy of ResNet-18 taught by ResNet-34, and objectives; of these what megvii-research/mdistiller, hunto/DIST_KD,
+yoshitomo-matsubara/torchdistill and the author of CRD say; warm-ups are one epoch of batches of 256."""
 IMAGENET: dict[str, Any] = {
     "objective": {"ce": {}, "crd": CRD},
     "training": {
