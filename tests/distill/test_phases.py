@@ -228,6 +228,20 @@ def test_a_loss_named_alike_in_two_phases_is_one_loss(teacher: Teacher, runtime:
     assert [int((side != before).any(dim=1).sum()) for side, before in zip(sides, kept, strict=True)] == [32, 32]
     other = build_phases([{"phase": [small]}, {"phase": [{**small, "width": 8}]}])
     assert other[0].objective.losses["crd"] is not other[1].objective.losses["crd"]
+    named = build_phases([{"phase": [{**small, "name": name}]} for name in ("deep", "deep", "shallow")])
+    first, again, another = (phase.objective.losses[name] for phase, name in zip(named, ("deep", "deep", "shallow"), strict=True))
+    assert first is again
+    assert first is not another
+
+
+def test_crd_at_two_depths_is_two_losses_that_are_logged_by_their_names(teacher: Teacher, runtime: Runtime) -> None:
+    small = {"loss": "crd", "width": 16, "negatives": 64}
+    shallow = {**small, "name": "shallow", "teacher": ["stages.0"], "student": ["stages.0"]}
+    work = learner([small, shallow, {"loss": "ce"}], teacher, runtime)
+    taken(work, 2)
+    assert list(work.parts) == ["crd", "shallow", "ce"]
+    assert work.losses.losses["shallow"].pairs == [("stages.0", "stages.0")]
+    assert work.losses.losses["crd"].pairs != work.losses.losses["shallow"].pairs
 
 
 @pytest.mark.parametrize("terms", ["ab=0.003 @0.5; kd=1,ce=1", "ft=200,ce=1", "fsp=50,ce=1", "ft@0.3;crd=1,ce=1@0.3;crd=1,fitnet=1"])
