@@ -13,10 +13,13 @@ from torch.utils.data import Dataset
 
 import tacit
 from quick_methods import quick
+from tacit.core.device import Runtime
 from tacit.core.models import ModelRef, save
 from tacit.core.network import Network
 from tacit.data import digits
+from tacit.distill.sources import Streamed
 from tacit.synthesize import CMI, DFAD, RDSKD, DeepInversion, Gaussian, Method
+from tacit.verbs.train import Train
 from tacit.zoo import resnet
 
 STUDENT = ModelRef(path="tacit.zoo:resnet", kwargs={"channels": 1, "width": 2})
@@ -106,6 +109,34 @@ def test_a_pool_brings_its_own_teachers_answers_and_no_others(tmp_path: Path, te
     distil(tmp_path / "b", tmp_path / "other", **plain)
     losses = [json.loads((tmp_path / run / "metrics.jsonl").read_text().splitlines()[-1])["loss/kd"] for run in "ab"]
     assert losses[0] != losses[1], "the student of the second teacher learned the first one's answers"
+
+
+def test_however_many_processes_decode_a_streamed_set_the_weights_are_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tacit.data.load.IN_MEMORY_BYTES", 10)
+    spec = tacit.Spec(shape=(1, 8, 8), classes=10)
+    options: dict[str, Any] = {"data": Drawing(), "eval_split": None, "training": SHORT}
+    for workers in (0, 2):
+        torch.manual_seed(1)
+        tacit.train(model=Network(resnet(channels=1, width=2), spec), workers=workers, out=tmp_path / str(workers), **options)
+    assert weights(tmp_path / "0") == weights(tmp_path / "2")
+    torch.manual_seed(1)
+    tacit.train(model=Network(resnet(channels=1, width=2), spec), workers=1, resume=True, out=tmp_path / "0", **options)
+
+
+@pytest.mark.parametrize(
+    ("cores", "devices", "given", "expected"), [(1, 1, None, 1), (4, 1, None, 3), (16, 4, None, 3), (64, 1, None, 8), (64, 1, 0, 0)]
+)
+def test_a_streamed_set_is_decoded_by_the_cores_that_are_left(
+    cores: int, devices: int, given: int | None, expected: int, runtime: Runtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tacit.data.load.IN_MEMORY_BYTES", 10)
+    monkeypatch.setattr("tacit.verbs.learning.cores", lambda: cores)
+    network = Network(resnet(channels=1, width=2), tacit.Spec(shape=(1, 8, 8), classes=10))
+    source = Train(model=network, data=Drawing(), devices=devices, workers=given).real_source(network.spec, runtime)
+    assert isinstance(source, Streamed)
+    assert source.workers == expected
+    with pytest.raises(tacit.InputError, match="workers: expected 0 or more, got -1"):
+        Train(model=network, workers=-1)
 
 
 def test_training_images_are_never_reported_as_evaluation(tmp_path: Path) -> None:
