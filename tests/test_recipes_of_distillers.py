@@ -162,6 +162,7 @@ def test_the_settings_of_pairs_are_the_published_ones() -> None:
     recipe = read(LARGE)
     assert {"objective": objective_of(recipe), "training": recipe["training"]} == IMAGENET
     assert (recipe["teacher"]["shape"], recipe["eval_split"]) == ([3, 224, 224], "validation")
+    assert recipe["checkpoint_seconds"] == 1800  # of a memory of 2 x 1.28 million rows of 128 floats
 
 
 def test_the_settings_of_objectives_are_the_published_ones() -> None:
