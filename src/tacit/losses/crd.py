@@ -89,12 +89,12 @@ class CRD(PairedTaps):
         student: Taps of the student, as many.
         width: Length d of an embedding.
         negatives: K, of memory and queue, drawn with replacement; where there are fewer rows, all of them are shown. Not given: 16,384.
-        temperature: T.
+        temperature: T, by which cosines are divided.
         form: ``nce`` (the paper's) or ``infonce``; not given: ``nce`` with a memory, ``infonce`` without.
         bank: ``memory``, one row an image, for sets that don't change; ``queue``, what the teacher said of the last `rows` images, for
             streams and for pools that grow, while the teacher's own anchors are compared with the batch; ``batch``, none: the other images
-            of the batch. Of several processes, batches and what is remembered are those of all. Not given: ``memory`` where `attach` is
-            told how many images there are, ``queue`` elsewhere.
+            of the batch. Of several processes, batches and what is remembered are those of all. Not given: ``memory`` for a set that does
+            not change (`attach` is told how many images it has), ``queue`` elsewhere.
         rows: Of a queue; not given: 1,024.
         sampling: ``exact``: the positive is the image itself, negatives are of other classes where labels are known; ``relax``: the
             positive is any image of its class; ``free``: labels play no part.

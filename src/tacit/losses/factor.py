@@ -74,7 +74,7 @@ class FactorTransfer(AdaptedTaps):
         teacher: Taps of the teacher, maps; not given: the coarsest map.
         student: Taps of the student, as many.
         rate: k, the factor's channels by the teacher's.
-        whole: See `factor_distance`.
+        whole: Whether a factor is normalised as one vector (eq. 3); otherwise it is the channels' mean square that is.
         opening: Share of the steps in which the paraphraser learns, and the student does not; 0: none.
         steady: Share of the peak learning rate that holds throughout the opening, 0.2 for ResNets in the published tables (0.01); not
             given: the opening goes through the whole schedule, as any phase.
