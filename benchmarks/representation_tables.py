@@ -36,7 +36,7 @@ def representation(home: Path) -> str:
 ## Representation distillation
 
 Accuracy in %, last step; ± over seeds; differences are of runs of the same seed. CRD's memory has a row an image, and is asked for
-{CRD().negatives:,} negatives: where there are fewer images, as with {PART_IMAGES:,} of CIFAR-10 or MNIST, all rows are shown, not a draw of them.
+{CRD().negatives:,} negatives: where there are fewer images, as with {PART_IMAGES:,} of CIFAR-10 or MNIST, all rows are shown, none drawn.
 """
     for suite in SUITES.values():
         text += f"\n### {suite.name}: {suite.title}\n\n`python -m benchmarks representation --suite {suite.name}`. {_recipe(suite)}\n"

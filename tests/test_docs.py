@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 import torch
+import yaml
 from docstring_parser import parse_from_object
 
 import tacit
@@ -22,8 +23,8 @@ from tacit.cli import main
 from tacit.command import parse
 from tacit.core.errors import InputError
 from tacit.core.models import import_object
-from tacit.core.network import count_parameters
-from tacit.distill.objectives import DISTILLERS
+from tacit.core.network import Ensemble, count_parameters
+from tacit.distill.objectives import DISTILLERS, build_phases
 from tacit.federate.flower.certificates import build_parser as certificates_parser
 from tacit.synthesize import METHODS
 from tacit.verbs import VERBS
@@ -63,6 +64,16 @@ def test_the_guide_has_every_option_of_every_loss_as_the_loss_says_it() -> None:
     assert "| `dkd` | `beta` | `8.0` | Weight of what is said of the others. |" in table
     assert "| `kd` | `average` | `logits` | " in table
     assert f"\n\n{table}\n" in (ROOT / "docs" / "distillers.md").read_text(), f"docs/distillers.md: expected this table:\n{table}"
+
+
+def test_the_objectives_of_the_guide_can_be_made_and_its_taps_of_an_ensemble_are_found() -> None:
+    made = [build_phases(yaml.safe_load(block)["objective"]) for block in blocks("docs/distillers.md", "yaml")]
+    assert [[phase.name for phase in phases] for phases in made] == [["ce+crd+kd"], ["ce+kd+sharp"], ["ce+at"], ["ab", "kd+ce"]]
+    spec = tacit.Spec(shape=(3, 16, 16), classes=4)
+    teachers = Ensemble.of([tacit.Network(resnet(8, classes=4, width=width), spec) for width in (2, 3)])
+    made[2][0].objective.fit(teachers, tacit.Network(resnet(8, classes=4, width=2), spec))
+    at = made[2][0].objective.losses["at"]
+    assert at.teams == [range(1), range(1, 2)]
 
 
 def test_no_block_of_python_is_left_out() -> None:
