@@ -439,7 +439,7 @@ def test_the_paraphraser_is_learned_by_its_reconstruction_alone() -> None:
     optimizer.zero_grad()
     torch.autograd.backward(loss(view))
     assert all(parameter.grad is None for parameter in (*factors.paraphraser.parameters(), *factors.back.parameters()))
-    layers = [[type(layer) for layer in part] for part in (factors.paraphraser, factors.back, factors.translator)]
+    layers = [[type(layer) for layer in part.children()] for part in (factors.paraphraser, factors.back, factors.translator)]
     assert layers == [
         [nn.Conv2d, nn.LeakyReLU] * 3,  # no batch norm, so that a factor depends on its own image alone
         [*[nn.ConvTranspose2d, nn.LeakyReLU] * 2, nn.ConvTranspose2d],
