@@ -46,8 +46,8 @@ class LearningVerb(LaunchVerb):
     log_every: int = 20
     """Steps between two lines of metrics.jsonl."""
     workers: int | None = None
-    """Processes a device that decode images of a set too large for memory; 0: the one that learns does it. What is learned is the same.
-    Not given: as many as there are cores for the device beside the one that it learns on, from 1 to 8."""
+    """Where all of `data` is learned from, processes a device that decode images of a set too large for memory; 0: the one that learns
+    does it. What is learned is the same. Not given: as many as there are cores for the device beside its own, from 1 to 8."""
     ema: float = 0.0
     """Decay of an average of the weights, which is measured too; 0: none is kept. It warms up as min(ema, (1 + t) / (10 + t))."""
     select: Select = "last"
