@@ -2,7 +2,7 @@
 
 Objectives have the weights of RepDistiller's tables (https://github.com/HobbitLong/RepDistiller, scripts/run_cifar_distill.sh), of the
 authors where those have none, and 1 where nobody says; AB and FSP teach alone first (that code weighs FSP by 1 then), and FT's
-paraphraser learns first, as their openings say.
+paraphraser learns first, as their openings say. Here an opening goes through the whole schedule, there it had one learning rate.
 """
 
 from __future__ import annotations

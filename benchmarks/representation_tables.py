@@ -11,7 +11,8 @@ from benchmarks.parts import Record, Runs, above, accuracies, accuracy, kept, mi
 from benchmarks.representation_parts import errors, objective, probed, runs_of, tried
 from benchmarks.representation_plans import RepresentationPair, RepresentationSuite
 from benchmarks.representation_suites import SUITES
-from benchmarks.suites import TEACHERS
+from benchmarks.suites import PART_IMAGES, TEACHERS
+from tacit.losses import CRD
 
 __all__ = ["representation"]
 
@@ -31,7 +32,12 @@ def representation(home: Path) -> str:
         "data-free": _compared,
         "gpu": _compared,
     }
-    text = "\n## Representation distillation\n\nAccuracy in %, last step; ± over seeds; differences are of runs of the same seed.\n"
+    text = f"""
+## Representation distillation
+
+Accuracy in %, last step; ± over seeds; differences are of runs of the same seed. CRD's memory has a row an image, and is asked for
+{CRD().negatives:,} negatives: where there are fewer images, as with {PART_IMAGES:,} of CIFAR-10 or MNIST, all rows are shown, none drawn.
+"""
     for suite in SUITES.values():
         text += f"\n### {suite.name}: {suite.title}\n\n`python -m benchmarks representation --suite {suite.name}`. {_recipe(suite)}\n"
         for pair in suite.pairs:
@@ -62,6 +68,12 @@ def _shown_to(suite: RepresentationSuite, pair: RepresentationPair) -> str:
     if suite.pool:
         shown = f"images that were made of the teacher, once for all rows and seeds (`{suite.pool}`)"
     return f"Students learn from {shown}, augmentation {pair.augmentation}, and are measured on {pair.dataset.test}."
+
+
+def _rates(suite: RepresentationSuite, pair: RepresentationPair, runs: Runs) -> str:
+    """Return for which rows another learning rate was tried, since the others had no such choice."""
+    names = dict.fromkeys(f"`{row.setting_of}`" for row in suite.on(pair) if row.lr and row.label in runs)
+    return f"\nAnother learning rate was tried for {', '.join(names)} alone; the others have the suite's.\n" if names else ""
 
 
 def _teachers(runs: Runs) -> str:
@@ -102,7 +114,12 @@ def _compared(suite: RepresentationSuite, pair: RepresentationPair, runs: Runs) 
     ]
     text = f"{_teachers(trained)}.\n\n{table([*head, 'agreement with the teacher', 'seconds'], lines)}"
     planned = sum(row.objective is not None and not row.setting_of for row in suite.on(pair))
-    return text + tried(trained, others) + verdict([*_shown(trained, rows, planned), *_at_their_best(trained, others)])
+    return (
+        text
+        + tried(trained, others)
+        + _rates(suite, pair, trained)
+        + verdict([*_shown(trained, rows, planned), *_at_their_best(trained, others)])
+    )
 
 
 def _at_their_best(runs: Runs, others: Mapping[str, str]) -> list[tuple[str, bool]]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-__all__ = ["CRD", "FIGURES", "IMAGENET", "OBJECTIVES", "OWN", "PAIRS", "PUBLISHED", "TRAINING", "Pair"]
+__all__ = ["CRD", "FIGURES", "IMAGENET", "OBJECTIVES", "ON_IMAGENET", "OWN", "PAIRS", "PUBLISHED", "TRAINING", "Pair"]
 
 Pair = tuple[str, str]
 
@@ -61,8 +61,8 @@ def beside_labels(name: str, weight: float, **options: Any) -> dict[str, Any]:
     return {"ce": {}, name: {"weight": weight, **options}}
 
 
-FIRST = {"opening": 30 / 270}
-"""30 epochs come before the 240."""
+FIRST = {"opening": 30 / 270, "steady": 1.0}
+"""30 epochs at the first learning rate come before the 240."""
 OBJECTIVES: dict[str, dict[str, Any]] = {
     "kd": {"ce": {"weight": 0.1}, "kd": {"weight": 0.9, "temperature": 4.0}},
     "kd-standardised": {"ce": {"weight": 0.1}, "kd": {"weight": 9.0, "temperature": 2.0, "standardise": True}},
@@ -81,7 +81,7 @@ OBJECTIVES: dict[str, dict[str, Any]] = {
     "dkd": {"ce": {}, "dkd": {"alpha": 1.0, "beta": 8.0, "temperature": 4.0, "warmup": 187_500 * 20 // 240}},
     "dist": beside_labels("dist", 2.0, beta=1.0, gamma=1.0, temperature=4.0),
     "ab": beside_labels("ab", 3 / 1000, margin=1.0, **FIRST),
-    "ft": beside_labels("ft", 200.0, rate=0.5, **FIRST),
+    "ft": beside_labels("ft", 200.0, rate=0.5, **{**FIRST, "steady": 0.01 / 0.05}),
     "fsp": beside_labels("fsp", 1.0, **FIRST),
 }
 PUBLISHED: dict[str, float | None] = {
@@ -106,6 +106,18 @@ PUBLISHED: dict[str, float | None] = {
     "fsp": 72.62,
 }
 """Accuracy of ResNet-8x4 taught by ResNet-32x4."""
+DEEPEST = {"teacher": ["layer3", "layer4"], "student": ["layer3", "layer4"]}
+ON_IMAGENET: dict[str, tuple[float | None, dict[str, Any]]] = {
+    "kd": (70.66, {"ce": {"weight": 0.5}, "kd": {"weight": 0.9, "temperature": 4.0}}),
+    "crd-kd": (71.38, {"ce": {}, "crd": CRD, "kd": {"weight": 1.0, "temperature": 4.0}}),
+    "at": (70.90, beside_labels("at", 1e3, **DEEPEST)),
+    "ofd": (None, beside_labels("ofd", 1e-4)),
+    "reviewkd": (71.61, beside_labels("reviewkd", 1.0, width=512, warmup=1_281_167 // 256)),
+    "dkd": (71.70, {"ce": {}, "dkd": {"alpha": 1.0, "beta": 0.5, "temperature": 1.0, "warmup": 1_281_167 // 256}}),
+    "dist": (72.07, beside_labels("dist", 2.0, beta=1.0, gamma=1.0, temperature=1.0)),
+}
+"""Accuracy of ResNet-18 taught by ResNet-34, and objectives; of these what megvii-research/mdistiller, hunto/DIST_KD,
+yoshitomo-matsubara/torchdistill and the author of CRD say; warm-ups are one epoch of batches of 256."""
 IMAGENET: dict[str, Any] = {
     "objective": {"ce": {}, "crd": CRD},
     "training": {

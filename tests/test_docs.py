@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import re
 import shlex
@@ -12,6 +13,8 @@ from typing import Any
 
 import pytest
 import torch
+import yaml
+from docstring_parser import parse_from_object
 
 import tacit
 from benchmarks.__main__ import parser as benchmarks_parser
@@ -20,7 +23,8 @@ from tacit.cli import main
 from tacit.command import parse
 from tacit.core.errors import InputError
 from tacit.core.models import import_object
-from tacit.core.network import count_parameters
+from tacit.core.network import Ensemble, count_parameters
+from tacit.distill.objectives import DISTILLERS, build_phases
 from tacit.federate.flower.certificates import build_parser as certificates_parser
 from tacit.synthesize import METHODS
 from tacit.verbs import VERBS
@@ -40,6 +44,36 @@ def blocks(file: str, language: str) -> list[str]:
 def python_block(file: str) -> str:
     (found,) = blocks(file, "python")
     return found
+
+
+def options_of_losses() -> str:
+    """Return the table of all options but taps, of the losses' own signatures and docstrings."""
+    rows = ["| loss | option | default | what it is |", "|---|---|---|---|"]
+    for name, kind in DISTILLERS.items():
+        said = {each.arg_name: " ".join((each.description or "").split()) for each in parse_from_object(kind).params}
+        for option, parameter in inspect.signature(kind).parameters.items():
+            if option in ("teacher", "student") or parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
+                continue
+            default = "" if parameter.default is None else f"`{json.dumps(parameter.default)}`".replace('"', "")
+            rows.append(f"| `{name}` | `{option}` | {default} | {said[option].replace('``', '`')} |")
+    return "\n".join(rows)
+
+
+def test_the_guide_has_every_option_of_every_loss_as_the_loss_says_it() -> None:
+    table = options_of_losses()
+    assert "| `dkd` | `beta` | `8.0` | Weight of what is said of the others. |" in table
+    assert "| `kd` | `average` | `logits` | " in table
+    assert f"\n\n{table}\n" in (ROOT / "docs" / "distillers.md").read_text(), f"docs/distillers.md: expected this table:\n{table}"
+
+
+def test_the_objectives_of_the_guide_can_be_made_and_its_taps_of_an_ensemble_are_found() -> None:
+    made = [build_phases(yaml.safe_load(block)["objective"]) for block in blocks("docs/distillers.md", "yaml")]
+    assert [[phase.name for phase in phases] for phases in made] == [["ce+crd+kd"], ["ce+kd+sharp"], ["ce+at"], ["ab", "kd+ce"]]
+    spec = tacit.Spec(shape=(3, 16, 16), classes=4)
+    teachers = Ensemble.of([tacit.Network(resnet(8, classes=4, width=width), spec) for width in (2, 3)])
+    made[2][0].objective.fit(teachers, tacit.Network(resnet(8, classes=4, width=2), spec))
+    at = made[2][0].objective.losses["at"]
+    assert at.teams == [range(1), range(1, 2)]
 
 
 def test_no_block_of_python_is_left_out() -> None:

@@ -31,7 +31,7 @@ KNOWS = {
     "federate": {"core", "losses", "data", "evaluate", "synthesize", "distill", "federate"},
     "verbs": {"core", "losses", "data", "evaluate", "report", "zoo", "synthesize", "distill", "quantize", "prune", "federate", "verbs"},
     "helptext": set(),
-    "command": {"core", "synthesize", "federate", "verbs", "helptext"},
+    "command": {"core", "synthesize", "distill", "federate", "verbs", "helptext"},
     "cli": {"core", "verbs", "command"},
     "__main__": {"cli"},
     "__init__": set(),

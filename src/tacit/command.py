@@ -15,6 +15,7 @@ from jsonargparse import ArgumentParser, set_parsing_settings
 
 from tacit.core.errors import InputError, nearest
 from tacit.core.models import ModelRef, import_object
+from tacit.distill.objectives import DISTILLERS
 from tacit.federate import ALGORITHMS, PARTITIONS, Algorithm, Partition
 from tacit.helptext import HelpFormatter, arrange
 from tacit.synthesize import METHODS, Method
@@ -100,6 +101,8 @@ def build_parser(verb: str) -> ArgumentParser:
     for action in parser._actions:
         if action.dest in CHOSEN:
             action.help = f"{action.help} One of {', '.join(one.__name__ for one in CHOSEN[action.dest])}."
+        if action.dest == "objective":
+            action.help = f"{action.help} Losses: {', '.join(DISTILLERS)}, or package.module:Class."
     shared = [owner for owner in kind.__mro__ if owner in (LaunchVerb, RunVerb)]
     own = [_declared(owner) for owner in kind.__mro__ if owner not in shared]
     arrange(parser, own, {name for owner in shared for name in _declared(owner)}, "Where and how it runs")

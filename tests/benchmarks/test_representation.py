@@ -17,9 +17,10 @@ from benchmarks.representation_parts import errors
 from benchmarks.representation_plots import draw_representation
 from benchmarks.representation_suites import SUITES
 from benchmarks.representation_tables import representation as section
-from benchmarks.suites import TEACHERS
+from benchmarks.suites import PART_IMAGES, TEACHERS
 from tacit.core.files import write_json
 from tacit.distill.objectives import DISTILLERS, build_objective
+from tacit.losses import CRD
 from tacit.synthesize import Pool
 
 ROWS = {
@@ -101,6 +102,18 @@ def test_a_student_of_another_modality_sees_that_and_no_labels(smoked: Path) -> 
     assert all(len(each["probes"]) == 1 for each in (run, supervised, untrained, teacher))
     for pair in ("grey-edges", "rgb-depth"):
         assert kept(smoked, "cross-modal", pair, "CRD")["settings"]["views"] == pair
+
+
+def test_the_notes_say_which_rows_had_another_learning_rate_and_that_the_whole_memory_is_shown(tmp_path: Path) -> None:
+    for row in ("KD", "AT", "CRD", "CRD, batch"):
+        put(tmp_path, "cpu", "resnet20-resnet8", row, 0, 60)
+    note = "Another learning rate was tried for"
+    assert note not in section(tmp_path)
+    for row in ("KD, lr 0.1", "CRD, lr 0.1", "CRD, batch, lr 0.1"):
+        put(tmp_path, "cpu", "resnet20-resnet8", row, 0, 61)
+    assert f"{note} `KD`, `CRD` alone; the others have the suite's." in part(section(tmp_path), "cpu")
+    assert CRD().negatives == 16_384 > PART_IMAGES == SUITES["cpu"].pairs[0].images
+    assert "is asked for\n16,384 negatives: where there are fewer images, as with 10,000 of CIFAR-10" in section(tmp_path)
 
 
 def test_what_a_probe_reads_is_held_against_untrained_and_supervised(tmp_path: Path) -> None:

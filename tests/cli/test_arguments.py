@@ -12,6 +12,7 @@ import pytest
 
 from tacit.command import build_parser, parse
 from tacit.core.models import ModelRef
+from tacit.distill.objectives import DISTILLERS
 from tacit.synthesize import BNS, CMI, METHODS, DeepInversion, Method
 from tacit.verbs.distill import Distill
 from tacit.verbs.quantize import Quantize
@@ -113,6 +114,11 @@ def test_help_shows_a_verb_s_own_options_first_and_says_nothing_twice() -> None:
     assert "imagefolder: PNG files with labels or masks and metadata.jsonl, for Hugging Face datasets; onnx:" in " ".join(own.split())
     assert "(required)" in own
     assert "Where and how it runs" not in own
+
+
+@pytest.mark.parametrize("verb", ["distill", "quantize"])
+def test_the_help_of_the_objective_names_all_losses(verb: str) -> None:
+    assert f"Losses: {', '.join(DISTILLERS)}, or package.module:Class." in " ".join(build_parser(verb).format_help().split())
 
 
 def test_the_help_of_a_method_shows_its_fields(tacit: Tacit) -> None:

@@ -46,6 +46,17 @@ def test_names_and_weights_become_a_weighted_sum(text: Any, expected: dict[str, 
     assert kinds(text) == expected
 
 
+def test_a_loss_that_is_there_twice_has_two_names_and_counts_twice() -> None:
+    terms = [{"loss": "kd", "weight": 0.5, "temperature": 1.0}, {"loss": "kd", "name": "soft", "weight": 2.0, "temperature": 4.0}]
+    objective = build_objective(terms)
+    view = View(torch.zeros(4, 1, 1, 1), teacher=Signals(torch.randn(4, 3)), student=Signals(torch.randn(4, 3)))
+    parts = objective.parts(view)
+    assert list(parts) == ["kd", "soft"]
+    torch.testing.assert_close(objective.total(parts, view), 0.5 * KD(1.0)(view) + 2 * KD(4.0)(view))
+    alike = build_objective([{"loss": "crd"}, {"loss": "crd", "name": "other"}]).losses
+    assert alike["crd"] is not alike["other"]
+
+
 def test_the_sum_is_that_of_the_losses() -> None:
     student, teacher, targets = torch.randn(4, 3), torch.randn(4, 3), torch.tensor([0, 1, 2, 0])
     view = View(torch.zeros(4, 1, 1, 1), targets, teacher=Signals(teacher), student=Signals(student))
@@ -98,7 +109,11 @@ def test_every_distiller_can_be_named_alone(name: str) -> None:
         ([{"loss": "at", "teacher": 3, "student": 3}], "at: teacher: expected a list of names or null, got 3"),
         ([{"loss": "toy:Reach", "power": "two"}], "toy:Reach: power: expected a number, got 'two'"),
         ([{"loss": "rkd", "angle": -1}], "rkd: expected distance and angle of 0 or more, and not both 0, got 25.0 and -1"),
-        ("kd=1,kd=2", "kd is given twice"),
+        ("kd=1,kd=2", "kd is given twice: in YAML, `name` gives each a name of its own"),
+        ([{"loss": "kd", "name": "ce"}, {"loss": "ce"}], "ce is given twice"),
+        ([{"loss": "kd", "name": "at 4"}], "the name of kd must be a word of its own, of letters, digits and `_`, got 'at 4'"),
+        ([{"loss": "kd", "name": "keys"}], "the name of kd must be a word of its own"),
+        ([{"loss": "kd", "name": 4}], "the name of kd must be a word of its own"),
         ([{"loss": "kd", "temprature": 2}], "kd has no option 'temprature'; did you mean 'temperature'?"),
         ([{"weight": 1.0}], "no loss is called ''"),
         ("toy:BNNet=1", "toy:BNNet is no tacit Loss"),

@@ -72,6 +72,21 @@ def test_more_labels_teach_more(teacher_network: Network, runtime: Runtime) -> N
     assert found[0] + 0.05 < found[1] <= 1
 
 
+def test_a_probe_says_whether_it_was_found(runtime: Runtime, monkeypatch: pytest.MonkeyPatch) -> None:
+    def probed() -> bool:
+        return linear_probe(Network(Half(), SPEC), striped(60, 0, 0).batches(64), striped(20, 0, 1).batches(64), runtime).converged
+
+    assert probed()
+    monkeypatch.setattr("tacit.evaluate.probe.STEPS", 1)
+    assert not probed()
+
+
+def test_a_stronger_penalty_reads_less(teacher_network: Network, runtime: Runtime) -> None:
+    train, held = digits("train"), digits("test")
+    found = [linear_probe(teacher_network, train.batches(256), held.batches(256), runtime, strength=strength) for strength in (1e-7, 1.0)]
+    assert found[0].accuracy < found[1].accuracy
+
+
 def test_one_class_teaches_nothing(runtime: Runtime) -> None:
     one = ImageSet(torch.zeros(4, 1, 4, 4, dtype=torch.uint8), torch.zeros(4, dtype=torch.long))
     with pytest.raises(InputError, match="at least 2 classes"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Mapping
 from typing import Any
@@ -10,6 +11,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from tacit.core.errors import InputError
 from tacit.core.loss import View
@@ -59,45 +61,55 @@ def as_they_are(loss: CRD, theirs: Tensor, labels: Tensor) -> Any:
     return pair
 
 
+def counted(negatives: Tensor, excluded: Tensor) -> list[list[Tensor]]:
+    """Return the negatives of each row that count."""
+    return [[score for score, out in zip(*row, strict=True) if not bool(out)] for row in zip(negatives, excluded, strict=True)]
+
+
 def slow_nce(positive: Tensor, negatives: Tensor, excluded: Tensor, log_mean: float) -> Tensor:
     """The formula with its exponentials, in doubles: h = P / (P + K / N), with P = exp(s) / Z and Z = N mean exp(s)."""
     total = torch.zeros((), dtype=torch.double)
-    for row in range(len(positive)):
-        kept = [score for score, out in zip(negatives[row], excluded[row], strict=True) if not bool(out)]
+    for own, kept in zip(positive, counted(negatives, excluded), strict=True):
         noise = len(kept) * math.exp(log_mean)
-        total = total - torch.log(positive[row].exp() / (positive[row].exp() + noise))
+        total = total - torch.log(own.exp() / (own.exp() + noise))
         for score in kept:
             total = total - torch.log(1 - score.exp() / (score.exp() + noise))
     return total / len(positive)
 
 
-def test_the_loss_and_its_gradient_are_those_of_the_formula() -> None:
+def slow_infonce(positive: Tensor, negatives: Tensor, excluded: Tensor) -> Tensor:
+    """The same of the cross-entropy: - ln exp(s) / (exp(s) + sum over negatives of exp)."""
+    total = torch.zeros((), dtype=torch.double)
+    for own, kept in zip(positive, counted(negatives, excluded), strict=True):
+        total = total - torch.log(own.exp() / (own.exp() + sum(score.exp() for score in kept)))
+    return total / len(positive)
+
+
+def close(found: Tensor, wanted: Tensor, parameters: list[Tensor], theirs: list[Tensor] | None = None) -> None:
+    """Hold a value, and its gradients by these parameters, against another's by the same ones, or by others, to 1e-5."""
+    assert float(found.detach()) == pytest.approx(float(wanted.detach()), rel=1e-5)
+    gradients = (torch.autograd.grad(each, by) for each, by in ((found, parameters), (wanted, theirs or parameters)))
+    for one, other in zip(*gradients, strict=True):
+        assert bool(other.any())
+        torch.testing.assert_close(one.double(), other.double(), rtol=1e-5, atol=1e-5 * float(other.abs().max()))
+
+
+def test_both_forms_and_their_gradients_are_those_of_the_formulas() -> None:
     draw = seeded()
     positive, negatives = (torch.randn(*shape, generator=draw, dtype=torch.double).requires_grad_() for shape in ((4,), (4, 7)))
     excluded = torch.rand(4, 7, generator=draw) < 0.3
-    found, wanted = nce_loss(positive, negatives, excluded, 0.8), slow_nce(positive, negatives, excluded, 0.8)
-    assert float(found.detach()) == pytest.approx(float(wanted.detach()), rel=1e-6)
-    for one, other in zip(
-        torch.autograd.grad(found, [positive, negatives]), torch.autograd.grad(wanted, [positive, negatives]), strict=True
+    assert 0 < int(excluded.sum()) < 28
+    for found, wanted in (
+        (nce_loss(positive, negatives, excluded, 0.8), slow_nce(positive, negatives, excluded, 0.8)),
+        (infonce_loss(positive, negatives, excluded), slow_infonce(positive, negatives, excluded)),
     ):
-        torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-8)
-
-
-def test_infonce_is_the_cross_entropy_of_what_counts() -> None:
-    draw = seeded()
-    positive, negatives = torch.randn(3, generator=draw), torch.randn(3, 6, generator=draw)
-    excluded = torch.rand(3, 6, generator=draw) < 0.4
-    wanted = 0.0
-    for row in range(3):
-        kept = [float(score) for score, out in zip(negatives[row], excluded[row], strict=True) if not bool(out)]
-        wanted += math.log(sum(map(math.exp, [float(positive[row]), *kept]))) - float(positive[row])
-    assert float(infonce_loss(positive, negatives, excluded)) == pytest.approx(wanted / 3, rel=1e-5)
+        close(found, wanted, [positive, negatives])
 
 
 def test_at_the_start_the_loss_is_what_is_known_of_random_memories() -> None:
     """2 (ln K + 1 / (2 d T^2) + 1) = 23.0 for d = 128, K = 16384, T = 0.07, N = 50,000, batches of 64; one draw scatters by 0.26."""
-    loss, found = ready(None, teacher=64, student=32, bank="batch", form="nce"), []
-    loss.kind = "memory"
+    loss, found = ready(50_000, teacher=64, student=32), []
+    assert (loss.kind, loss.form, loss.normaliser, loss.width, loss.negatives) == ("memory", "nce", "analytic", 128, 16384)
     for seed in range(20):
         torch.manual_seed(seed)
         for pair in loss._pairs():
@@ -109,45 +121,63 @@ def test_at_the_start_the_loss_is_what_is_known_of_random_memories() -> None:
     assert sum(found) / len(found) == pytest.approx(wanted, abs=0.15)
 
 
-def test_the_normaliser_of_random_memories_is_known() -> None:
-    """Z / N = mean exp(s) = exp(1 / (2 d T^2)) within 0.5 %."""
-    loss = ready(50_000, teacher=64, student=32)
+@pytest.mark.parametrize("normaliser", ["analytic", "first"])
+def test_the_normaliser_of_random_memories_is_known(normaliser: Any) -> None:
+    """Z / N = mean exp(s) = exp(1 / (2 d T^2)) within 0.5 %: as it is known, and as it is measured."""
+    loss = ready(50_000, teacher=64, student=32, normaliser=normaliser)
     (pair,) = loss._pairs()
     anchors = F.normalize(torch.randn(256, 128, generator=seeded()), dim=1)
-    mean = (anchors @ pair.held(0).T / 0.07).double().exp().mean()
-    assert float(mean) == pytest.approx(math.exp(1 / (2 * 128 * 0.07**2)), rel=5e-3)
+    scores = anchors @ pair.held(0).T / 0.07
+    found = math.exp(float(loss._log_mean(pair, 1, scores, torch.zeros_like(scores, dtype=torch.bool))))
+    assert found == pytest.approx(float(scores.double().exp().mean()), rel=5e-3)
+    assert found == pytest.approx(math.exp(1 / (2 * 128 * 0.07**2)), rel=5e-3)
 
 
-def slow_crd(loss: CRD, view: View, labels: Tensor | None) -> Tensor:
-    """Both sides of CRD with every row of the memory as a negative, row by row."""
-    (pair,), (features,) = loss._pairs(), loss.seen(view)
-    known = pair.get_buffer("labels")
+def slow_crd(loss: CRD, view: View, ours: Tensor) -> Tensor:
+    """Both sides of CRD in doubles, by heads and the student's features in doubles, image by image; every row there is, is a negative."""
+    (pair,), assumed = loss._pairs(), 1 / (2 * loss.width * loss.temperature**2)
+    taught = view.teacher.features["t0"].double()
+    embedded = [F.normalize(head(features), dim=1) for head, features in zip(pair.heads, (ours, taught), strict=True)]
+    assert view.index is not None
+    here = (view.index.tolist(), [math.nan] * len(ours) if view.targets is None else view.targets.tolist())  # nan is no label's equal
+    before = (pair.get_buffer("numbers").tolist(), pair.get_buffer("labels").tolist())
     total = torch.zeros((), dtype=torch.double)
     for side in (0, 1):
-        embedded = F.normalize(pair.heads[side](features[side]), dim=1).double()
-        scores = embedded @ pair.held(1 - side).double().T / loss.temperature
-        assert view.index is not None
-        excluded = torch.zeros_like(scores, dtype=torch.bool)
-        for row, own in enumerate(view.index.tolist()):
-            for column in range(len(known)):
-                excluded[row, column] = column == own or (labels is not None and int(known[column]) == int(labels[row]))
-        positive = torch.stack([scores[row, own] for row, own in enumerate(view.index.tolist())])
-        total = total + slow_nce(positive, scores, excluded, 1 / (2 * loss.width * loss.temperature**2))
+        anchors, others = embedded[side], embedded[1 - side]
+        positives, keys, marks = others, others, here
+        if loss.kind == "memory":  # all that it shows was made before, and is not taught
+            positives, keys, marks = pair.held(1 - side)[view.index].double(), pair.held(1 - side).double(), before
+        elif loss.kind == "queue" and side == 0:  # the positive is of the batch, and teaches both heads; the negatives teach none
+            keys, marks = F.normalize(pair.heads[1](pair.held(1).double()), dim=1).detach(), before
+        positive = torch.stack([(anchor @ other) / loss.temperature for anchor, other in zip(anchors, positives, strict=True)])
+        scores = torch.stack([torch.stack([anchor @ key for key in keys]) for anchor in anchors]) / loss.temperature
+        excluded = torch.tensor(
+            [[number == own or label == known for number, known in zip(*marks, strict=True)] for own, label in zip(*here, strict=True)]
+        )
+        if loss.form == "infonce":
+            total = total + slow_infonce(positive, scores, excluded)
+            continue
+        measured = float(scores[~excluded].exp().mean().log().detach())
+        total = total + slow_nce(positive, scores, excluded, assumed if loss.normaliser == "analytic" else measured)
     return total
 
 
 @pytest.mark.parametrize("labelled", [False, True])
-def test_crd_is_its_slow_reference_in_value_and_gradient(labelled: bool) -> None:
-    loss = ready(9, width=8, temperature=0.5, negatives=9)
-    labels = torch.tensor([0, 1, 0, 2]) if labelled else None
-    view, (ours,) = shown(4, targets=labels)
-    loss(view)
-    loss.remember(view)  # now four rows have a class
-    found, wanted = loss(view), slow_crd(loss, view, labels)
-    assert float(found.detach()) == pytest.approx(float(wanted.detach()), rel=1e-5)
-    parameters = [ours, *loss.parameters()]
-    for one, other in zip(torch.autograd.grad(found, parameters), torch.autograd.grad(wanted, parameters), strict=True):
-        torch.testing.assert_close(one.double(), other.double(), rtol=1e-4, atol=1e-5)
+@pytest.mark.parametrize("form", ["nce", "infonce"])
+@pytest.mark.parametrize("bank", ["memory", "queue", "batch"])
+def test_crd_is_its_slow_reference_in_value_and_gradient(bank: Any, form: Any, labelled: bool) -> None:
+    loss = ready(9, width=8, temperature=0.5, bank=bank, form=form)
+    (pair,), labels = loss._pairs(), torch.tensor([0, 1, 0, 2])
+    for seed in (1, 2):  # what is remembered, partly of the images that come again
+        before, _ = shown(4, seed=seed, targets=labels, index=torch.arange(4) + 2 * (seed - 1))
+        loss(before)
+        loss.remember(before)
+    pair.get_buffer("log_mean").fill_(-math.inf)
+    view, (ours,) = shown(4, targets=labels if labelled else None)
+    doubled = copy.deepcopy(loss)
+    doubled._pairs()[0].heads.double()
+    theirs = ours.detach().double().requires_grad_()
+    close(loss(view), slow_crd(doubled, view, theirs), [ours, *loss.parameters()], [theirs, *doubled.parameters()])
 
 
 def test_features_in_half_precision_do_no_harm() -> None:
@@ -272,13 +302,52 @@ def test_relaxed_positives_are_of_the_same_class_and_not_always_the_image_itself
     labels = torch.arange(40) % 4
     (pair,) = loss._pairs()
     pair.labels = labels
-    picked = torch.stack(
-        [loss._positives(torch.arange(40), labels, labels, View(torch.zeros(1), generator=seeded(seed))) for seed in range(5)]
-    )
+    own = torch.arange(40)
+    picked = torch.stack([loss._positives(pair, labels, View(torch.zeros(1), index=own, generator=seeded(seed))) for seed in range(5)])
     assert torch.equal(labels[picked], labels.expand(5, 40))
-    assert bool((picked != torch.arange(40)).any())
+    assert bool((picked != own).any())
     with pytest.raises(InputError, match="`relax` needs labels"):
         loss(shown(4)[0])
+
+
+def test_relaxed_positives_are_drawn_alike_from_the_known_of_a_class_and_the_image_itself() -> None:
+    loss = ready(6, sampling="relax")
+    (pair,) = loss._pairs()
+    pair.labels = torch.tensor([0, 3, 0, -1, -1, 0])
+    view = View(torch.zeros(1), index=torch.full((4000,), 4), generator=seeded())
+    counts = loss._positives(pair, torch.zeros(4000, dtype=torch.long), view).bincount(minlength=6) / 4000
+    torch.testing.assert_close(counts, torch.tensor([0.25, 0.0, 0.25, 0.0, 0.25, 0.25]), rtol=0, atol=0.03)
+    assert pair.labels.tolist() == [0, 3, 0, -1, -1, 0]
+
+
+def test_a_relaxed_positive_is_the_same_image_for_both_sides() -> None:
+    """Half of the rows lie where the image itself does, on both sides, and half opposite; no row is of another class."""
+    loss = ready(40, width=8, temperature=0.5, sampling="relax")
+    (pair,), found = loss._pairs(), set()
+    pair.labels = torch.zeros(40, dtype=torch.long)
+    for seed in range(10):
+        view, _ = shown(1, targets=torch.zeros(1, dtype=torch.long), generator=seeded(seed))
+        with torch.no_grad():
+            for side, features in enumerate(loss.seen(view)[0]):
+                signs = torch.where(torch.arange(40) % 2 == 0, 1.0, -1.0)
+                pair.held(1 - side).copy_(signs[:, None] * pair.embed(side, features))
+        found.add(round(float(loss(view).detach()), 4))
+    bias = 1 / (2 * 8 * 0.5**2)
+    assert found == {round(2 * math.log1p(math.exp(bias - score)), 4) for score in (2.0, -2.0)}
+
+
+def test_relaxed_positives_are_found_without_a_table_of_batch_by_memory() -> None:
+    loss, sizes = ready(1000, sampling="relax"), list[int]()
+
+    class Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
+        def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            made = func(*args, **(kwargs or {}))
+            sizes.extend(each.numel() for each in (made if isinstance(made, tuple) else (made,)) if isinstance(each, Tensor))
+            return made
+
+    with Watch():  # type: ignore[no-untyped-call]
+        loss._positives(loss._pairs()[0], torch.arange(64) % 4, shown(64)[0])
+    assert max(sizes) == 1000
 
 
 def test_negatives_of_ones_own_count_as_those_of_the_batch() -> None:
@@ -347,6 +416,19 @@ def test_a_batch_of_one_class_has_no_negatives_and_no_loss() -> None:
     assert float(value.detach()) == 0
     assert found.grad is not None
     assert bool(found.grad.isfinite().all())
+
+
+@pytest.mark.parametrize("normaliser", ["first", "ema"])
+def test_a_batch_without_negatives_leaves_the_measured_normaliser_as_it_is(normaliser: Any) -> None:
+    loss = ready(None, width=8, bank="batch", form="nce", normaliser=normaliser)
+    (pair,) = loss._pairs()
+    loss(shown(4, targets=torch.zeros(4, dtype=torch.long), seed=1)[0])
+    assert pair.get_buffer("log_mean").tolist() == [-math.inf] * 2
+    loss(shown(4, targets=torch.arange(4))[0])
+    kept = pair.get_buffer("log_mean").clone()
+    assert bool(kept.isfinite().all())
+    loss(shown(4, targets=torch.zeros(4, dtype=torch.long), seed=1)[0])
+    assert torch.equal(pair.get_buffer("log_mean"), kept)
 
 
 def test_several_teachers_are_summed_or_averaged() -> None:
@@ -420,9 +502,51 @@ def test_wrong_options_are_refused(options: dict[str, Any], said: str) -> None:
         CRD(**options)
 
 
+@pytest.mark.parametrize(
+    ("population", "bank", "others"), [(9, "memory", {"form": "nce", "normaliser": "analytic"}), (None, "queue", {"form": "infonce"})]
+)
+def test_where_no_bank_is_asked_for_it_is_what_the_set_allows(population: int | None, bank: Any, others: dict[str, Any]) -> None:
+    asked, unasked = ready(population, bank=bank, **others), ready(population)
+    assert (unasked.kind, unasked.form, unasked.normaliser) == (asked.kind, asked.form, asked.normaliser)
+    for step in range(2):
+        view, _ = shown(4, seed=step)
+        same, _ = shown(4, seed=step)
+        assert float(unasked(view).detach()) == float(asked(same).detach())
+        unasked.remember(view)
+        asked.remember(same)
+    measured = ready(population, form="nce").normaliser
+    assert measured == ("analytic" if bank == "memory" else "ema")
+
+
+@pytest.mark.parametrize(
+    ("population", "options", "said"),
+    [
+        (9, {"rows": 5}, "crd: rows: it plays no part with `bank: memory`, got 5: leave it out"),
+        (None, {"momentum": 0.5}, "crd: momentum: it plays no part with `bank: queue`, got 0.5: leave it out"),
+        (None, {"normaliser": "first"}, "crd: normaliser: it plays no part with `form: infonce`, got 'first': leave it out"),
+        (None, {"sampling": "relax"}, "`relax` picks positives out of a memory, of a fixed set of images"),
+    ],
+)
+def test_what_plays_no_part_is_refused_as_soon_as_the_bank_is_known(population: int | None, options: dict[str, Any], said: str) -> None:
+    CRD(**options)
+    with pytest.raises(InputError, match=said):
+        ready(population, **options)
+    assert ready(9, momentum=0.9, normaliser="first", sampling="relax").momentum == 0.9
+    assert ready(None, rows=5, form="nce", normaliser="first").rows == 5
+
+
+def test_by_itself_without_a_set_the_loss_has_a_queue() -> None:
+    loss = CRD(["t0"], ["s0"], width=8)
+    loss.build([Match(Layer("t0", (6,), -math.inf), Layer("s0", (5,), -math.inf))])
+    view, _ = shown(3)
+    loss(view)
+    loss.remember(view)
+    assert (loss.kind, len(loss._pairs()[0].held(1))) == ("queue", 3)
+
+
 def test_a_memory_needs_images_with_numbers() -> None:
     with pytest.raises(InputError, match="no fixed set of images to remember: use `bank: queue`"):
-        ready(None)
+        ready(None, bank="memory")
     with pytest.raises(InputError, match="this source does not say: use `bank: queue`"):
         ready(5)(shown(3, index=None)[0])
     with pytest.raises(InputError, match="call `fit` first"):

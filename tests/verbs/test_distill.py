@@ -12,10 +12,14 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 import tacit
+from quick_methods import quick
+from tacit.core.device import Runtime
 from tacit.core.models import ModelRef, save
 from tacit.core.network import Network
 from tacit.data import digits
-from tacit.synthesize import DFAD, RDSKD, DeepInversion, Gaussian
+from tacit.distill.sources import Streamed
+from tacit.synthesize import CMI, DFAD, RDSKD, DeepInversion, Gaussian, Method
+from tacit.verbs.train import Train
 from tacit.zoo import resnet
 
 STUDENT = ModelRef(path="tacit.zoo:resnet", kwargs={"channels": 1, "width": 2})
@@ -73,6 +77,14 @@ def test_a_student_with_dropout_is_the_same_with_and_without_evaluation_data(
     assert weights(tmp_path / "with") == weights(tmp_path / "without")
 
 
+@pytest.mark.parametrize("kind", [CMI, DFAD])
+def test_crd_beside_kd_learns_from_images_that_are_made_on_the_way(kind: type[Method], tmp_path: Path, teacher_folder: Path) -> None:
+    outcome = distil(tmp_path / "run", teacher_folder, method=quick(kind), objective="kd=1,crd=0.8", log_every=1)
+    losses = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    assert outcome.metrics["steps"] == 6
+    assert all(line["loss/crd"] > 0 for line in losses if line["kind"] == "train")
+
+
 def test_the_student_comes_back_ready_to_be_used(tmp_path: Path, teacher_folder: Path) -> None:
     outcome = distil(tmp_path / "run", teacher_folder)
     assert outcome.network is not None
@@ -97,6 +109,34 @@ def test_a_pool_brings_its_own_teachers_answers_and_no_others(tmp_path: Path, te
     distil(tmp_path / "b", tmp_path / "other", **plain)
     losses = [json.loads((tmp_path / run / "metrics.jsonl").read_text().splitlines()[-1])["loss/kd"] for run in "ab"]
     assert losses[0] != losses[1], "the student of the second teacher learned the first one's answers"
+
+
+def test_however_many_processes_decode_a_streamed_set_the_weights_are_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tacit.data.load.IN_MEMORY_BYTES", 10)
+    spec = tacit.Spec(shape=(1, 8, 8), classes=10)
+    options: dict[str, Any] = {"data": Drawing(), "eval_split": None, "training": SHORT}
+    for workers in (0, 2):
+        torch.manual_seed(1)
+        tacit.train(model=Network(resnet(channels=1, width=2), spec), workers=workers, out=tmp_path / str(workers), **options)
+    assert weights(tmp_path / "0") == weights(tmp_path / "2")
+    torch.manual_seed(1)
+    tacit.train(model=Network(resnet(channels=1, width=2), spec), workers=1, resume=True, out=tmp_path / "0", **options)
+
+
+@pytest.mark.parametrize(
+    ("cores", "devices", "given", "expected"), [(1, 1, None, 1), (4, 1, None, 3), (16, 4, None, 3), (64, 1, None, 8), (64, 1, 0, 0)]
+)
+def test_a_streamed_set_is_decoded_by_the_cores_that_are_left(
+    cores: int, devices: int, given: int | None, expected: int, runtime: Runtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tacit.data.load.IN_MEMORY_BYTES", 10)
+    monkeypatch.setattr("tacit.verbs.learning.cores", lambda: cores)
+    network = Network(resnet(channels=1, width=2), tacit.Spec(shape=(1, 8, 8), classes=10))
+    source = Train(model=network, data=Drawing(), devices=devices, workers=given).real_source(network.spec, runtime)
+    assert isinstance(source, Streamed)
+    assert source.workers == expected
+    with pytest.raises(tacit.InputError, match="workers: expected 0 or more, got -1"):
+        Train(model=network, workers=-1)
 
 
 def test_training_images_are_never_reported_as_evaluation(tmp_path: Path) -> None:

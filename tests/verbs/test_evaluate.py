@@ -18,6 +18,7 @@ from tacit.core.models import model_hash, save
 from tacit.core.network import Network, Origin
 from tacit.core.spec import Spec
 from tacit.data import ImageSet, digits
+from tacit.evaluate import linear_probe
 from tacit.synthesize import Gaussian, Pool
 from tacit.zoo import resnet
 
@@ -202,6 +203,24 @@ def test_a_probe_reads_what_a_frozen_network_sees(teacher_folder: Path, capsys: 
     found = json.loads(capsys.readouterr().out)["metrics"]["probe"]["student"]
     assert (found["images"], found["features"]) == (200, 16)
     assert 0.6 < found["accuracy"] <= 1
+    assert found["converged"] is True
+
+
+def test_the_table_says_that_a_probe_was_not_found_and_its_penalty_can_be_chosen(
+    teacher_folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked, plain = [], linear_probe
+
+    def noted(*args: Any, **options: Any) -> Any:
+        asked.append(options["strength"])
+        return plain(*args, **options)
+
+    monkeypatch.setattr("tacit.verbs.evaluate.linear_probe", noted)
+    monkeypatch.setattr("tacit.evaluate.probe.STEPS", 1)
+    for words in ([], ["--strength", "0.5"]):
+        assert main(["evaluate", str(teacher_folder), "--probe", "digits", "--labels", "5", *words]) == 0
+    assert asked == [1.0, 0.5]
+    assert capsys.readouterr().out.count("; not converged: a smaller `--strength` is found sooner") == 2
 
 
 @pytest.mark.parametrize(
@@ -209,6 +228,8 @@ def test_a_probe_reads_what_a_frozen_network_sees(teacher_folder: Path, capsys: 
     [
         (["--labels", "5", "--data", "digits"], "labels: it belongs to `probe`, which is not given"),
         (["--probe", "digits", "--labels", "0"], "labels: expected at least 1 image a class"),
+        (["--strength", "5", "--data", "digits"], "strength: it belongs to `probe`, which is not given"),
+        (["--probe", "digits", "--strength", "0"], "strength: expected a positive number, got 0.0"),
         (["--probe", "digits", "--tap", "stagess.1"], "no module is called 'stagess.1'"),
         (["--probe", "digits", "--split", "train"], "split: the probe learns from 'train', so that 'train' can't measure it"),
         (["--probe", "digits", "--split", "test+train[:9]"], "so that 'test+train[:9]' can't measure it"),

@@ -296,6 +296,7 @@ def test_a_network_without_batch_norm_is_quantized_by_inception(tmp_path: Path) 
         ({"images": 1}, "images: expected at least 2"),
         ({"acceptance": 0}, "acceptance: expected at least 1"),
         ({"mixup": -1.0}, "mixup: expected 0 or more"),
+        ({"workers": 2}, "workers: it plays no part here, where 512 images are kept in memory: leave it out"),
         ({"select": "agreement"}, "select: fine-tuning makes no images"),
         ({"source": "nowhere"}, "source: nowhere is no method, no pool folder"),
         ({"source": "BNS", "method": Gaussian()}, "source: BNS, and method: Gaussian; choose one"),

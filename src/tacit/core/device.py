@@ -20,7 +20,7 @@ from tacit.core.loss import ADVICE, NonFiniteLossError, all_finite, check_finite
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
-__all__ = ["Clock", "Precision", "Runtime", "choose_threads", "derived_seed", "peak_memory_mb"]
+__all__ = ["Clock", "Precision", "Runtime", "choose_threads", "cores", "derived_seed", "peak_memory_mb"]
 
 Precision = Literal["auto", "32-true", "bf16-mixed"]
 
@@ -44,8 +44,13 @@ def choose_threads(work: int | None = None) -> int:
         return int(wanted)
     if work is not None and work < SMALL:
         return 1
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, min(cores, _quota()))
+    return cores()
+
+
+def cores() -> int:
+    """Return how many cores this process may use, by its affinity and by what a container grants; 1 or more."""
+    present = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, min(present, _quota()))
 
 
 def _quota() -> int:

@@ -105,14 +105,18 @@ class Opening:
         loss: What is minimised then, by itself: the loss that says so, which has done its part when the phase proper begins, or another one
             on modules that the two share, from which they learn while the student stays as it is.
         share: Of the steps of that phase, above 0 and below 1.
+        steady: Share of the peak learning rate that holds throughout, behind a warm-up; None: it goes through the whole schedule.
     """
 
     loss: Loss
     share: float
+    steady: float | None = None
 
     def __post_init__(self) -> None:
         if not 0 < self.share < 1:
             raise InputError(f"opening: expected a share of the steps, 0 (none) or more and below 1, got {self.share}")
+        if self.steady is not None and not self.steady > 0:
+            raise InputError(f"steady: expected a share of the learning rate above 0, got {self.steady}")
 
 
 class Loss(nn.Module):

@@ -35,7 +35,7 @@ METRICS = (
     "params_teacher",
     "params_student",
 )
-FREE = ("max_seconds", "checkpoint_seconds", "evaluations", "log_every", "cache_teacher")
+FREE = ("max_seconds", "checkpoint_seconds", "evaluations", "log_every", "cache_teacher", "workers")
 """Options that may change when a run is resumed: they don't touch what is learned."""
 _MARK = "# tacit run:"
 

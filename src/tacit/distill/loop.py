@@ -42,7 +42,7 @@ class Training:
     """Weight decay."""
     schedule: Literal["cosine", "constant", "steps"] = "cosine"
     """Learning rate after the warm-up: falls to zero along a cosine, stays, or is multiplied by `gamma` at each of the `milestones`. Each
-    phase of an objective that has several goes through all of it."""
+    phase of an objective that has several goes through all of it, but an opening that is `steady`."""
     milestones: tuple[float, ...] = ()
     """For the schedule `steps`: shares of the training, or of a phase, above 0 and below 1, in rising order."""
     gamma: float = 0.1
@@ -173,7 +173,8 @@ class Learner:
         while len(self.begun) <= self.timetable.number(self.done, progress):
             self._enter(self.done)
         share = self.timetable.progress(len(self.begun) - 1, self.done, progress)
-        self.lr = self.training.rate(self.done - self.begun[-1], share)
+        step, steady = self.done - self.begun[-1], self.phase.steady
+        self.lr = self.training.rate(step, share) if steady is None else steady * self.training.rate(step, 0.0)
 
     def step(self, progress: float | None = None) -> None:
         """Take one step; `progress` is the share of the work done, where that is not the share of steps."""

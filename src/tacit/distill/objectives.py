@@ -7,6 +7,8 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from torch.nn import ModuleDict
+
 from tacit.core.errors import InputError, nearest
 from tacit.core.loss import Loss, Objective
 from tacit.core.models import import_object
@@ -68,16 +70,17 @@ DISTILLERS: dict[str, type[Loss]] = {
 """What a student can learn by, by the name it has in an objective."""
 
 Terms = str | Sequence[Mapping[str, Any]]
-"""``kd=1,ce=0.1``, or ``[{loss: kd, weight: 1, temperature: 4}, ...]``; several phases as ``ab=0.003 @0.25; kd=1,ce=1``, or
-``[{phase: ab=0.003, share: 0.25}, {phase: [{loss: kd}, {loss: ce}]}]``."""
+"""``kd=1,ce=0.1``, or ``[{loss: kd, weight: 1, temperature: 4}, ...]``, with a ``name`` where a loss is there twice; several phases as
+``ab=0.003 @0.25; kd=1,ce=1``, or ``[{phase: ab=0.003, share: 0.25}, {phase: [{loss: kd}, {loss: ce}]}]``."""
 
-_Made = list[tuple[str, dict[str, Any], Loss]]
+_Made = list[tuple[tuple[str, str, dict[str, Any]], Loss]]
+"""Losses by the name that they have in the sum, their own, and their arguments."""
 
 
 def build_phases(terms: Terms) -> tuple[Phase, ...]:
     """Build the phases that `terms` describes, with the openings that their losses ask for; most often there is one.
 
-    A loss that is named in several phases, with the same arguments, is one loss, whose modules and memory go on.
+    A loss that is named in several phases, with the same arguments and `name`, is one loss, whose modules and memory go on.
 
     Args:
         terms: As for `build_objective`, where there is one phase. Several are joined by semicolons, or are mappings with ``phase`` (terms)
@@ -100,11 +103,12 @@ def build_objective(terms: Terms) -> Objective:
 
     Args:
         terms: ``name=weight`` joined by commas (``kd=1,ce=0.1``; a name alone weighs 1), or a list of mappings with ``loss``, ``weight``
-            (default 1) and the loss's own arguments. A loss is a name of `DISTILLERS` or an import path ``package.module:Class``.
+            (default 1), ``name`` and the loss's own arguments. A loss is a name of `DISTILLERS` or an import path ``package.module:Class``;
+            of one that is there twice, ``name`` tells the terms apart, in logs too (default: that of the loss).
 
     Raises:
         InputError: Unknown loss or argument (the nearest name is offered), an argument of another type, a weight that is no number or below
-            0, or several phases.
+            0, a name that is no word or is given twice, or several phases.
     """
     written = _written(terms)
     if len(written) > 1:
@@ -158,18 +162,20 @@ def _weighted(entries: list[dict[str, Any]], made: _Made) -> Objective:
         raise InputError("objective: expected at least one loss, as `kd=1`")
     built: dict[str, tuple[float, Loss]] = {}
     for entry in entries:
-        name, weight = str(entry.pop("loss", "")), entry.pop("weight", 1.0)
+        name, weight, called = str(entry.pop("loss", "")), entry.pop("weight", 1.0), entry.pop("name", None)
         if not isinstance(weight, int | float) or isinstance(weight, bool) or not math.isfinite(weight):
             raise InputError(f"objective: the weight of {name} must be a number, got {weight!r}")
         if weight < 0:
             raise InputError(f"objective: the weight of {name} must be 0 or more, got {weight!r}")
-        key = name.rpartition(":")[2].replace(".", "_").replace("-", "_")
+        if called is not None and not (isinstance(called, str) and called.isidentifier() and not hasattr(ModuleDict(), called)):
+            raise InputError(f"objective: the name of {name} must be a word of its own, of letters, digits and `_`, got {called!r}")
+        key = called or name.rpartition(":")[2].replace(".", "_").replace("-", "_")
         if key in built:
-            raise InputError(f"objective: {key} is given twice")
-        loss = next((loss for other, arguments, loss in made if (other, arguments) == (name, entry)), None)
+            raise InputError(f"objective: {key} is given twice: in YAML, `name` gives each a name of its own")
+        loss = next((loss for known, loss in made if known == (key, name, entry)), None)
         if loss is None:
             loss = _make(name, entry)
-            made.append((name, entry, loss))
+            made.append(((key, name, entry), loss))
         built[key] = (float(weight), loss)
     if not any(weight for weight, _ in built.values()):
         raise InputError("objective: all weights are zero, so that nothing would be learned")

@@ -28,12 +28,14 @@ class Phase:
         objective: What is minimised. Nothing that only other phases need is computed.
         share: Of all steps, above 0 and at most 1.
         still: Whether the student stays as it is, buffers too; it is not asked then.
+        steady: Share of the peak learning rate that holds throughout, behind a warm-up; None: it goes through the whole schedule.
     """
 
     name: str
     objective: Objective
     share: float = 1.0
     still: bool = False
+    steady: float | None = None
 
     def __post_init__(self) -> None:
         if not 0 < self.share <= 1:
@@ -71,7 +73,8 @@ def opened(phases: Sequence[Phase], *, split: bool) -> tuple[Phase, ...]:
         for name, opening in openings.items():
             objective = Objective(**{name: (terms[name][0] if name in alone else 1.0, opening.loss)})
             words = name if name in alone else f"{name}: opening"
-            parts.append(Phase(name=words, objective=objective, share=phase.share * opening.share, still=name not in alone))
+            share, still = phase.share * opening.share, name not in alone
+            parts.append(Phase(name=words, objective=objective, share=share, still=still, steady=opening.steady))
         rest = phase.share - sum(part.share for part in parts)
         if parts and not rest > 0:
             raise InputError(f"objective: the openings of {', '.join(openings)} leave nothing of the steps; give them smaller shares")

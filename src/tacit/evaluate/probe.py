@@ -1,8 +1,8 @@
 """Linear probe: how much of another task can be read, by a linear classifier, from what a frozen network sees.
 
 The protocol of "Contrastive Representation Distillation", Tian et al., 2020, https://arxiv.org/abs/1910.10699, sec. 4.2: backbone and
-batch norm stay as they are, and a linear layer learns the labels of another set; here by logistic regression on standardised features,
-which has one solution, in place of a schedule of SGD.
+batch norm stay as they are, and a linear layer learns the labels of another set; here by logistic regression with an L2 penalty on
+standardised features, which has one solution, in place of a schedule of SGD.
 """
 
 from __future__ import annotations
@@ -20,7 +20,10 @@ from tacit.core.errors import InputError
 from tacit.core.features import watch
 from tacit.core.network import Network
 
-__all__ = ["Probed", "few", "linear_probe"]
+__all__ = ["STEPS", "Probed", "few", "linear_probe"]
+
+STEPS = 500
+"""Most steps of L-BFGS, after which the classifier is taken as it is."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,6 +38,8 @@ class Probed:
     """Held-out images."""
     features: int
     """Length of a feature."""
+    converged: bool
+    """Whether the classifier was found within `STEPS`."""
 
 
 def few(labels: Tensor, each: int, seed: int) -> Tensor:
@@ -64,7 +69,7 @@ def linear_probe(
         runtime: Device.
         tap: Which layer; not given: what the network's own classifier reads.
         each: Labelled images a class; not given: all.
-        strength: Inverse weight of the L2 penalty on the standardised features (scikit-learn's C).
+        strength: Inverse weight of the L2 penalty on the classifier, more than 0 (scikit-learn's C).
         seed: Of the choice of images.
 
     Raises:
@@ -79,12 +84,13 @@ def linear_probe(
         raise InputError(f"probe: expected images of at least 2 classes to learn from, got {classes}")
     mean, std = features.mean(dim=0), features.std(dim=0).clamp_min(1e-6)
     unseen, truth = _features(network, held, runtime, tap, (None, seed))
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)  # 500 steps of L-BFGS are near enough
-        classifier = LogisticRegression(C=strength, max_iter=500).fit(((features - mean) / std).numpy(), labels.numpy())
+    with warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("ignore")
+        warnings.simplefilter("always", ConvergenceWarning)
+        classifier = LogisticRegression(C=strength, max_iter=STEPS).fit(((features - mean) / std).numpy(), labels.numpy())
     said = torch.from_numpy(classifier.predict(((unseen - mean) / std).numpy()))
     accuracy = float((said == truth).double().mean())
-    return Probed(accuracy=accuracy, images=len(labels), held=len(truth), features=features.shape[1])
+    return Probed(accuracy=accuracy, images=len(labels), held=len(truth), features=features.shape[1], converged=not warned)
 
 
 def _features(

@@ -48,18 +48,26 @@ class ActivationBoundary(BeforeReLU):
         margin: By which a neuron should be on its side.
         opening: Share of the steps in which it teaches by itself, where it is named beside others, which then go on without it; 0: none,
             it teaches beside them.
+        steady: Share of the peak learning rate that holds throughout the opening, 1 in the published tables; not given: the opening goes
+            through the whole schedule, as any phase.
     """
 
     def __init__(
-        self, teacher: Sequence[str] | None = None, student: Sequence[str] | None = None, *, margin: float = 1.0, opening: float = 0.1
+        self,
+        teacher: Sequence[str] | None = None,
+        student: Sequence[str] | None = None,
+        *,
+        margin: float = 1.0,
+        opening: float = 0.1,
+        steady: float | None = None,
     ) -> None:
         super().__init__(teacher, student)
         if margin < 0:
             raise InputError(f"ab: margin: expected 0 or more, got {margin}")
-        self.margin, self.share = margin, opening
+        self.margin, self.share, self.steady = margin, opening, steady
 
     def opening(self) -> Opening | None:
-        return Opening(self, self.share) if self.share else None
+        return Opening(self, self.share, self.steady) if self.share else None
 
     def forward(self, view: View) -> Tensor:
         with in_fp32(view.images):

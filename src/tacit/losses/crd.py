@@ -72,6 +72,12 @@ def infonce_loss(positive: Tensor, negatives: Tensor, excluded: Tensor) -> Tenso
     return (scores.logsumexp(dim=1) - positive).mean()
 
 
+def _drawn(below: int, shape: Sequence[int], view: View, device: torch.device) -> Tensor:
+    """Return whole numbers drawn from 0 to `below` - 1, on `device`."""
+    draw = view.generator
+    return torch.randint(below, tuple(shape), generator=draw, device=draw.device if draw else device).to(device)
+
+
 class CRD(PairedTaps):
     """Contrastive representation distillation between penultimate features; of an ensemble, a sum over its members.
 
@@ -83,11 +89,12 @@ class CRD(PairedTaps):
         student: Taps of the student, as many.
         width: Length d of an embedding.
         negatives: K, of memory and queue, drawn with replacement; where there are fewer rows, all of them are shown. Not given: 16,384.
-        temperature: T.
+        temperature: T, by which cosines are divided.
         form: ``nce`` (the paper's) or ``infonce``; not given: ``nce`` with a memory, ``infonce`` without.
         bank: ``memory``, one row an image, for sets that don't change; ``queue``, what the teacher said of the last `rows` images, for
             streams and for pools that grow, while the teacher's own anchors are compared with the batch; ``batch``, none: the other images
-            of the batch. Of several processes, batches and what is remembered are those of all.
+            of the batch. Of several processes, batches and what is remembered are those of all. Not given: ``memory`` for a set that does
+            not change (`attach` is told how many images it has), ``queue`` elsewhere.
         rows: Of a queue; not given: 1,024.
         sampling: ``exact``: the positive is the image itself, negatives are of other classes where labels are known; ``relax``: the
             positive is any image of its class; ``free``: labels play no part.
@@ -97,6 +104,9 @@ class CRD(PairedTaps):
         shared: Whether all images of a batch have the same negatives of memory or queue, as where nothing is given; otherwise each has its
             own.
         average: Whether several teachers are averaged; otherwise they are summed, as the author says.
+
+    Raises:
+        InputError: An option of none of the known values, or one that plays no part with the bank and the form, by `attach` at the latest.
     """
 
     level = "pooled"
@@ -110,7 +120,7 @@ class CRD(PairedTaps):
         negatives: int | None = None,
         temperature: float = 0.07,
         form: Form | None = None,
-        bank: Bank = "memory",
+        bank: Bank | None = None,
         rows: int | None = None,
         sampling: Sampling = "exact",
         momentum: float | None = None,
@@ -119,41 +129,49 @@ class CRD(PairedTaps):
         average: bool = False,
     ) -> None:
         super().__init__(teacher, student)
-        form = form or ("nce" if bank == "memory" else "infonce")
         for name, value, known in (
             ("form", form, get_args(Form)),
             ("bank", bank, get_args(Bank)),
             ("sampling", sampling, get_args(Sampling)),
-            ("normaliser", normaliser, (None, *get_args(Normaliser))),
+            ("normaliser", normaliser, get_args(Normaliser)),
         ):
-            if value not in known:
-                raise InputError(f"crd: {name}: expected one of {', '.join(filter(None, known))}, got {value!r}")
-        for name, given, used, otherwise in (
-            ("negatives", negatives, bank != "batch", f"bank: {bank}"),
-            ("shared", shared, bank != "batch", f"bank: {bank}"),
-            ("rows", rows, bank == "queue", f"bank: {bank}"),
-            ("momentum", momentum, bank == "memory", f"bank: {bank}"),
-            ("normaliser", normaliser, form == "nce", f"form: {form}"),
-        ):
-            if given is not None and not used:
-                raise InputError(f"crd: {name}: it plays no part with `{otherwise}`, got {given!r}: leave it out")
-        negatives, rows = 16384 if negatives is None else negatives, 1024 if rows is None else rows
-        momentum, shared = 0.5 if momentum is None else momentum, shared is not False
-        normaliser = normaliser or ("analytic" if bank == "memory" else "ema")
-        if min(width, negatives, rows) < 1 or not 0 <= momentum < 1:
+            if value is not None and value not in known:
+                raise InputError(f"crd: {name}: expected one of {', '.join(known)}, got {value!r}")
+        self.given = {"negatives": negatives, "shared": shared, "rows": rows, "momentum": momentum, "normaliser": normaliser}
+        self.negatives, self.rows = 16384 if negatives is None else negatives, 1024 if rows is None else rows
+        self.momentum, self.shared = 0.5 if momentum is None else momentum, shared is not False
+        if min(width, self.negatives, self.rows) < 1 or not 0 <= self.momentum < 1:
             raise InputError("crd: expected width, negatives and rows of at least 1, and a momentum from 0 to below 1")
-        if sampling == "relax" and bank != "memory":
-            raise InputError("crd: sampling `relax` picks positives out of a memory: use `bank: memory`")
-        self.width, self.negatives, self.temperature = width, negatives, positive_temperature(temperature)
-        self.form, self.kind, self.rows, self.sampling = form, bank, rows, sampling
-        self.momentum, self.normaliser, self.shared, self.average = momentum, normaliser, shared, average
+        self.width, self.temperature, self.sampling, self.average = width, positive_temperature(temperature), sampling, average
+        self.kind: Bank | None = None
+        self.form, self.normaliser = form, normaliser
+        self._settle(bank)
         self.contrasts = nn.ModuleList()
         self._latest: list[list[Tensor]] = []
+
+    def _settle(self, bank: Bank | None) -> None:
+        """Take this bank, and what goes with it where nothing was asked for; refuse what plays no part. None: it is not known yet."""
+        form = self.form or {None: None, "memory": "nce", "queue": "infonce", "batch": "infonce"}[bank]
+        for name, used, otherwise in (
+            ("negatives", bank != "batch", f"bank: {bank}"),
+            ("shared", bank != "batch", f"bank: {bank}"),
+            ("rows", bank in (None, "queue"), f"bank: {bank}"),
+            ("momentum", bank in (None, "memory"), f"bank: {bank}"),
+            ("normaliser", form != "infonce", f"form: {form}"),
+        ):
+            if self.given[name] is not None and not used:
+                raise InputError(f"crd: {name}: it plays no part with `{otherwise}`, got {self.given[name]!r}: leave it out")
+        if self.sampling == "relax" and bank not in (None, "memory"):
+            raise InputError("crd: sampling `relax` picks positives out of a memory, of a fixed set of images: use `bank: memory`")
+        if bank is not None:
+            self.kind, self.form, self.normaliser = bank, form, self.normaliser or ("analytic" if bank == "memory" else "ema")
 
     def build(self, matched: Sequence[Match]) -> None:
         self.contrasts = nn.ModuleList(Embeddings(each.teacher.channels, each.student.channels, self.width) for each in matched)
 
     def attach(self, population: int | None) -> None:
+        if self.kind is None:
+            self._settle("queue" if population is None else "memory")
         if self.kind != "memory":
             return
         if population is None:
@@ -168,6 +186,8 @@ class CRD(PairedTaps):
     def forward(self, view: View) -> Tensor:
         if not self.contrasts:
             raise InputError("crd: call `fit` first: the heads are made for the networks' shapes")
+        if self.kind is None:  # by itself, without a loop that knows a set
+            self.attach(None)
         labels = view.targets if view.targets is not None and view.targets.ndim == 1 and self.sampling != "free" else None
         self._latest, losses = [], []
         with in_fp32(view.images):
@@ -176,20 +196,20 @@ class CRD(PairedTaps):
                 embedded = pair.embed(0, features[0]), pair.embed(1, features[1])
                 kept = features[1:] if self.kind == "queue" else embedded
                 self._latest.append([side.detach() for side in kept])
-                losses.append(self._side(pair, 0, embedded, labels, view) + self._side(pair, 1, embedded, labels, view))
+                rows = self._positives(pair, labels, view) if self.kind == "memory" else None
+                losses.append(torch.stack([self._side(pair, side, embedded, labels, view, rows) for side in (0, 1)]).sum())
         total = torch.stack(losses).sum()
         return total / len(losses) if self.average else total
 
-    def _side(self, pair: Embeddings, side: int, embedded: tuple[Tensor, Tensor], labels: Tensor | None, view: View) -> Tensor:
-        """Return the loss of one side's anchors against embeddings of the other side."""
+    def _side(
+        self, pair: Embeddings, side: int, embedded: Sequence[Tensor], labels: Tensor | None, view: View, rows: Tensor | None = None
+    ) -> Tensor:
+        """Return the loss of one side's anchors against embeddings of the other side; of a memory, `rows` are the positives."""
         anchors, others = embedded[side], embedded[1 - side]
         own = view.index.to(anchors.device) if view.index is not None else None
         if self.kind == "batch" or (self.kind == "queue" and SIDES[side] == "teacher"):
             return self._loss(pair, side, *self._batch(anchors, others, own, labels))
-        if self.kind == "memory":
-            if own is None:
-                raise InputError("crd: the memory needs to know which image is which, and this source does not say: use `bank: queue`")
-            others = pair.held(1 - side)[self._positives(own, pair.get_buffer("labels"), labels, view)]
+        others = others if rows is None else pair.held(1 - side)[rows]
         positive = (anchors * others).sum(dim=1) / self.temperature
         return self._loss(pair, side, positive, *self._negatives(pair, side, anchors, own, labels, view))
 
@@ -203,14 +223,18 @@ class CRD(PairedTaps):
                 excluded |= marks[:, None] == gather(marks)
         return scores.gather(1, here)[:, 0], scores, excluded
 
-    def _positives(self, own: Tensor, known: Tensor, labels: Tensor | None, view: View) -> Tensor:
+    def _positives(self, pair: Embeddings, labels: Tensor | None, view: View) -> Tensor:
+        """Return which rows of the memory are the positives, the same for both sides: the images' own, or any known one of their class."""
+        if view.index is None:
+            raise InputError("crd: the memory needs to know which image is which, and this source does not say: use `bank: queue`")
+        own = view.index.to(pair.get_buffer("labels").device)
         if self.sampling != "relax":
             return own
         if labels is None:
             raise InputError("crd: sampling `relax` needs labels, and this source gives none")
-        same = (known == labels[:, None]).float()
-        same.scatter_(1, own[:, None], 1.0)
-        return torch.multinomial(same, 1, generator=view.generator)[:, 0]
+        known, order = pair.get_buffer("labels").scatter(0, own, labels).sort(stable=True)
+        first, end = (torch.searchsorted(known, labels, right=after) for after in (False, True))
+        return order[first + _drawn(2**62, own.shape, view, own.device) % (end - first)]
 
     def _negatives(
         self, pair: Embeddings, side: int, anchors: Tensor, own: Tensor | None, labels: Tensor | None, view: View
@@ -221,9 +245,7 @@ class CRD(PairedTaps):
         if count == rows:
             picked = torch.arange(rows, device=device).expand(1 if self.shared else len(anchors), rows)
         else:
-            shape = (1 if self.shared else len(anchors), count)
-            picked = torch.randint(rows, shape, generator=view.generator, device=view.generator.device if view.generator else device)
-            picked = picked.to(device)
+            picked = _drawn(rows, (1 if self.shared else len(anchors), count), view, device)
         keys = bank[picked[0]] if self.shared else bank
         if self.kind == "queue":
             with torch.no_grad():
@@ -250,6 +272,7 @@ class CRD(PairedTaps):
         total, count = gather(own[None]).logsumexp(dim=0)  # of all processes
         seen = torch.where(count.isinf(), total, total - count)
         moved = torch.logaddexp(kept[side] + math.log(KEEP), seen + math.log(1 - KEEP)) if self.normaliser == "ema" else kept[side]
+        moved = torch.where(seen.isinf(), kept[side], moved)  # no negative was there to measure
         kept[side] = torch.where(kept[side].isinf(), seen, moved)
         return kept[side].clone()
 

@@ -50,7 +50,7 @@ class Dist(Loss):
     Args:
         beta: Weight of the relations between the classes of an image.
         gamma: Weight of the relations between the images of a class; a batch must hold at least two.
-        temperature: tau.
+        temperature: tau, by which logits are divided.
     """
 
     needs = Needs(student=True)

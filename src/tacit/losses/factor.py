@@ -6,8 +6,9 @@ paraphraser is an autoencoder of the teacher's last map that is learned first, w
 factors are those of a random paraphraser.
 
 Beside cross-entropy its weight in the published tables is 200 (``ce=1,ft=200``), for factors of which the mean square over channels is
-made of L2 norm 1; eq. 3 of the paper normalises all of a factor instead (`whole`). What differs: the paraphraser's last layer is bare, so
-that it can give any feature back; maps of different size are averaged down to the smaller.
+made of L2 norm 1; eq. 3 of the paper normalises all of a factor instead (`whole`). As in the published tables the translator has batch
+norms, the paraphraser none. What differs: the paraphraser's last layer is bare, so that it can give any feature back; maps of different
+size are averaged down to the smaller.
 """
 
 from __future__ import annotations
@@ -23,7 +24,6 @@ from tacit.core.errors import InputError
 from tacit.core.loss import Loss, Needs, Opening, View
 from tacit.core.match import Match
 from tacit.core.network import Network
-from tacit.core.state import evaluation_mode
 from tacit.losses.attention import attention_map
 from tacit.losses.before_relu import BridgeNorm
 from tacit.losses.pairs import AdaptedTaps, in_fp32, only_maps, same_size
@@ -43,11 +43,11 @@ def factor_distance(student: Tensor, teacher: Tensor, *, whole: bool = False) ->
     return (ours - theirs).abs().mean()
 
 
-def _layers(channels: Sequence[int], kind: type[nn.Conv2d] | type[nn.ConvTranspose2d]) -> nn.Sequential:
-    """Return 3x3 convolutions from each number of channels to the next, each with batch norm and leaky ReLU."""
+def _layers(channels: Sequence[int], kind: type[nn.Conv2d] | type[nn.ConvTranspose2d], *, norm: bool = False) -> nn.Sequential:
+    """Return 3x3 convolutions from each number of channels to the next, each with batch norm, where wanted, and leaky ReLU."""
     made: list[nn.Module] = []
     for inputs, outputs in pairwise(channels):
-        made += [kind(inputs, outputs, 3, padding=1), BridgeNorm(outputs), nn.LeakyReLU(0.1)]
+        made += [kind(inputs, outputs, 3, padding=1), *([BridgeNorm(outputs)] if norm else []), nn.LeakyReLU(0.1)]
     return nn.Sequential(*made)
 
 
@@ -63,8 +63,8 @@ class Factors(nn.Module):
     def __init__(self, student: int, teacher: int, factor: int) -> None:
         super().__init__()
         self.paraphraser = _layers((teacher, teacher, factor, factor), nn.Conv2d)
-        self.back = _layers((factor, factor, teacher, teacher), nn.ConvTranspose2d)[:-2]
-        self.translator = _layers((student, student, factor, factor), nn.Conv2d)
+        self.back = _layers((factor, factor, teacher, teacher), nn.ConvTranspose2d)[:-1]
+        self.translator = _layers((student, student, factor, factor), nn.Conv2d, norm=True)
 
 
 class FactorTransfer(AdaptedTaps):
@@ -74,8 +74,10 @@ class FactorTransfer(AdaptedTaps):
         teacher: Taps of the teacher, maps; not given: the coarsest map.
         student: Taps of the student, as many.
         rate: k, the factor's channels by the teacher's.
-        whole: See `factor_distance`.
+        whole: Whether a factor is normalised as one vector (eq. 3); otherwise it is the channels' mean square that is.
         opening: Share of the steps in which the paraphraser learns, and the student does not; 0: none.
+        steady: Share of the peak learning rate that holds throughout the opening, 0.2 for ResNets in the published tables (0.01); not
+            given: the opening goes through the whole schedule, as any phase.
     """
 
     level = "last"
@@ -88,14 +90,15 @@ class FactorTransfer(AdaptedTaps):
         rate: float = 0.5,
         whole: bool = False,
         opening: float = 0.1,
+        steady: float | None = None,
     ) -> None:
         super().__init__(teacher, student)
         if not rate > 0:
             raise InputError(f"ft: rate: expected a positive number, got {rate}")
-        self.rate, self.whole, self.share = rate, whole, opening
+        self.rate, self.whole, self.share, self.steady = rate, whole, opening, steady
 
     def opening(self) -> Opening | None:
-        return Opening(Reconstruction(self), self.share) if self.share else None
+        return Opening(Reconstruction(self), self.share, self.steady) if self.share else None
 
     def build(self, matched: Sequence[Match]) -> None:
         only_maps("ft", matched)
@@ -112,7 +115,7 @@ class FactorTransfer(AdaptedTaps):
         losses = []
         with in_fp32(view.images):
             for between, ours, theirs in self._factors(view):
-                with torch.no_grad(), evaluation_mode(between.paraphraser):
+                with torch.no_grad():
                     taught = between.paraphraser(theirs)
                 losses.append(factor_distance(*same_size(between.translator(ours), taught), whole=self.whole))
         return torch.stack(losses).sum()

@@ -43,14 +43,23 @@ class FSP(PairedTaps):
         student: Taps of the student, as many, each of as many channels as the teacher's.
         opening: Share of the steps in which it teaches by itself, where it is named beside others, which then go on without it; 0: none,
             it teaches beside them.
+        steady: Share of the peak learning rate that holds throughout the opening, 1 in the published tables; not given: the opening goes
+            through the whole schedule, as any phase.
     """
 
-    def __init__(self, teacher: Sequence[str] | None = None, student: Sequence[str] | None = None, *, opening: float = 0.1) -> None:
+    def __init__(
+        self,
+        teacher: Sequence[str] | None = None,
+        student: Sequence[str] | None = None,
+        *,
+        opening: float = 0.1,
+        steady: float | None = None,
+    ) -> None:
         super().__init__(teacher, student)
-        self.share = opening
+        self.share, self.steady = opening, steady
 
     def opening(self) -> Opening | None:
-        return Opening(self, self.share) if self.share else None
+        return Opening(self, self.share, self.steady) if self.share else None
 
     def build(self, matched: Sequence[Match]) -> None:
         only_maps("fsp", matched)

@@ -144,7 +144,11 @@ def soft_cross_entropy(student: Tensor, teacher: Tensor, temperature: float = 4.
 
 
 class SoftCrossEntropy(Loss):
-    """Cross-entropy of the student's answer to the teacher's, both softened; see `soft_cross_entropy`."""
+    """Cross-entropy of the student's answer to the teacher's, both softened; see `soft_cross_entropy`.
+
+    Args:
+        temperature: T, by which the logits of both are divided.
+    """
 
     needs = Needs(student=True)
 

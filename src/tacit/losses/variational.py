@@ -61,7 +61,7 @@ class VariationalInformation(AdaptedTaps):
     Args:
         teacher: Taps of the teacher, maps; not given: the last feature map of each resolution, as many as both have.
         student: Taps of the student, as many.
-        variance: To begin with.
+        variance: Of each channel of the teacher, to begin with.
 
     Raises:
         InputError: `variance` is not between 1e-5 and 80.

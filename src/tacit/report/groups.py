@@ -13,7 +13,7 @@ from tacit.report.rows import Curve, Row, Spread
 
 __all__ = ["comparable", "group"]
 
-FREE = ("seed", "out", "resume", "overwrite", "device", "precision", "evaluations", "log_every", "checkpoint_seconds")
+FREE = ("seed", "out", "resume", "overwrite", "device", "precision", "evaluations", "log_every", "checkpoint_seconds", "workers")
 """Options that make no row of their own. What the device and precision were is in the result; the precision parts rows."""
 STUDENTLESS = ("inspect", "synthesize", "compare", "report", "export")
 

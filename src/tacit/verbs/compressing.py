@@ -68,6 +68,8 @@ class CompressVerb(LearningVerb):
         for name, least in (("images", 2), ("acceptance", 1)):
             if getattr(self, name) < least:
                 raise InputError(f"{name}: expected at least {least}, got {getattr(self, name)}")
+        if self.workers is not None:
+            raise InputError(f"workers: it plays no part here, where {self.images:,} images are kept in memory: leave it out")
         named = method_named(self.source) if self.source is not None else None
         if self.method is not None and named is not None and named.name != self.method.name:
             raise InputError(f"source: {named.name}, and method: {self.method.name}; choose one")

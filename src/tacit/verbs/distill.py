@@ -53,8 +53,8 @@ class Distill(LearningVerb):
     method: Method | None = None
     """How samples are made; not given: what `tacit inspect` recommends."""
     objective: Terms = "kd=1"
-    """What the student minimises: `kd=1,ce=0.1`, or a list of {loss, weight, ...}. In phases: `ab=0.003 @0.25; kd=1,ce=1`, with the share
-    of the steps behind the `@` (not given: what is left), or a list of {phase, share}. `ab` or `fsp` beside others teaches first,
+    """What the student minimises: `kd=1,ce=0.1`, or a list of {loss, weight, name, ...}. In phases: `ab=0.003 @0.25; kd=1,ce=1`, with the
+    share of the steps behind the `@` (not given: what is left), or a list of {phase, share}. `ab` or `fsp` beside others teaches first,
     alone, unless `@1` stands behind the objective; `ft` begins with a phase in which the student stays as it is."""
     cache_teacher: bool | None = None
     """Whether the teacher is asked only once of an image that comes again unchanged (augmentation none); what is learned is the same. Not

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -68,6 +69,8 @@ class Evaluate(RunVerb):
     ensemble those of all members."""
     labels: int | None = None
     """For `probe`, labelled images a class; not given: all."""
+    strength: float | None = None
+    """For `probe`, the inverse weight of the L2 penalty on the linear classifier (scikit-learn's C); not given: 1."""
     sample: int = 2048
     """Most images of the pool, and of the data, that are compared; drawn by `seed`."""
 
@@ -80,7 +83,9 @@ class Evaluate(RunVerb):
             raise InputError(f"sample: expected at least 2 images, got {self.sample}")
         if self.labels is not None and self.labels < 1:
             raise InputError(f"labels: expected at least 1 image a class, got {self.labels}")
-        for name in ("tap", "labels"):
+        if self.strength is not None and not 0 < self.strength < math.inf:
+            raise InputError(f"strength: expected a positive number, got {self.strength}")
+        for name in ("tap", "labels", "strength"):
             if getattr(self, name) is not None and self.probe is None:
                 raise InputError(f"{name}: it belongs to `probe`, which is not given")
 
@@ -156,12 +161,12 @@ class Evaluate(RunVerb):
         assert self.probe is not None
         look = looks.get("teacher" if "teacher" in networks else "student")
         sets = [load_for(any_classes(spec), self.probe, split, look) for split in ("train", self.split)]
-        each, found = self.labels, {}
+        each, found, strength = self.labels, {}, 1.0 if self.strength is None else self.strength
         if each is not None and isinstance(sets[0], ImageSet) and sets[0].labels.ndim == 1:  # labels at hand: no others are looked at
             sets[0], each = sets[0].part(few(sets[0].labels, each, self.seed)), None
         for role, network in networks.items():
             train, held = (seen(each.batches(512), looks.get(role)) for each in sets)
-            found[role] = linear_probe(network, train, held, runtime, tap=self.tap, each=each, seed=self.seed)
+            found[role] = linear_probe(network, train, held, runtime, tap=self.tap, each=each, strength=strength, seed=self.seed)
         return found
 
     def _find_judge(self, spec: Spec) -> Network | None:
@@ -207,7 +212,8 @@ def _data_rows(metrics: Mapping[str, Any], roles: Iterable[str]) -> list[tuple[s
 
 
 def _probe_row(found: Mapping[str, Any]) -> str:
-    return f"{found['accuracy']:.2%} of {found['held']:,} images, from {found['images']:,} labels and {found['features']:,} features"
+    text = f"{found['accuracy']:.2%} of {found['held']:,} images, from {found['images']:,} labels and {found['features']:,} features"
+    return text if found["converged"] else f"{text}; not converged: a smaller `--strength` is found sooner"
 
 
 def _unreachable() -> Network:

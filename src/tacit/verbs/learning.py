@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from tacit.core.device import Clock, Runtime, derived_seed
+from tacit.core.device import Clock, Runtime, cores, derived_seed
 from tacit.core.errors import InputError
 from tacit.core.models import save
 from tacit.core.progress import Progress
@@ -45,6 +45,9 @@ class LearningVerb(LaunchVerb):
     """How often the network is evaluated on the way, where evaluation data are given; it never steers the training."""
     log_every: int = 20
     """Steps between two lines of metrics.jsonl."""
+    workers: int | None = None
+    """Where all of `data` is learned from, processes a device that decode images of a set too large for memory; 0: the one that learns
+    does it. What is learned is the same. Not given: as many as there are cores for the device beside its own, from 1 to 8."""
     ema: float = 0.0
     """Decay of an average of the weights, which is measured too; 0: none is kept. It warms up as min(ema, (1 + t) / (10 + t))."""
     select: Select = "last"
@@ -56,6 +59,8 @@ class LearningVerb(LaunchVerb):
         Selection.check(ema=self.ema)
         if self.evaluations < 0 or self.log_every < 1:
             raise InputError("evaluations: expected 0 or more; log_every: at least 1")
+        if self.workers is not None and self.workers < 0:
+            raise InputError(f"workers: expected 0 or more, got {self.workers}")
 
     def real_source(self, spec: Spec, runtime: Runtime, view: Modality | None = None) -> Stored | Streamed:
         """Return the source that shows the training data; where `view` is what a network of `spec` sees of them, as they are before."""
@@ -69,7 +74,10 @@ class LearningVerb(LaunchVerb):
             "part": (runtime.fabric.global_rank, runtime.fabric.world_size),
             "augmentation": self.augmentation,
         }
-        return Streamed(real, **options) if isinstance(real, StreamedSet) else Stored(real, **options)
+        if not isinstance(real, StreamedSet):
+            return Stored(real, **options)
+        spare = min(max(cores() // self.devices - 1, 1), 8)
+        return Streamed(real, workers=spare if self.workers is None else self.workers, **options)
 
     def held_out(self, split: str | None, option: str, spec: Spec, runtime: Runtime, view: Modality | None = None) -> Data | None:
         """Return `split` of `data` for evaluation; None where there are no data, or no split to tell them from what is learned."""
