@@ -50,12 +50,11 @@ def write(home: Path = HOME) -> None:
 
 
 def _demo(home: Path) -> str:
-    runs: list[dict[str, Any]] = [json.loads(file.read_text()) for file in sorted((home / demo.KEPT).glob("seed*.json"))]
+    runs = _commands(home, "demo")
     if not runs:
         return "\n## demo\n\nNot run yet: `python -m benchmarks demo`.\n"
     first, seeds = runs[0], [str(run["seed"]) for run in runs]
     ratio, held = first["metrics"]["params_teacher"] / first["metrics"]["params_student"], first["metrics"]["evaluation_images"]
-    seconds = [run["wall_seconds"] for run in runs]
     return f"""
 ## demo: scikit-learn digits, 8x8
 
@@ -68,9 +67,38 @@ Accuracy in % on the other {held} digits, last step; one digit is {100 / held:.2
 {_row(f"student, {first['metrics']['method']}", [run["metrics"]["student_accuracy"] for run in runs])}
 {_row("the same student on Gaussian noise", [run["metrics"]["baselines"][0]["student_accuracy"] for run in runs])}
 
-Wall time of the whole command: median {median(seconds):.0f} s ({", ".join(f"{s:.0f}" for s in seconds)}) on {first["device"]},
-precision {first["precision"]}.
+{_wall(runs)}
+{_federate(home)}"""
+
+
+def _commands(home: Path, name: str) -> list[dict[str, Any]]:
+    """Return the results of a command that needs no arguments, by seed."""
+    return [json.loads(file.read_text()) for file in demo.kept(home, name)]
+
+
+def _federate(home: Path) -> str:
+    runs = _commands(home, "federate")
+    if not runs:
+        return ""
+    first = runs[0]["metrics"]
+    return f"""
+`tacit federate`: the digits among 10 clients, {first["rounds"]} rounds. Accuracy of the global model in % on {first["evaluation_images"]}
+digits that no client has, last round.
+
+| | {" | ".join(f"seed {run['seed']}" for run in runs)} | mean ± sd |
+|---|{"---:|" * (len(runs) + 1)}
+{_row("FedAvg", [run["metrics"]["baselines"][0]["student_accuracy"] for run in runs])}
+{_row("FedGen", [run["metrics"]["student_accuracy"] for run in runs])}
+
+{_wall(runs)}
 """
+
+
+def _wall(runs: list[dict[str, Any]]) -> str:
+    seconds = [run["wall_seconds"] for run in runs]
+    each = ", ".join(f"{s:.0f}" for s in seconds)
+    where = f"{runs[0]['device']},\nprecision {runs[0]['precision']}"
+    return f"Wall time of the whole command: median {median(seconds):.0f} s ({each}) on {where}."
 
 
 def _speed(home: Path) -> str:
