@@ -14,11 +14,13 @@ import torch
 import yaml
 from torch import Tensor
 
-from tacit.core.errors import InputError
+from tacit.core.errors import InputError, nearest
 from tacit.core.files import write_file
 from tacit.core.network import Network
 from tacit.federate import Client, Plan, Shelf, flower
-from tacit.federate.flower import Deadlines, FlowerEngine, LocalPrivacy, Member, check_private, client_app, local_privacy, server_app
+from tacit.federate.flower import Deadlines, FlowerEngine, LocalPrivacy, Member, client_app, local_privacy, server_app
+from tacit.federate.flower.apps import DATA
+from tacit.federate.flower.privacy import OPTIONS
 from tacit.verbs.base import Outcome
 
 if TYPE_CHECKING:
@@ -36,6 +38,13 @@ SETTINGS: dict[str, Any] = {
     "least-clients": 1,
 }
 """What `flwr run --run-config` can say, and what holds where it does not."""
+NODE = ("client", "data", "state", *OPTIONS, "partition-id", "num-partitions")
+"""What a node's config can say; Flower's simulation sets the last two."""
+MISMATCH = {
+    "sites": "node-config: this node has data of its own, and the run deals out the recipe's: start it with --run-config 'data=\"sites\"'",
+    "dealt": "node-config: in this run each node has data of its own, and none is named here: say where, as data=\"/data/scans\"",
+}
+"""What a node answers that was started for other data than the run, by its own."""
 
 
 def secret_noise(count: int) -> Tensor:
@@ -47,7 +56,9 @@ def secret_noise(count: int) -> Tensor:
 def site_app(make: Callable[[], Federate], *, mods: Sequence[Any] = ()) -> Any:
     """Return what runs at a site, a `flwr.clientapp.ClientApp`.
 
-    A site that says ``dp-epsilon``, ``dp-delta`` and ``dp-clipping`` in its node-config clips what it learned and adds noise to it.
+    A site that says ``dp-epsilon``, ``dp-delta`` and ``dp-clipping`` in its node-config clips what it learned and adds noise to it. A node
+    whose config says what is not in `NODE`, or that has data of its own where the run deals the recipe's, or the other way round, is not
+    used, and the reason is in the server's log.
 
     Args:
         make: Reads the recipe.
@@ -58,24 +69,31 @@ def site_app(make: Callable[[], Federate], *, mods: Sequence[Any] = ()) -> Any:
     def member(number: int, data: str, state: str) -> Member:
         verb = make()
         found = verb.party(data) if data else verb.gather()
-        if not 0 <= number < verb.clients:
-            raise InputError(f"node-config: client is {number}, expected 0 to {verb.clients - 1}")
         site = replace(found.sites[0 if data else number], number=number)
         plan = verb.plan(found)
         folder = Path(state).expanduser() if state else Path.home() / ".tacit" / "federations" / _name(verb) / f"client-{number}"
         return Member(Client(site, plan.kind(number), seed=plan.seed, noise=secret_noise), Shelf(folder))
 
-    def of(context: Any) -> Member:
+    def number(context: Any, query: Mapping[str, Any]) -> int:
         config: Mapping[str, Any] = context.node_config
+        LocalPrivacy.of(config)  # which raises where it is half said
+        if unknown := [name for name in config if name not in NODE]:
+            raise InputError(f"node-config: no option is called {unknown[0]!r}{nearest(unknown[0], NODE, most=len(NODE))}")
         if "client" not in config and "partition-id" not in config:
             raise InputError('node-config: say which client this is, as `--node-config "client=0"`')
-        number = int(config["client"] if "client" in config else config["partition-id"])
-        found = member(number, str(config.get("data", "")), str(config.get("state", "")))
-        if LocalPrivacy.of(config) is not None:
-            check_private(found.client.kind)
+        found, clients = int(config["client"] if "client" in config else config["partition-id"]), make().clients
+        if not 0 <= found < clients:
+            raise InputError(f"node-config: client is {found}, expected 0 to {clients - 1}")
+        mine = "sites" if config.get("data") else "dealt"
+        if query.get(DATA, mine) != mine:
+            raise InputError(MISMATCH[mine])
         return found
 
-    return client_app(of, mods=[*mods, local_privacy])
+    def of(context: Any) -> Member:
+        config = context.node_config
+        return member(number(context, {}), str(config.get("data", "")), str(config.get("state", "")))
+
+    return client_app(of, mods=[*mods, local_privacy], number=number)
 
 
 def _name(verb: Federate) -> str:
@@ -102,7 +120,7 @@ def steering_app(make: Callable[[], Federate]) -> Any:
         verb = replace(make(), out=Path(str(chosen["out"])), resume=True)
 
         def engine(plan: Plan, sites: Any, folder: Path) -> FlowerEngine:
-            return FlowerEngine(grid, plan.clients, deadlines=deadlines, transport=chosen["transport"])
+            return FlowerEngine(grid, plan.clients, deadlines=deadlines, transport=chosen["transport"], data=chosen["data"])
 
         outcome = verb.over(verb.party if chosen["data"] == "sites" else verb.gather, engine)
         for label, text in outcome.rows:
