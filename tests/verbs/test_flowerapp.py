@@ -23,7 +23,7 @@ from tacit.core.errors import InputError
 from tacit.core.models import ModelRef, save
 from tacit.core.network import Network
 from tacit.data import digits
-from tacit.federate import IID, FedAvg, FederationError, FedGen
+from tacit.federate import IID, FedAvg, FedDF, FederationError, FedGen
 from tacit.federate.flower import FlowerEngine
 from tacit.verbs.federate import Federate
 from tacit.verbs.flowerapp import secret_noise, site_app, steering_app
@@ -257,6 +257,44 @@ def test_a_model_that_the_app_does_not_hold_must_be_at_one_absolute_path(tmp_pat
         assert ("model", f"{tmp_path / 'model'}, which must be there at the server and at each site") in outcome.rows
         found = recipe(tmp_path / f"app-{number}").gather().networks[0]
         assert torch.equal(flat(found.model.state_dict()), flat(trained.model.state_dict()))
+
+
+def test_a_server_without_data_exports_the_network_that_is_described(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tacit.verbs.federate.consortium", None)  # nothing is dealt
+    model = ModelRef(path="toy:DictNet", kwargs={"channels": 3, "classes": 7}, shape=(3, 224, 224), classes=7, output="logits")
+    app = exported(tmp_path / "app", model=model, algorithm=FedAvg())
+    found = recipe(app).party()
+    assert (found.networks[0].spec.shape, found.networks[0].spec.classes, found.test) == ((3, 224, 224), 7, None)
+    assert torch.equal(
+        flat(found.networks[0].model.state_dict()), flat(Federate(**{**FIELDS, "model": model}).party().networks[0].model.state_dict())
+    )
+
+
+def test_data_that_the_app_does_not_hold_must_be_at_an_absolute_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "scans").mkdir()
+    model = ModelRef(path="tacit.zoo:fednet", kwargs={"side": 8}, shape=(1, 8, 8), classes=10)
+    cases: list[tuple[dict[str, Any], str]] = [
+        ({"data": "scans"}, "scans is a relative path, and Flower brings no images"),
+        ({"data": "scans#age"}, "scans is a relative path"),
+        ({"data": "./missing"}, "missing is a relative path"),
+        ({"algorithm": FedDF(proxy="scans")}, "scans is a relative path"),
+        ({"data": digits()}, "data is given in Python, and a recipe can't hold images"),
+        ({"data": Mine()}, "data is given in Python"),
+    ]
+    for fields, why in cases:
+        with pytest.raises(InputError, match=f"export_app: {why}"):
+            exported(tmp_path / "app", **{"model": model, "algorithm": FedAvg(), **fields})
+        assert not (tmp_path / "app").exists()
+    scans = str(tmp_path / "scans")
+    for number, data in enumerate((scans, "ylecun/mnist", "digits", "toyfed:masked")):
+        outcome = Federate(**{**FIELDS, "model": model, "data": data}, export_app=tmp_path / f"app-{number}").run()
+        assert [text for label, text in outcome.rows if label == "data"] == (
+            [f"{scans}, which must be there at the server and, in a trial, at each site"] if data == scans else []
+        )
+        assert recipe(tmp_path / f"app-{number}").data == data
+    rows = Federate(**{**FIELDS, "model": model, "algorithm": FedDF(proxy=scans)}, export_app=tmp_path / "proxy").run().rows
+    assert ("proxy", f"{scans}, which must be there at the server") in rows
 
 
 def test_the_command_line_writes_the_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

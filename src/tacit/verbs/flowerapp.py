@@ -17,11 +17,13 @@ from torch import Tensor
 from tacit.core.errors import InputError, nearest
 from tacit.core.files import write_file
 from tacit.core.network import Network
+from tacit.data import local_folder
 from tacit.federate import Client, Plan, Shelf, flower
 from tacit.federate.flower import Deadlines, FlowerEngine, LocalPrivacy, Member, client_app, local_privacy, server_app
 from tacit.federate.flower.apps import DATA
 from tacit.federate.flower.privacy import OPTIONS
 from tacit.verbs.base import Outcome
+from tacit.verbs.consortium import described
 
 if TYPE_CHECKING:
     from tacit.verbs.federate import Federate
@@ -42,7 +44,7 @@ NODE = ("client", "data", "state", *OPTIONS, "partition-id", "num-partitions")
 """What a node's config can say; Flower's simulation sets the last two."""
 MISMATCH = {
     "sites": "node-config: this node has data of its own, and the run deals out the recipe's: start it with --run-config 'data=\"sites\"'",
-    "dealt": "node-config: in this run each node has data of its own, and none is named here: say where, as data=\"/data/scans\"",
+    "dealt": 'node-config: in this run each node has data of its own, and none is named here: say where, as data="/data/scans"',
 }
 """What a node answers that was started for other data than the run, by its own."""
 
@@ -132,9 +134,14 @@ def steering_app(make: Callable[[], Federate]) -> Any:
 def export_app(verb: Federate, folder: Path) -> Outcome:
     """Write a folder that `flwr run` takes: the recipe, the two apps, a script for certificates, and the commands.
 
+    Data are looked at where nothing else says which shape and classes the network has, and not otherwise: the server may have none.
+
     Args:
         verb: The federation, with an algorithm.
         folder: New or empty.
+
+    Raises:
+        InputError: Where the folder is not empty, no algorithm is named, or the recipe would name what is not at the sites.
     """
     if verb.algorithm is None:
         raise InputError("export_app: name one algorithm, as `--algorithm FedGen`")
@@ -142,15 +149,13 @@ def export_app(verb: Federate, folder: Path) -> Outcome:
         raise InputError(f"export_app: {folder} is not empty: choose another folder")
     given = _named(verb.config()["model"])
     places = _places(given)
-    if relative := [place for place in places if not Path(place).is_absolute()]:
-        raise InputError(
-            f"export_app: {relative[0]} is a relative path, and Flower brings no weights to the sites: put it at the server and at each "
-            "site, at one absolute path, and give that, or name the network as package.module:callable without weights"
-        )
-    found = verb.gather()
+    _check_absolute(places, "weights", "name the network as package.module:callable without weights")
+    dealt, proxy = _read_from("data", verb.data), _read_from("algorithm.proxy", getattr(verb.algorithm, "proxy", None))
+    _check_absolute([*dealt, *proxy], "images", "name a set of the Hugging Face hub, or package.module:callable")
+    networks = described(verb.model, verb.seed) or verb.gather().networks
     config = {key: value for key, value in verb.config().items() if key not in ("export_app", "engine", "device", "model")}
-    alone = len(found.networks) == 1
-    config["model"] = given if given and (places or not alone) else _reference(found.networks[0], alone=alone)
+    alone = len(networks) == 1
+    config["model"] = given if given and (places or not alone) else _reference(networks[0], alone=alone)
     usual = {field.name: field.default for field in fields(verb)}
     said = {key: value for key, value in config.items() if value is not None or usual.get(key) is not None}
     text = yaml.safe_dump(said, sort_keys=False, allow_unicode=True)
@@ -161,6 +166,8 @@ def export_app(verb: Federate, folder: Path) -> Outcome:
         write_file(folder / f"{inside}{name}", template.read_text(encoding="utf-8").replace("@CLIENTS@", str(verb.clients)))
     rows = [("algorithm", verb.algorithm.name), ("app", str(folder)), ("commands", str(folder / "README.md"))]
     rows += [("model", f"{place}, which must be there at the server and at each site") for place in places]
+    rows += [("data", f"{place}, which must be there at the server and, in a trial, at each site") for place in dealt]
+    rows += [("proxy", f"{place}, which must be there at the server") for place in proxy]
     return Outcome(folder=folder, result={}, rows=rows)
 
 
@@ -175,6 +182,25 @@ def _places(given: Mapping[str, Any]) -> list[str]:
     paths = given.get("path", [])
     weights = [str(given["weights"])] if given.get("weights") else []
     return [path for path in ([paths] if isinstance(paths, str) else paths) if ":" not in path] + weights
+
+
+def _read_from(option: str, data: Any) -> list[str]:
+    """Return the folder that data are read from, if there is one."""
+    if data is not None and not isinstance(data, str):
+        raise InputError(
+            f"export_app: {option} is given in Python, and a recipe can't hold images: name a folder, a set of the Hugging Face hub, or "
+            "package.module:callable"
+        )
+    folder = local_folder(data) if data is not None else None
+    return [] if folder is None else [str(folder)]
+
+
+def _check_absolute(places: Sequence[str], what: str, otherwise: str) -> None:
+    if relative := [place for place in places if not Path(place).is_absolute()]:
+        raise InputError(
+            f"export_app: {relative[0]} is a relative path, and Flower brings no {what} to the sites: put it at the server and at each "
+            f"site, at one absolute path, and give that, or {otherwise}"
+        )
 
 
 def _reference(network: Network, *, alone: bool) -> dict[str, Any]:
