@@ -23,10 +23,10 @@ from tacit.core.errors import InputError
 from tacit.core.models import ModelRef, save
 from tacit.core.network import Network
 from tacit.data import digits
-from tacit.federate import IID, FedAvg, FedDF, FederationError, FedGen
+from tacit.federate import IID, FedAvg, FedDF, FederationError, FedGen, Rules
 from tacit.federate.flower import FlowerEngine
 from tacit.verbs.federate import Federate
-from tacit.verbs.flowerapp import secret_noise, site_app, steering_app
+from tacit.verbs.flowerapp import _name, secret_noise, site_app, steering_app
 from toyfed import SPEC, flat
 from toyflower import InProcessGrid
 
@@ -211,7 +211,7 @@ def test_a_run_that_deals_data_does_not_use_nodes_that_have_their_own(tmp_path: 
     def node(client: int, message: Any) -> Any:
         return (own if client == 1 else dealt)(client, message)
 
-    context = Context(7, 1, {}, RecordDict(), {"out": str(out), "joining-seconds": 0.5})
+    context = Context(7, 1, {}, RecordDict(), {"out": str(out), "joining-seconds": 4.0})
     steering_app(lambda: recipe(app))(InProcessGrid(sites, range(3), node), context)
     refused = logged(out, "refused")
     assert [(line["step"], line["node"]) for line in refused] == [(1, "981"), (2, "981")]
@@ -301,6 +301,12 @@ def test_the_command_line_writes_the_folder(tmp_path: Path, capsys: pytest.Captu
     assert main(["federate", "--algorithm", "FedAvg", "--export_app", str(tmp_path / "app")]) == 0
     assert str(tmp_path / "app" / "README.md") in capsys.readouterr().out
     assert recipe(tmp_path / "app").algorithm == FedAvg()
+
+
+def test_a_site_finds_what_it_kept_also_where_the_run_gets_more_rounds() -> None:
+    verb = Federate(**FIELDS)
+    assert _name(verb) == _name(replace(verb, rounds=9, rules=Rules(patience=9), device="cuda"))
+    assert _name(verb) != _name(replace(verb, lr=0.1))
 
 
 def test_noise_that_leaves_a_site_is_another_each_time() -> None:

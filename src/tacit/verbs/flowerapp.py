@@ -99,8 +99,9 @@ def site_app(make: Callable[[], Federate], *, mods: Sequence[Any] = ()) -> Any:
 
 
 def _name(verb: Federate) -> str:
-    """Return a name for a folder: the same for the same recipe."""
-    return hashlib.sha256(yaml.safe_dump({**verb.config(), "device": None}).encode()).hexdigest()[:12]
+    """Return a name for a folder: the same for the same recipe, also where it goes on with what may change."""
+    decides = {key: value for key, value in verb.config().items() if key != "device" and key not in verb.free}
+    return hashlib.sha256(yaml.safe_dump(decides).encode()).hexdigest()[:12]
 
 
 def steering_app(make: Callable[[], Federate]) -> Any:
