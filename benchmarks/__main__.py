@@ -66,8 +66,8 @@ def main(words: Sequence[str] | None = None) -> int:
             if getattr(options, "smoke", False) and home.resolve() == HOME.resolve():
                 raise InputError(f"--out: {home} holds the real results; give a smoke run another folder, or none")
             failed = 0
-            for options.suite in runner.suites(options) if "action" in options else ():
-                failed += options.action(options, home)
+            for suite in runner.suites(options) if "action" in options else ():
+                failed += options.action(argparse.Namespace(**{**vars(options), "suite": suite}), home)
         except InputError as error:
             print(f"benchmarks: {error}", file=sys.stderr)
             return 2

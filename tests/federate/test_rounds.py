@@ -80,7 +80,7 @@ def test_it_learns_and_every_number_is_finite(kind: type[Algorithm], runtime: Ru
     assert bool(torch.isfinite(digest(running)).all())
     last = told[-1]
     assert last.accuracy is not None
-    best = max([last.accuracy, *last.beside.values()]) if kind is DENSE else last.accuracy  # noise teaches a student little; test_algorithms.py has it learn
+    best = max([last.accuracy, *last.beside.values()]) if kind is DENSE else last.accuracy  # noise teaches a student little
     assert best > LEARNS
     assert len(last.own) == 4
     assert all(done.accuracy is None and not done.own for done in told[:-1])

@@ -66,10 +66,11 @@ def site_app(make: Callable[[], Federate], *, mods: Sequence[Any] = ()) -> Any:
         make: Reads the recipe.
         mods: Flower's modifiers, for training.
     """
+    recipe = functools.cache(make)
 
     @functools.lru_cache(maxsize=1)
     def member(number: int, data: str, state: str) -> Member:
-        verb = make()
+        verb = recipe()
         found = verb.party(data) if data else verb.gather()
         site = replace(found.sites[0 if data else number], number=number)
         plan = verb.plan(found)
@@ -83,7 +84,7 @@ def site_app(make: Callable[[], Federate], *, mods: Sequence[Any] = ()) -> Any:
             raise InputError(f"node-config: no option is called {unknown[0]!r}{nearest(unknown[0], NODE, most=len(NODE))}")
         if "client" not in config and "partition-id" not in config:
             raise InputError('node-config: say which client this is, as `--node-config "client=0"`')
-        found, clients = int(config["client"] if "client" in config else config["partition-id"]), make().clients
+        found, clients = int(config["client"] if "client" in config else config["partition-id"]), recipe().clients
         if not 0 <= found < clients:
             raise InputError(f"node-config: client is {found}, expected 0 to {clients - 1}")
         mine = "sites" if config.get("data") else "dealt"

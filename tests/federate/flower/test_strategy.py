@@ -51,7 +51,7 @@ def test_a_one_shot_algorithm_has_one_round_in_flowers_loop_too(runtime: Runtime
     ours.round()
     strategy = make_strategy(made, test=TEST)
     grid = InProcessGrid(members(made, sites(), tmp_path), range(4))
-    with pytest.raises(InputError, match=r"DENSE has no more than 1 round: call start\(..., num_rounds=1\)"):
+    with pytest.raises(InputError, match=r"DENSE has 1 round and no more: start\(..., num_rounds=1\)"):
         strategy.start(grid, strategy.initial_arrays, num_rounds=2, evaluate_fn=strategy.evaluate)
     assert [kind for _, kind in grid.asked].count("train") == 4
     assert torch.allclose(weights(strategy.server), weights(ours), rtol=0, atol=1e-5)

@@ -44,8 +44,8 @@ def make_strategy(plan: Plan, *, test: ImageSet | None = None, deadlines: Deadli
     Args:
         plan: Of both sides.
         test: The global test set, for ``evaluate_fn=strategy.evaluate``, which is told of after every round.
-        deadlines: How long is waited for clients to be there. Answers are waited for up to `start`'s own ``timeout``; `replies` is how long a
-            letter stays valid (and a minute more), and should be no less.
+        deadlines: How long is waited for clients to be there. Answers are waited for up to `start`'s own ``timeout``; `replies` is how long
+            a letter stays valid (and a minute more), and should be no less.
         transport: How generator and whole numbers are carried.
     """
     check_transport(transport)
@@ -94,7 +94,7 @@ def _kind() -> type[Any]:
             """
             algorithm, done = self.server.algorithm, self.server.central.round
             if algorithm.rounds is not None and done >= algorithm.rounds:
-                raise InputError(f"{algorithm.name} has no more than {algorithm.rounds} round: call start(..., num_rounds={algorithm.rounds})")
+                raise InputError(f"{algorithm.name} has {algorithm.rounds} round and no more: start(..., num_rounds={algorithm.rounds})")
             wrapper = noising()
             noised = CLIPPING in config or wrapper is not None
             if noised:
