@@ -12,6 +12,7 @@ from benchmarks import federated
 from benchmarks.__main__ import main
 from benchmarks.decoded import decoded
 from benchmarks.federated_parts import chosen_rates, sign_flip
+from benchmarks.federated_plans import FederatedSuite
 from benchmarks.federated_plots import draw_federated
 from benchmarks.federated_published import HEAD, WHOLE
 from benchmarks.federated_suites import RATES, SUITES
@@ -155,7 +156,12 @@ def test_several_suites_are_one_command_in_the_order_in_which_they_can_be_run(
     asked: list[str], run: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[str] = []
-    monkeypatch.setattr(federated, "jobs", lambda suite, **_: seen.append(suite.name) or [])
+
+    def jobs(suite: FederatedSuite, **_: Any) -> list[Any]:
+        seen.append(suite.name)
+        return []
+
+    monkeypatch.setattr(federated, "jobs", jobs)
     assert main(["federated", "--suite", *asked, "--list", "--out", str(tmp_path)]) == 0
     assert seen == run
 

@@ -97,12 +97,9 @@ LISTED: list[Algorithm] = [
     FedProx(),
     FedEnsemble(),
     FedDF(steps=2, batch=16, method=PAINT),
-    *(FedGen(steps=2, **told) for told in ({"counts": "withheld"}, {"count_noise": 2.0})),  # type: ignore[arg-type]
-    *(FedFTG(steps=1, width=4, batch=8, **told) for told in ({"counts": "withheld"}, {"count_noise": 2.0})),  # type: ignore[arg-type]
-    *(
-        DENSE(method=PAINT, training=Training(steps=2, batch=8), **told)  # type: ignore[arg-type]
-        for told in ({"counts": "withheld"}, {"count_noise": 2.0})
-    ),
+    *(FedGen(steps=2, **told) for told in ({"counts": "withheld"}, {"count_noise": 2.0})),
+    *(FedFTG(steps=1, width=4, batch=8, **told) for told in ({"counts": "withheld"}, {"count_noise": 2.0})),
+    *(DENSE(method=PAINT, training=Training(steps=2, batch=8), **told) for told in ({"counts": "withheld"}, {"count_noise": 2.0})),
 ]
 """What the guide says goes with a site's own noise."""
 
