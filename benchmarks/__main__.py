@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks import claims, compression, data_free, demo, federated, representation, results, segmentation, speed, teachers
+from benchmarks import claims, compression, data_free, demo, federated, representation, results, runner, segmentation, speed, teachers
 from benchmarks.places import HOME
 from tacit.core.errors import InputError
 
@@ -65,7 +65,9 @@ def main(words: Sequence[str] | None = None) -> int:
         try:
             if getattr(options, "smoke", False) and home.resolve() == HOME.resolve():
                 raise InputError(f"--out: {home} holds the real results; give a smoke run another folder, or none")
-            failed = options.action(options, home) if "action" in options else 0
+            failed = 0
+            for suite in runner.suites(options) if "action" in options else ():
+                failed += options.action(argparse.Namespace(**{**vars(options), "suite": suite}), home)
         except InputError as error:
             print(f"benchmarks: {error}", file=sys.stderr)
             return 2

@@ -149,13 +149,13 @@ CLAIMS = {
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
-    parser.add_argument("--claim", choices=sorted(CLAIMS), required=True, help="what is tested")
+    runner.add_suites(parser, list(CLAIMS), option="--claim")
     runner.add_arguments(parser)
 
 
 def main(options: argparse.Namespace, home: Path) -> int:
     """Run what is missing under `home`; return the number of runs that failed."""
-    claim = CLAIMS[options.claim]
+    claim = CLAIMS[options.suite]
     made = jobs(claim, home=home, data=options.data, seeds=options.seeds, small=options.smoke)
     if options.list:
         return runner.show(made)

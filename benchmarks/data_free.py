@@ -32,7 +32,7 @@ NEVER = 1e9
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
-    parser.add_argument("--suite", choices=sorted(SUITES), required=True, help="what is measured")
+    runner.add_suites(parser, list(SUITES))
     parser.add_argument("--methods", nargs="+", metavar="ROW", help="rows, by label; not given: all")
     parser.add_argument("--pairs", nargs="+", metavar="PAIR", help="pairs of teacher and student; not given: all")
     runner.add_arguments(parser)

@@ -29,7 +29,7 @@ __all__ = ["add_arguments", "jobs", "main", "measure", "settings"]
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
-    parser.add_argument("--suite", choices=sorted(SUITES), required=True, help="what is measured")
+    runner.add_suites(parser, list(SUITES))
     parser.add_argument("--rows", nargs="+", metavar="ROW", help="rows, by label; not given: all")
     parser.add_argument("--splits", nargs="+", type=float, metavar="ALPHA", help="splits, by their alpha; not given: all")
     runner.add_arguments(parser)

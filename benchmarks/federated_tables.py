@@ -183,7 +183,9 @@ def _rates(suite: FederatedSuite, home: Path) -> str:
     images = next((run["own"]["images"] for each in runs.values() for run in each.values() if run.get("own")), 0)
     return f"""
 Accuracy over all {images:,} images that the clients set aside, each tested by the model that it is sent (`FedDistill`: by its own). Marked:
-what suite `best` takes, of rows that have all rates. `FedEnsemble` learns as `FedAvg` does, and takes its rate.
+what suite `best` takes, of rows that have all rates. `FedEnsemble` learns as `FedAvg` does, and takes its rate. The server of `FedDF`
+teaches on the first {PROXY:,} training images, without their labels; clients may have set some of these aside, so that its figures are
+partly of images that its server taught on.
 
 {table(["", *(f"{rate:g}" for rate in RATES)], lines)}"""
 

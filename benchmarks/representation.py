@@ -28,7 +28,7 @@ NEVER = 1e9
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
-    parser.add_argument("--suite", choices=sorted({*SUITES, cost.NAME}), required=True, help="what is measured")
+    runner.add_suites(parser, [*SUITES, cost.NAME])
     parser.add_argument("--rows", nargs="+", metavar="ROW", help="rows, by label; not given: all")
     runner.add_arguments(parser)
 

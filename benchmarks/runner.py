@@ -28,11 +28,13 @@ from tacit.core.errors import InputError
 from tacit.core.files import read_json, write_file
 from tacit.core.models import import_object
 
-__all__ = ["Job", "add_arguments", "check_device", "run", "show", "side_by_side", "state"]
+__all__ = ["Job", "add_arguments", "add_suites", "check_device", "run", "show", "side_by_side", "state", "suites"]
 
 ROOT = Path(__file__).resolve().parents[1]
 LAST_LINES = 25
 """Lines of a failed process's output that are shown."""
+ALL = "all"
+"""Names every suite of a subject."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,6 +56,21 @@ class Job:
     arguments: Mapping[str, Any]
     settings: Mapping[str, Any] = field(default_factory=dict)
     threads: int | None = 1
+
+
+def add_suites(parser: argparse.ArgumentParser, names: Sequence[str], *, option: str = "--suite") -> None:
+    """Declare the option that says which suites are run; `names` are all of them, in the order in which they are run."""
+    said = "what is measured, one after the other; all: everything, in this order"
+    parser.add_argument(option, dest="suite", nargs="+", choices=[*names, ALL], required=True, help=said)
+    parser.set_defaults(suites=tuple(names))
+
+
+def suites(options: argparse.Namespace) -> Sequence[str | None]:
+    """Return the suites that are asked for, in their order; where there is nothing to choose, None alone."""
+    asked: Sequence[str] | None = getattr(options, "suite", None)
+    if asked is None:
+        return [None]
+    return options.suites if ALL in asked else asked
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

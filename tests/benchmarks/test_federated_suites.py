@@ -12,6 +12,7 @@ from benchmarks import federated
 from benchmarks.__main__ import main
 from benchmarks.decoded import decoded
 from benchmarks.federated_parts import chosen_rates, sign_flip
+from benchmarks.federated_plans import FederatedSuite
 from benchmarks.federated_plots import draw_federated
 from benchmarks.federated_published import HEAD, WHOLE
 from benchmarks.federated_suites import RATES, SUITES
@@ -138,12 +139,31 @@ def test_each_row_takes_the_rate_that_its_clients_images_chose(tmp_path: Path) -
     put(tmp_path, "learning-rates", 0.1, "FedGen, 0.01", 0, None, 99.0)
     assert chosen_rates(SUITES["learning-rates"], tmp_path) == {"FedAvg": 0.1}
     assert "| `FedAvg` | 80.00 | 82.00 | **85.00** | 70.00 |" in section(tmp_path)
+    assert "partly of images that its server taught on" in part(section(tmp_path), "learning-rates")
     made = federated.jobs(SUITES["best"], home=tmp_path)
     assert {job.arguments["row"] for job in made} == {"FedAvg", "FedEnsemble"}
     assert {job.settings["lr"] for job in made} == {0.1}
     assert "FedGen" in federated.unchosen(SUITES["best"], tmp_path)
     assert "FedEnsemble" not in federated.unchosen(SUITES["best"], tmp_path)
     assert "| `federated --suite best` | 0 of 6 | 0 of 18, and 7 rows whose learning rates are not chosen yet |" in overview(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("asked", "run"),
+    [(["all"], ["mnist", "learning-rates", "best", "ablation", "head", "dense"]), (["dense", "mnist"], ["dense", "mnist"])],
+)
+def test_several_suites_are_one_command_in_the_order_in_which_they_can_be_run(
+    asked: list[str], run: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[str] = []
+
+    def jobs(suite: FederatedSuite, **_: Any) -> list[Any]:
+        seen.append(suite.name)
+        return []
+
+    monkeypatch.setattr(federated, "jobs", jobs)
+    assert main(["federated", "--suite", *asked, "--list", "--out", str(tmp_path)]) == 0
+    assert seen == run
 
 
 def test_the_page_begins_with_how_much_of_it_is_there(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from tacit.core.errors import InputError
 from tacit.core.spec import Spec
-from tacit.data import Augmentation, ImageSet, StreamedSet, augment, digits, has_splits, load_data
+from tacit.data import Augmentation, ImageSet, StreamedSet, augment, digits, has_splits, load_data, local_folder
 from tacit.data.read import as_image
 from toy import Squares
 
@@ -503,3 +503,13 @@ def test_half_a_configuration_is_refused(name: str) -> None:
 def test_a_folder_may_have_an_at_in_its_name(tmp_path: Path) -> None:
     pytest.importorskip("datasets")
     assert len(load_data(str(folder_of_images(tmp_path / "pets@home")), "train")) == 6
+
+
+def test_a_folder_of_this_machine_is_told_from_a_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("scans", "digits", "street"):
+        (tmp_path / name).mkdir()
+    for data, folder in (("scans", "scans"), ("scans#age", "scans"), ("./gone", "gone"), ("/gone", "/gone")):
+        assert local_folder(data) == Path(folder)
+    for name in ("digits", "street", "ylecun/mnist", "ufldl-stanford/svhn@cropped_digits", "toyfed:masked"):
+        assert local_folder(name) is None

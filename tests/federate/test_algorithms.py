@@ -212,6 +212,15 @@ def test_dense_starts_from_first_weights_and_stands_beside_ensemble_and_mean(run
     assert done.beside["mean"] == predict(made.central.network, TEST.batches(512), runtime).accuracy
 
 
+def test_dense_with_its_usual_generator_teaches_the_student(runtime: Runtime) -> None:
+    made = server(DENSE(training=Training(steps=60, batch=64, lr=0.05)), runtime, steps=60, partition=IID())
+    before = made.accuracy(made.central.network)
+    done = made.round()
+    assert (before or 0) < 0.2
+    assert (done.accuracy or 0) > 0.4  # of the student itself, whatever stands beside it; the ensemble has 0.83
+    assert done.numbers["images_made"] > 0
+
+
 def test_dense_with_counts_withheld_teaches_the_plain_ensemble(runtime: Runtime) -> None:
     algorithm = DENSE(counts="withheld", method=Gaussian(batch=16, warmup=1), training=Training(steps=1, batch=8, lr=0.0))
     made = server(algorithm, runtime, steps=2, partition=IID())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import Any
 
@@ -182,17 +183,20 @@ def test_a_generator_that_breaks_is_put_back_and_goes_on(when: str, runtime: Run
     assert made.round().numbers["generator_skipped"] == 0
 
 
-def test_one_bad_step_is_left_out(runtime: Runtime, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("bad", [2, 4])
+def test_one_bad_step_is_left_out_and_its_loss_is_not_told(bad: int, runtime: Runtime, monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[int] = []
 
     def sometimes(said: Tensor, labels: Tensor, weights: Tensor) -> Tensor:
         calls.append(1)
-        return teacher_loss(said, labels, weights) * (float("inf") if len(calls) == 2 else 1.0)
+        return teacher_loss(said, labels, weights) * (float("nan") if len(calls) == bad else 1.0)
 
     monkeypatch.setattr("tacit.federate.algorithms.fedgen.teacher_loss", sometimes)
     made = server(FedGen(steps=4), runtime)
     done = made.round()
     assert done.numbers["generator_skipped"] == 1
+    assert {"loss/teacher", "loss/diversity"} <= set(done.numbers)
+    assert all(math.isfinite(value) for value in done.numbers.values())
     assert made.central.ready
 
 

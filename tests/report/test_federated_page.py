@@ -116,10 +116,19 @@ def test_classes_without_names_go_by_their_numbers(federation: Path) -> None:
 def test_what_was_sent_adds_up_and_drops_are_gathered(federation: Path) -> None:
     record = read_figures(federation / "FedGen")
     assert sent(record) == {1.0: 2.5e6, 2.0: 5e6, 3.0: 7.5e6, 4.0: 10e6}
-    assert dropped(record) == [(1, "NaN in encode.weight", [1, 2, 4])]
+    assert dropped(record) == [("1", "NaN in encode.weight", [1, 2, 4])]
     half = Record(name="x", verb="federate", config={}, result=None, log=({"kind": "round", "step": 1}, {"kind": "dropped", "step": 1}))
     assert sent(half) == {}
     assert dropped(half) == []
+
+
+def test_nodes_that_could_not_be_used_are_told_with_their_reason(federation: Path) -> None:
+    with (federation / "FedGen" / "metrics.jsonl").open("a") as file:
+        for step in (1, 2):
+            file.write(json.dumps({"kind": "refused", "step": step, "node": "18446744073709551615", "why": "no such folder"}) + "\n")
+        file.write(json.dumps({"kind": "dropped", "step": 2, "client": 10, "why": "late"}) + "\n")
+    words = Page(render(federation / "FedGen")).words
+    assert "1 1 to 2, 4 NaN in encode.weight 10 2 late node 18446744073709551615 1 to 2 no such folder" in words
 
 
 @pytest.mark.parametrize(("rounds", "told"), [([3], "3"), ([1, 2, 3, 7], "1 to 3, 7"), ([1, 3, 4], "1, 3 to 4")])

@@ -37,6 +37,7 @@ from tacit.federate import (
     FedDF,
     FedDistill,
     FedEnsemble,
+    FederationError,
     FedGen,
     Rules,
     Server,
@@ -199,6 +200,41 @@ def test_a_run_that_is_killed_goes_on_and_ends_with_the_very_same_weights(
     ]
     assert logs[0] == logs[1]
     assert broken.metrics == whole.metrics
+
+
+def test_a_run_that_is_done_gets_more_rounds_and_other_tests(tmp_path: Path) -> None:
+    fields: dict[str, Any] = {"algorithm": FedGen(steps=2), **QUICK}
+    whole = tacit.federate(**{**fields, "rounds": 4}, out=tmp_path / "whole")
+    tacit.federate(**{**fields, "rounds": 2}, targets=(0.9,), out=tmp_path / "more")
+    more = tacit.federate(**{**fields, "rounds": 4}, targets=(0.01,), evaluate_every=0, out=tmp_path / "more", resume=True)
+    assert whole.network is not None
+    assert more.network is not None
+    assert hash_tensors(whole.network.model.state_dict()) == hash_tensors(more.network.model.state_dict())
+    assert [line["step"] for line in lines(tmp_path / "more", "round")] == [1, 2, 3, 4]
+    assert [line["step"] for line in lines(tmp_path / "more", "evaluation")] == [1, 2, 4]
+    assert more.metrics["rounds_to"] == {"0.9": None, "0.01": 4}  # known since it is looked for
+    assert (more.metrics["rounds"], more.metrics["steps"]) == (4, whole.metrics["steps"])
+    fewer = tacit.federate(**{**fields, "rounds": 1}, out=tmp_path / "more", resume=True)
+    assert (fewer.metrics["rounds"], fewer.metrics["steps"]) == (4, whole.metrics["steps"])  # what is done is done
+    with pytest.raises(InputError, match="was made with another local_steps"):
+        tacit.federate(**{**fields, "local_steps": 9}, out=tmp_path / "more", resume=True)
+
+
+def test_a_run_that_the_rules_stopped_goes_on_with_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    train = Client.train
+
+    def breaks(self: Client, letter: Any, state: Any) -> Any:
+        if letter.round == 1:
+            raise OSError("the line is down")
+        return train(self, letter, state)
+
+    monkeypatch.setattr(Client, "train", breaks)
+    fields: dict[str, Any] = {"algorithm": FedAvg(), "out": tmp_path / "run", **QUICK, "rounds": 3}
+    for resume in (False, True):
+        with pytest.raises(FederationError, match="the line is down"):
+            tacit.federate(**fields, rules=Rules(patience=1), resume=resume)
+    tacit.federate(**fields, rules=Rules(patience=2), resume=True)
+    assert [line["replies"] > 0 for line in lines(tmp_path / "run", "round")] == [True, False, True]
 
 
 def test_clients_with_networks_of_their_own(tmp_path: Path) -> None:

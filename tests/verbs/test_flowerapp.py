@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 import tomllib
 from dataclasses import replace
@@ -14,7 +15,7 @@ import yaml
 
 pytest.importorskip("flwr")
 
-from flwr.app import Context, RecordDict
+from flwr.app import ConfigRecord, Context, Error, Message, RecordDict
 
 from tacit.cli import main
 from tacit.command import parse
@@ -22,9 +23,10 @@ from tacit.core.errors import InputError
 from tacit.core.models import ModelRef, save
 from tacit.core.network import Network
 from tacit.data import digits
-from tacit.federate import IID, FedAvg, FedGen
+from tacit.federate import IID, FedAvg, FedDF, FederationError, FedGen, Rules
+from tacit.federate.flower import FlowerEngine
 from tacit.verbs.federate import Federate
-from tacit.verbs.flowerapp import secret_noise, site_app, steering_app
+from tacit.verbs.flowerapp import _name, secret_noise, site_app, steering_app
 from toyfed import SPEC, flat
 from toyflower import InProcessGrid
 
@@ -46,6 +48,11 @@ def exported(folder: Path, **fields: Any) -> Path:
 
 def recipe(folder: Path) -> Any:
     return parse("federate", ["--config", str(folder / "federation" / "recipe.yaml"), "--device", "cpu"])
+
+
+def logged(folder: Path, kind: str) -> list[dict[str, Any]]:
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    return [line for line in lines if line["kind"] == kind]
 
 
 class Mine:
@@ -146,16 +153,84 @@ def test_settings_of_a_run_are_checked(config: dict[str, Any], why: str, tmp_pat
         steering_app(lambda: recipe(app))(grid, context)
 
 
-def test_a_node_must_say_which_client_it_is(tmp_path: Path) -> None:
+NOISED = {"dp-clipping": 1.0, "dp-epsilon": 8.0, "dp-delta": 1e-5}
+
+
+@pytest.mark.parametrize(
+    ("config", "why"),
+    [
+        ({}, "say which client this is"),
+        ({"client": 3}, "client is 3, expected 0 to 2"),
+        ({"client": 0, "dp_epsilon": 8.0}, "node-config has no option 'dp_epsilon'; did you mean 'dp-epsilon'"),
+        ({"client": 0, "dp-epsilon": 8.0}, "expected dp-clipping, dp-epsilon and dp-delta"),
+        ({"client": 0, "epsilon": 8.0}, "no option is called 'epsilon'; did you mean 'dp-epsilon'"),
+        ({"client": 0, "date": "/data/scans"}, "no option is called 'date'; did you mean 'data'"),
+        ({"client": 0}, "each node has data of its own, and none is named here"),
+    ],
+)
+def test_a_node_says_at_once_why_it_cannot_be_used(config: dict[str, Any], why: str, tmp_path: Path) -> None:
     app = exported(tmp_path / "app")
     grid = InProcessGrid(site_app(lambda: recipe(app)), range(3))
-    from flwr.app import ConfigRecord, Message
+    message = Message(RecordDict({"config": ConfigRecord({"tacit.data": "sites"})}), 5, "query")
+    with pytest.raises(InputError, match=why):
+        grid.app(message, Context(7, 5, config, RecordDict(), {}))
 
-    message = Message(RecordDict({"config": ConfigRecord()}), 5, "query")
-    cases: list[tuple[dict[str, Any], str]] = [({}, "say which client this is"), ({"client": 3}, "client is 3, expected 0 to 2")]
-    for config, why in cases:
-        with pytest.raises(InputError, match=why):
-            grid.app(message, Context(7, 5, config, RecordDict(), {}))
+
+def test_a_node_says_who_it_is_before_it_loads_anything(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    app = exported(tmp_path / "app")
+    monkeypatch.setattr("tacit.verbs.federate.consortium", None)
+    monkeypatch.setattr("tacit.verbs.federate.alone", None)
+    grid = InProcessGrid(site_app(lambda: recipe(app)), range(3))
+    everything = {"client": 2, "data": "/not/there", "state": "/nor/this", **NOISED, "dp-sensitivity": 1.0}
+    simulated = {"partition-id": 2, "num-partitions": 3}
+    for config, mode in ((everything, "sites"), (simulated, "dealt")):
+        message = Message(RecordDict({"config": ConfigRecord({"tacit.data": mode})}), 5, "query")
+        reply = grid.app(message, Context(7, 5, config, RecordDict(), {}))  # type: ignore[arg-type]
+        assert reply.content.config_records["config"]["tacit.client"] == 2
+
+
+def node_of(app: Any, folder: Path, **config: Any) -> Any:
+    """Return a hook by which all nodes have this in their config."""
+
+    def node(client: int, message: Any) -> Any:
+        said = {"client": client, "state": str(folder / f"client-{client}"), **config}
+        try:
+            return app(message, Context(7, message.metadata.dst_node_id, said, RecordDict(), {}))
+        except Exception as error:
+            return Message(Error(2, str(error)), reply_to=message)
+
+    return node
+
+
+def test_a_run_that_deals_data_does_not_use_nodes_that_have_their_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    app, out = exported(tmp_path / "app"), tmp_path / "run"
+    monkeypatch.setitem(sys.modules, "test_flowerapp", sys.modules[__name__])
+    sites = site_app(lambda: recipe(app))
+    own, dealt = node_of(sites, tmp_path, data="test_flowerapp:Mine"), node_of(sites, tmp_path)
+
+    def node(client: int, message: Any) -> Any:
+        return (own if client == 1 else dealt)(client, message)
+
+    context = Context(7, 1, {}, RecordDict(), {"out": str(out), "joining-seconds": 4.0})
+    steering_app(lambda: recipe(app))(InProcessGrid(sites, range(3), node), context)
+    refused = logged(out, "refused")
+    assert [(line["step"], line["node"]) for line in refused] == [(1, "981"), (2, "981")]
+    assert all("start it with --run-config 'data=" in line["why"] for line in refused)
+    assert [line["replies"] for line in logged(out, "round")] == [2, 2]
+
+
+def test_a_site_whose_config_asks_for_noise_refuses_what_would_stay_exact(tmp_path: Path) -> None:
+    app = exported(tmp_path / "app", algorithm=replace(FIELDS["algorithm"], bn="local"))
+    sites, verb = site_app(lambda: recipe(app)), replace(recipe(app), out=tmp_path / "run")
+
+    def carrier(plan: Any, parts: Any, folder: Path) -> FlowerEngine:
+        return FlowerEngine(InProcessGrid(sites, range(3), node_of(sites, tmp_path, **NOISED)), 3, transport="bytes", data="dealt")
+
+    with pytest.raises(FederationError, match="nothing was learned"):
+        verb.over(verb.gather, carrier)
+    whys = {line["why"] for line in logged(tmp_path / "run", "dropped")}
+    assert [why for why in whys if "privacy: FedGen tells exact label counts beside the weights" not in why] == []
+    assert whys
 
 
 def test_what_cannot_be_exported_is_refused(tmp_path: Path) -> None:
@@ -184,10 +259,54 @@ def test_a_model_that_the_app_does_not_hold_must_be_at_one_absolute_path(tmp_pat
         assert torch.equal(flat(found.model.state_dict()), flat(trained.model.state_dict()))
 
 
+def test_a_server_without_data_exports_the_network_that_is_described(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tacit.verbs.federate.consortium", None)  # nothing is dealt
+    model = ModelRef(path="toy:DictNet", kwargs={"channels": 3, "classes": 7}, shape=(3, 224, 224), classes=7, output="logits")
+    app = exported(tmp_path / "app", model=model, algorithm=FedAvg())
+    found = recipe(app).party()
+    assert (found.networks[0].spec.shape, found.networks[0].spec.classes, found.test) == ((3, 224, 224), 7, None)
+    assert torch.equal(
+        flat(found.networks[0].model.state_dict()), flat(Federate(**{**FIELDS, "model": model}).party().networks[0].model.state_dict())
+    )
+
+
+def test_data_that_the_app_does_not_hold_must_be_at_an_absolute_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "scans").mkdir()
+    model = ModelRef(path="tacit.zoo:fednet", kwargs={"side": 8}, shape=(1, 8, 8), classes=10)
+    cases: list[tuple[dict[str, Any], str]] = [
+        ({"data": "scans"}, "scans is a relative path, and Flower brings no images"),
+        ({"data": "scans#age"}, "scans is a relative path"),
+        ({"data": "./missing"}, "missing is a relative path"),
+        ({"algorithm": FedDF(proxy="scans")}, "scans is a relative path"),
+        ({"data": digits()}, "data is given in Python, and a recipe can't hold images"),
+        ({"data": Mine()}, "data is given in Python"),
+    ]
+    for fields, why in cases:
+        with pytest.raises(InputError, match=f"export_app: {why}"):
+            exported(tmp_path / "app", **{"model": model, "algorithm": FedAvg(), **fields})
+        assert not (tmp_path / "app").exists()
+    scans = str(tmp_path / "scans")
+    for number, data in enumerate((scans, "ylecun/mnist", "digits", "toyfed:masked")):
+        outcome = Federate(**{**FIELDS, "model": model, "data": data}, export_app=tmp_path / f"app-{number}").run()
+        assert [text for label, text in outcome.rows if label == "data"] == (
+            [f"{scans}, which must be there at the server and, in a trial, at each site"] if data == scans else []
+        )
+        assert recipe(tmp_path / f"app-{number}").data == data
+    rows = Federate(**{**FIELDS, "model": model, "algorithm": FedDF(proxy=scans)}, export_app=tmp_path / "proxy").run().rows
+    assert ("proxy", f"{scans}, which must be there at the server") in rows
+
+
 def test_the_command_line_writes_the_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["federate", "--algorithm", "FedAvg", "--export_app", str(tmp_path / "app")]) == 0
     assert str(tmp_path / "app" / "README.md") in capsys.readouterr().out
     assert recipe(tmp_path / "app").algorithm == FedAvg()
+
+
+def test_a_site_finds_what_it_kept_also_where_the_run_gets_more_rounds() -> None:
+    verb = Federate(**FIELDS)
+    assert _name(verb) == _name(replace(verb, rounds=9, rules=Rules(patience=9), device="cuda"))
+    assert _name(verb) != _name(replace(verb, lr=0.1))
 
 
 def test_noise_that_leaves_a_site_is_another_each_time() -> None:

@@ -9,7 +9,7 @@ import json
 import os
 import shutil
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -36,7 +36,7 @@ METRICS = (
     "params_student",
 )
 FREE = ("max_seconds", "checkpoint_seconds", "evaluations", "log_every", "cache_teacher", "workers")
-"""Options that may change when a run is resumed: they don't touch what is learned."""
+"""Options, of whatever verb, that may change when a run is resumed: they don't touch what is learned."""
 _MARK = "# tacit run:"
 
 
@@ -80,10 +80,11 @@ class Run:
         folder: Where; made when `open` is called.
         verb: Whose run it is.
         config: All fields of the verb but those of the folder itself.
+        free: Those, beside the usual ones, that may change when the run is resumed.
     """
 
-    def __init__(self, folder: Path, verb: str, config: Mapping[str, Any]) -> None:
-        self.folder, self.verb, self.config = folder, verb, dict(config)
+    def __init__(self, folder: Path, verb: str, config: Mapping[str, Any], *, free: Iterable[str] = ()) -> None:
+        self.folder, self.verb, self.config, self.free = folder, verb, dict(config), (*FREE, *free)
         self._board: SummaryWriter | None = None
         self._step = 0
 
@@ -129,7 +130,7 @@ class Run:
 
     def _restore(self) -> dict[str, Any] | None:
         before = read_config(self.folder)
-        changed = [key for key in self.config if key not in FREE and _identity(before.get(key)) != _identity(_plain(self.config[key]))]
+        changed = [key for key in self.config if key not in self.free and _identity(before.get(key)) != _identity(_plain(self.config[key]))]
         if changed:
             raise InputError(f"resume: {self.folder} was made with another {', '.join(changed)}: give the same, or a new `--out`")
         path = self.folder / "checkpoint" / "state.pt"

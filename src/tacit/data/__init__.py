@@ -1,7 +1,7 @@
 """Data: embedded digits, rendered solids, Hugging Face sets, folders, any torch Dataset; and what a network sees of them."""
 
 from tacit.data.images import ANY_CLASSES, Augmentation, ImageSet, augment
-from tacit.data.load import Data, StreamedSet, digits, has_splits, load_data
+from tacit.data.load import Data, StreamedSet, digits, has_splits, load_data, local_folder
 from tacit.data.modalities import Modality, Views, find_modality, find_views, seen
 from tacit.data.rendered import solids, street, textures
 
@@ -19,6 +19,7 @@ __all__ = [
     "find_views",
     "has_splits",
     "load_data",
+    "local_folder",
     "seen",
     "solids",
     "street",

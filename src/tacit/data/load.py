@@ -24,7 +24,7 @@ from tacit.data.rendered import RENDERED
 if TYPE_CHECKING:
     from datasets import Dataset as HubDataset
 
-__all__ = ["Data", "StreamedSet", "digits", "has_splits", "load_data", "open_hub"]
+__all__ = ["Data", "StreamedSet", "digits", "has_splits", "load_data", "local_folder", "open_hub"]
 
 IN_MEMORY_BYTES = 2 * 2**30
 """Sets whose 8-bit images take more than this are streamed from disk."""
@@ -142,6 +142,14 @@ def has_splits(data: str | Data | Dataset[Any]) -> bool:
         return True
     made = import_object(data)
     return callable(made) and "split" in inspect.signature(made).parameters
+
+
+def local_folder(data: str) -> Path | None:
+    """Return the folder of this machine that `load_data` reads; None where `data` is the name of a set, or a callable's import path."""
+    folder = Path(_label_named(data)[0])
+    if data == "digits" or data in RENDERED or not (folder.is_absolute() or data.startswith(".") or folder.exists()):
+        return None
+    return folder
 
 
 def _by_name(data: str, split: str, spec: Spec | None) -> Data:

@@ -25,6 +25,10 @@ class Engine(Protocol):
     def clients(self) -> Sequence[int]:
         """Numbers of the clients that can be asked now, in rising order."""
 
+    @property
+    def refused(self) -> Mapping[int, str]:
+        """Why nodes that are there are not used, by the engine's own number for each; empty where every client is at hand."""
+
     def train(self, letters: Mapping[int, Download]) -> Mapping[int, Upload | Lost]:
         """Have clients learn; return what came back, by client."""
 
@@ -60,6 +64,11 @@ class InProcess:
     def clients(self) -> Sequence[int]:
         """Numbers of all clients."""
         return list(self._clients)
+
+    @property
+    def refused(self) -> Mapping[int, str]:
+        """None: there are no nodes here."""
+        return {}
 
     def train(self, letters: Mapping[int, Download]) -> Mapping[int, Upload | Lost]:
         """Have clients learn, in the order of their numbers. What the user must mend is raised, all else is an answer that got lost."""

@@ -48,6 +48,7 @@ class Round:
         number: Rounds done, this one included.
         replies: Sound answers.
         dropped: Why the others were not used, by client.
+        refused: Why nodes that are there were not asked at all, by the engine's number for each.
         learned: Whether the server learned from them.
         numbers: Of the algorithm, for the log.
         loss: Mean loss of the clients that tell it; None: nobody did.
@@ -70,6 +71,7 @@ class Round:
     bytes_down: int
     bytes_up: int
     seconds: float
+    refused: Mapping[int, str] = field(default_factory=dict)
     accuracy: float | None = None
     own: Mapping[int, float] = field(default_factory=dict)
     beside: Mapping[str, float] = field(default_factory=dict)
@@ -166,6 +168,7 @@ class Server:
             bytes_down=sum(letter.bytes for letter in letters.values()),
             bytes_up=sum(reply.bytes for reply in replies.values()),
             seconds=time.perf_counter() - self._began,
+            refused=dict(self.engine.refused),
         )
         self._count_failures(done, len(letters))
         return done

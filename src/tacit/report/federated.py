@@ -150,7 +150,7 @@ def _beside(row: Row) -> list[Bar]:
     return [Bar(row.name, row.student_accuracy.mean, words.percent(row.student_accuracy.mean), "own"), *others]
 
 
-def _lost(one: Record) -> list[tuple[int, str, str]]:
+def _lost(one: Record) -> list[tuple[str, str, str]]:
     """Return the answers that were not used: client, why, and in which rounds."""
     return [(client, why, _spans(rounds)) for client, why, rounds in dropped(one)]
 

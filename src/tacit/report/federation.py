@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
@@ -109,14 +110,19 @@ def sent(record: Record) -> dict[float, float]:
     return found
 
 
-def dropped(record: Record) -> list[tuple[int, str, list[int]]]:
-    """Return the answers that were not used: client, reason, and rounds; those of a client for one reason stand together."""
-    found: dict[tuple[int, str], list[int]] = {}
+def dropped(record: Record) -> list[tuple[str, str, list[int]]]:
+    """Return the answers that were not used: client, reason, and rounds; those of a client for one reason stand together.
+
+    Nodes that were not asked, since they could not be used, come last.
+    """
+    found: dict[tuple[float, str, str], list[int]] = {}
     for line in record.log:
-        client, step = number(line.get("client")), number(line.get("step"))
+        client, node, step = number(line.get("client")), line.get("node"), number(line.get("step"))
         if line.get("kind") == "dropped" and client is not None and step is not None:
-            found.setdefault((int(client), str(line.get("why"))), []).append(int(step))
-    return [(client, why, rounds) for (client, why), rounds in sorted(found.items())]
+            found.setdefault((client, f"{client:.0f}", str(line.get("why"))), []).append(int(step))
+        elif line.get("kind") == "refused" and node is not None and step is not None:
+            found.setdefault((math.inf, f"node {node}", str(line.get("why"))), []).append(int(step))
+    return [(who, why, rounds) for (_, who, why), rounds in sorted(found.items())]
 
 
 def _round(record: Record, target: str) -> int | None:

@@ -160,6 +160,9 @@ class RunVerb(Verb):
     precision: Precision = "auto"
     """32-true, bf16-mixed, or auto: bf16 where the device computes in it and the model is not small, else fp32."""
 
+    free: ClassVar[tuple[str, ...]] = ()
+    """Options of this verb that may change when a run is resumed."""
+
     def __post_init__(self) -> None:
         if self.seed < 0:
             raise InputError(f"seed: expected 0 or more, got {self.seed}")
@@ -182,7 +185,7 @@ class RunVerb(Verb):
         """Return the run, having checked that it can be written; nothing is written yet."""
         folder = Path(self.out) if self.out is not None else free_folder(self.name)
         Run.check(folder, resume=self.resume, overwrite=self.overwrite)
-        return Run(folder, self.name, self.config())
+        return Run(folder, self.name, self.config(), free=self.free)
 
     def open_run(self, run: Run, runtime: Runtime) -> dict[str, Any] | None:
         """Make the run folder; return the checkpoint where a run is resumed. Processes after the first keep theirs in ``rank1/`` ..."""

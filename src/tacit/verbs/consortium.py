@@ -20,7 +20,7 @@ from tacit.federate import Engine, Partition, Plan, Site, holdings, set_aside, s
 from tacit.federate.flower import Simulation
 from tacit.verbs.base import DataLike, ModelLike, find_model
 
-__all__ = ["ENGINES", "Carrier", "Consortium", "alone", "consortium"]
+__all__ = ["ENGINES", "Carrier", "Consortium", "alone", "consortium", "described"]
 
 DIGITS_MOMENTS = {"mean": (0.305,), "std": (0.376,)}
 
@@ -134,10 +134,10 @@ def alone(
         seed: Of networks and draws.
         start: Starts the device for networks.
     """
-    spec = _spec_named(model)
-    if spec is None:
+    networks = described(model, seed)
+    if networks is None:
         raise InputError("model: sites with data of their own must be told what the network expects: give model.shape and model.classes")
-    networks = _networks(model, spec, seed)
+    spec = networks[0].spec
     runtime = start(*networks)
     names = spec.class_names
     if data is None:
@@ -152,10 +152,16 @@ def alone(
     )
 
 
+def described(model: ModelLike | None, seed: int) -> list[Network] | None:
+    """Return the networks of which shape and classes are told, so that nobody must look at data; None where they are not told."""
+    spec = _spec_named(model)
+    return None if spec is None else _networks(model, spec, seed)
+
+
 def _in_memory(data: DataLike, split: str, spec: Spec | None) -> ImageSet:
     found = load_data(data, split, spec)
     if not isinstance(found, ImageSet):
-        raise InputError("data: a federation on one machine keeps its images in memory; give a set of up to 2 GB")
+        raise InputError("data: clients and server of a federation keep their images in memory; give a set of up to 2 GB (8-bit images)")
     if found.labels.ndim != 1:
         raise InputError("data: expected one class an image, got a class for every pixel: federated training is for classification")
     return found

@@ -79,6 +79,7 @@ class Federate(RunVerb):
     """When a round counts, and when the federation gives up."""
 
     name: ClassVar[str] = "federate"
+    free: ClassVar[tuple[str, ...]] = ("rounds", "evaluate_every", "targets", "rules")
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -188,7 +189,7 @@ class Federate(RunVerb):
             "class_names": found.class_names,
             **({"client_counts": found.counts} if found.counts else {}),
             "evaluation_images": len(found.test) if found.test is not None else None,
-            "steps": central.local.steps * server.rounds.rounds,
+            "steps": central.local.steps * central.round,
         }
         made = story.total.get("images_made", 0.0)
         result = self.result(found.runtime, central.clock, metrics, images=int(made), selection="last")

@@ -14,12 +14,16 @@ import torch
 import yaml
 from torch import Tensor
 
-from tacit.core.errors import InputError
+from tacit.core.errors import InputError, nearest
 from tacit.core.files import write_file
 from tacit.core.network import Network
+from tacit.data import local_folder
 from tacit.federate import Client, Plan, Shelf, flower
-from tacit.federate.flower import Deadlines, FlowerEngine, LocalPrivacy, Member, check_private, client_app, local_privacy, server_app
+from tacit.federate.flower import Deadlines, FlowerEngine, LocalPrivacy, Member, client_app, local_privacy, server_app
+from tacit.federate.flower.apps import DATA
+from tacit.federate.flower.privacy import OPTIONS
 from tacit.verbs.base import Outcome
+from tacit.verbs.consortium import described
 
 if TYPE_CHECKING:
     from tacit.verbs.federate import Federate
@@ -36,6 +40,13 @@ SETTINGS: dict[str, Any] = {
     "least-clients": 1,
 }
 """What `flwr run --run-config` can say, and what holds where it does not."""
+NODE = ("client", "data", "state", *OPTIONS, "partition-id", "num-partitions")
+"""What a node's config can say; Flower's simulation sets the last two."""
+MISMATCH = {
+    "sites": "node-config: this node has data of its own, and the run deals out the recipe's: start it with --run-config 'data=\"sites\"'",
+    "dealt": 'node-config: in this run each node has data of its own, and none is named here: say where, as data="/data/scans"',
+}
+"""What a node answers that was started for other data than the run, by its own."""
 
 
 def secret_noise(count: int) -> Tensor:
@@ -47,40 +58,51 @@ def secret_noise(count: int) -> Tensor:
 def site_app(make: Callable[[], Federate], *, mods: Sequence[Any] = ()) -> Any:
     """Return what runs at a site, a `flwr.clientapp.ClientApp`.
 
-    A site that says ``dp-epsilon``, ``dp-delta`` and ``dp-clipping`` in its node-config clips what it learned and adds noise to it.
+    A site that says ``dp-epsilon``, ``dp-delta`` and ``dp-clipping`` in its node-config clips what it learned and adds noise to it. A node
+    whose config says what is not in `NODE`, or that has data of its own where the run deals the recipe's, or the other way round, is not
+    used, and the reason is in the server's log.
 
     Args:
         make: Reads the recipe.
         mods: Flower's modifiers, for training.
     """
+    recipe = functools.cache(make)
 
     @functools.lru_cache(maxsize=1)
     def member(number: int, data: str, state: str) -> Member:
-        verb = make()
+        verb = recipe()
         found = verb.party(data) if data else verb.gather()
-        if not 0 <= number < verb.clients:
-            raise InputError(f"node-config: client is {number}, expected 0 to {verb.clients - 1}")
         site = replace(found.sites[0 if data else number], number=number)
         plan = verb.plan(found)
         folder = Path(state).expanduser() if state else Path.home() / ".tacit" / "federations" / _name(verb) / f"client-{number}"
         return Member(Client(site, plan.kind(number), seed=plan.seed, noise=secret_noise), Shelf(folder))
 
-    def of(context: Any) -> Member:
+    def number(context: Any, query: Mapping[str, Any]) -> int:
         config: Mapping[str, Any] = context.node_config
+        LocalPrivacy.of(config)  # which raises where it is half said
+        if unknown := [name for name in config if name not in NODE]:
+            raise InputError(f"node-config: no option is called {unknown[0]!r}{nearest(unknown[0], NODE, most=len(NODE))}")
         if "client" not in config and "partition-id" not in config:
             raise InputError('node-config: say which client this is, as `--node-config "client=0"`')
-        number = int(config["client"] if "client" in config else config["partition-id"])
-        found = member(number, str(config.get("data", "")), str(config.get("state", "")))
-        if LocalPrivacy.of(config) is not None:
-            check_private(found.client.kind)
+        found, clients = int(config["client"] if "client" in config else config["partition-id"]), recipe().clients
+        if not 0 <= found < clients:
+            raise InputError(f"node-config: client is {found}, expected 0 to {clients - 1}")
+        mine = "sites" if config.get("data") else "dealt"
+        if query.get(DATA, mine) != mine:
+            raise InputError(MISMATCH[mine])
         return found
 
-    return client_app(of, mods=[*mods, local_privacy])
+    def of(context: Any) -> Member:
+        config = context.node_config
+        return member(number(context, {}), str(config.get("data", "")), str(config.get("state", "")))
+
+    return client_app(of, mods=[*mods, local_privacy], number=number)
 
 
 def _name(verb: Federate) -> str:
-    """Return a name for a folder: the same for the same recipe."""
-    return hashlib.sha256(yaml.safe_dump({**verb.config(), "device": None}).encode()).hexdigest()[:12]
+    """Return a name for a folder: the same for the same recipe, also where it goes on with what may change."""
+    decides = {key: value for key, value in verb.config().items() if key != "device" and key not in verb.free}
+    return hashlib.sha256(yaml.safe_dump(decides).encode()).hexdigest()[:12]
 
 
 def steering_app(make: Callable[[], Federate]) -> Any:
@@ -102,7 +124,7 @@ def steering_app(make: Callable[[], Federate]) -> Any:
         verb = replace(make(), out=Path(str(chosen["out"])), resume=True)
 
         def engine(plan: Plan, sites: Any, folder: Path) -> FlowerEngine:
-            return FlowerEngine(grid, plan.clients, deadlines=deadlines, transport=chosen["transport"])
+            return FlowerEngine(grid, plan.clients, deadlines=deadlines, transport=chosen["transport"], data=chosen["data"])
 
         outcome = verb.over(verb.party if chosen["data"] == "sites" else verb.gather, engine)
         for label, text in outcome.rows:
@@ -114,9 +136,14 @@ def steering_app(make: Callable[[], Federate]) -> Any:
 def export_app(verb: Federate, folder: Path) -> Outcome:
     """Write a folder that `flwr run` takes: the recipe, the two apps, a script for certificates, and the commands.
 
+    Data are looked at where nothing else says which shape and classes the network has, and not otherwise: the server may have none.
+
     Args:
         verb: The federation, with an algorithm.
         folder: New or empty.
+
+    Raises:
+        InputError: Where the folder is not empty, no algorithm is named, or the recipe would name what is not at the sites.
     """
     if verb.algorithm is None:
         raise InputError("export_app: name one algorithm, as `--algorithm FedGen`")
@@ -124,15 +151,13 @@ def export_app(verb: Federate, folder: Path) -> Outcome:
         raise InputError(f"export_app: {folder} is not empty: choose another folder")
     given = _named(verb.config()["model"])
     places = _places(given)
-    if relative := [place for place in places if not Path(place).is_absolute()]:
-        raise InputError(
-            f"export_app: {relative[0]} is a relative path, and Flower brings no weights to the sites: put it at the server and at each "
-            "site, at one absolute path, and give that, or name the network as package.module:callable without weights"
-        )
-    found = verb.gather()
+    _check_absolute(places, "weights", "name the network as package.module:callable without weights")
+    dealt, proxy = _read_from("data", verb.data), _read_from("algorithm.proxy", getattr(verb.algorithm, "proxy", None))
+    _check_absolute([*dealt, *proxy], "images", "name a set of the Hugging Face hub, or package.module:callable")
+    networks = described(verb.model, verb.seed) or verb.gather().networks
     config = {key: value for key, value in verb.config().items() if key not in ("export_app", "engine", "device", "model")}
-    alone = len(found.networks) == 1
-    config["model"] = given if given and (places or not alone) else _reference(found.networks[0], alone=alone)
+    alone = len(networks) == 1
+    config["model"] = given if given and (places or not alone) else _reference(networks[0], alone=alone)
     usual = {field.name: field.default for field in fields(verb)}
     said = {key: value for key, value in config.items() if value is not None or usual.get(key) is not None}
     text = yaml.safe_dump(said, sort_keys=False, allow_unicode=True)
@@ -143,6 +168,8 @@ def export_app(verb: Federate, folder: Path) -> Outcome:
         write_file(folder / f"{inside}{name}", template.read_text(encoding="utf-8").replace("@CLIENTS@", str(verb.clients)))
     rows = [("algorithm", verb.algorithm.name), ("app", str(folder)), ("commands", str(folder / "README.md"))]
     rows += [("model", f"{place}, which must be there at the server and at each site") for place in places]
+    rows += [("data", f"{place}, which must be there at the server and, in a trial, at each site") for place in dealt]
+    rows += [("proxy", f"{place}, which must be there at the server") for place in proxy]
     return Outcome(folder=folder, result={}, rows=rows)
 
 
@@ -157,6 +184,25 @@ def _places(given: Mapping[str, Any]) -> list[str]:
     paths = given.get("path", [])
     weights = [str(given["weights"])] if given.get("weights") else []
     return [path for path in ([paths] if isinstance(paths, str) else paths) if ":" not in path] + weights
+
+
+def _read_from(option: str, data: Any) -> list[str]:
+    """Return the folder that data are read from, if there is one."""
+    if data is not None and not isinstance(data, str):
+        raise InputError(
+            f"export_app: {option} is given in Python, and a recipe can't hold images: name a folder, a set of the Hugging Face hub, or "
+            "package.module:callable"
+        )
+    folder = local_folder(data) if data is not None else None
+    return [] if folder is None else [str(folder)]
+
+
+def _check_absolute(places: Sequence[str], what: str, otherwise: str) -> None:
+    if relative := [place for place in places if not Path(place).is_absolute()]:
+        raise InputError(
+            f"export_app: {relative[0]} is a relative path, and Flower brings no {what} to the sites: put it at the server and at each "
+            f"site, at one absolute path, and give that, or {otherwise}"
+        )
 
 
 def _reference(network: Network, *, alone: bool) -> dict[str, Any]:

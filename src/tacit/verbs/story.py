@@ -45,7 +45,7 @@ class Story:
 
     @staticmethod
     def log(run: Run, done: Round, clock: Clock) -> None:
-        """Write a round to the log: its traffic, its losses, what was dropped and why, and its test."""
+        """Write a round to the log: its traffic, its losses, what was dropped and who was not used and why, and its test."""
         seconds = clock.budgeted
         traffic = {"replies": done.replies, "dropped": len(done.dropped), "bytes_down": done.bytes_down, "bytes_up": done.bytes_up}
         traffic["bytes_tests"] = done.bytes_tests
@@ -58,6 +58,8 @@ class Story:
             run.log(done.number, {"client": client, "why": why}, kind="dropped")
         for client, why in done.unmeasured.items():
             run.log(done.number, {"client": client, "why": f"measuring: {why}"}, kind="dropped")
+        for node, why in done.refused.items():
+            run.log(done.number, {"node": str(node), "why": why}, kind="refused")
         tested = {"student_accuracy": done.accuracy, "client_accuracy": done.mean_own}
         tested |= {f"beside/{name}": value for name, value in done.beside.items()}
         if known := {name: value for name, value in tested.items() if value is not None}:

@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from tacit.core.errors import InputError
-from tacit.federate.flower.certificates import main, write_keys
+from tacit.federate.flower.certificates import _new, main, write_keys
 
 
 def test_the_servers_certificate_is_signed_by_the_authority_and_names_its_hosts(tmp_path: Path) -> None:
@@ -45,11 +45,34 @@ def test_each_node_has_a_pair_of_its_own_that_only_its_owner_can_read(tmp_path: 
     assert {stat.S_IMODE(path.stat().st_mode) for path in secret} == {0o600}
 
 
-def test_keys_are_never_written_over(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main([str(tmp_path / "keys"), "--nodes", "1"]) == 0
-    before = (tmp_path / "keys" / "ca.key").read_bytes()
-    assert main([str(tmp_path / "keys")]) == 2
-    assert "holds keys already" in capsys.readouterr().out
-    assert (tmp_path / "keys" / "ca.key").read_bytes() == before
+@pytest.mark.parametrize("left", ["ca.crt", "server.pem", "server.key", "node-0", "node-0.pub"])
+def test_nothing_is_written_over_also_where_the_authoritys_key_was_taken_away(
+    left: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    keys = tmp_path / "keys"
+    assert main([str(keys), "--nodes", "1"]) == 0
+    for path in keys.iterdir():
+        if path.name != left:
+            path.unlink()
+    before = (keys / left).read_bytes()
+    assert main([str(keys), "--nodes", "1"]) == 2
+    assert f"holds {left} already" in capsys.readouterr().out
+    assert [path.name for path in keys.iterdir()] == [left]
+    assert (keys / left).read_bytes() == before
+
+
+def test_a_file_that_somebody_else_could_read_is_no_place_for_a_key(tmp_path: Path) -> None:
+    path = tmp_path / "ca.key"
+    path.touch(mode=0o644)
+    with pytest.raises(FileExistsError):
+        _new(path, b"secret", mode=0o600)
+    (tmp_path / "server.key").symlink_to(tmp_path / "elsewhere")
+    path.unlink()
+    with pytest.raises(InputError, match=r"holds server.key already"):
+        write_keys(tmp_path, ["localhost"], 0)
+    assert not (tmp_path / "elsewhere").exists()
+
+
+def test_hosts_and_numbers_are_checked(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="expected a host or several"):
         write_keys(tmp_path / "other", [], 1)

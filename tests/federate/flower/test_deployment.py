@@ -9,13 +9,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 pytest.importorskip("flwr")
 
 from deployed import Deployment
+from tacit.core.models import load
 from tacit.federate import IID, FedGen
 from tacit.federate.flower.certificates import write_keys
 from tacit.verbs.federate import Federate
+from toyfed import flat
 
 pytestmark = [pytest.mark.flower, pytest.mark.timeout(2400), pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")]
 
@@ -26,7 +29,7 @@ FIELDS: dict[str, Any] = {
     "clients": 4,
     "active": 4,
     "rounds": ROUNDS,
-    "local_steps": 20,
+    "local_steps": 40,
     "evaluate_every": 0,
     "device": "cpu",
     "precision": "32-true",
@@ -64,9 +67,16 @@ app = site_app(lambda: parse("federate", ["--config", str(Path(__file__).with_na
 
 @pytest.fixture
 def deployment(tmp_path: Path) -> Iterator[Deployment]:
+    """A SuperLink, four nodes that are registered, and the key of a fifth that is not."""
     write_keys(tmp_path / "keys", ["127.0.0.1"], 5)
     made = Deployment(tmp_path / "logs", tmp_path / "keys")
     try:
+        made.superlink()
+        for number in range(4):
+            made.flwr("supernode", "register", str(tmp_path / "keys" / f"node-{number}.pub"), "tls")
+            state = tmp_path / f"state-{number}"
+            state.mkdir()
+            made.node(f"node-{number}", f"node-{number}", f'client={number} state="{state}"')
         yield made
     finally:
         made.close()
@@ -78,19 +88,25 @@ def lines(folder: Path, kind: str) -> list[dict[str, Any]]:
     return [line for line in found if line["kind"] == kind]
 
 
+def test_three_rounds_between_nodes_give_the_weights_of_the_in_process_engine(deployment: Deployment, tmp_path: Path) -> None:
+    app, out, fields = tmp_path / "app", tmp_path / "run", {**FIELDS, "rounds": 3, "active": 3}
+    Federate(**fields, export_app=app).run()
+    deployment.flwr("run", str(app), "tls", "--run-config", f'out="{out}" joining-seconds=240 reply-seconds=240')
+    deployment.until((out / "result.json").exists, 900, "the run is done")
+    assert [line["replies"] for line in lines(out, "round")] == [3, 3, 3]
+    near = Federate(**fields, out=tmp_path / "near").run()
+    assert near.network is not None
+    one, two = (flat(network.model.state_dict()) for network in (near.network, load(out)))
+    assert torch.allclose(one, two, rtol=0, atol=1e-5)
+
+
 def test_a_federation_outlives_the_death_of_a_site_bad_answers_and_the_death_of_its_server(deployment: Deployment, tmp_path: Path) -> None:
     app, out = tmp_path / "app", tmp_path / "run"
     Federate(**FIELDS, export_app=app).run()
     (app / "federation" / "client_app.py").write_text(SPOILT)
-    deployment.superlink()
-    for number in range(4):
-        deployment.flwr("supernode", "register", str(tmp_path / "keys" / f"node-{number}.pub"), "tls")
     stranger = deployment.node("stranger", "node-4", "client=0")
-    for number in range(4):
-        state = tmp_path / f"state-{number}"
-        state.mkdir()
-        deployment.node(f"node-{number}", f"node-{number}", f'client={number} state="{state}"')
-    assert stranger.wait(timeout=120) != 0  # its key was not registered
+    assert stranger.wait(timeout=120) != 0
+    assert "Failed to activate SuperNode" in deployment.log("stranger")  # its key was not registered, and that is what was wrong
 
     options = f'out="{out}" joining-seconds=120 reply-seconds=240 least-clients=3'
     deployment.flwr("run", str(app), "tls", "--run-config", options)
@@ -119,4 +135,4 @@ def test_a_federation_outlives_the_death_of_a_site_bad_answers_and_the_death_of_
     verb = Federate(**FIELDS, out=tmp_path / "honest")
     honest = verb.over(verb.gather, lambda plan, sites, folder: plan.in_process(sites[:3]))  # without the one that died
     reached = json.loads((out / "result.json").read_text())["metrics"]["student_accuracy"]
-    assert reached >= honest.metrics["student_accuracy"] - 0.02
+    assert reached >= honest.metrics["student_accuracy"] - 2 / 540  # two of the test images, for last digits

@@ -153,10 +153,14 @@ def test_a_node_that_takes_the_number_of_another_is_not_used(number: int, why: s
             return Message(RecordDict({"config": ConfigRecord({"tacit.client": number})}), reply_to=message)
         return message
 
-    running = over_grid(plan(FedAvg(), runtime, steps=3), tmp_path, hook=hook)
-    assert running.round().replies == 3
+    running = over_grid(plan(FedAvg(), runtime, rounds=3, steps=3, every=0), tmp_path, hook=hook)
     engine: Any = running.engine
-    assert [why in said for said in engine.refused.values()] == [True]
+    for _ in range(2):
+        done = running.round()
+        assert done.replies == 3
+        assert [why in said for said in done.refused.values()] == [True]
+    del engine.grid.nodes[next(iter(done.refused))]
+    assert not running.round().refused  # it left
 
 
 def test_nobody_there_is_a_round_in_which_nothing_is_learned(runtime: Runtime, tmp_path: Path) -> None:

@@ -22,11 +22,27 @@ from flwr.serverapp.strategy import (
 
 from tacit.core.device import Runtime
 from tacit.core.errors import InputError
-from tacit.federate import Algorithm, FedAvg, FedDistill, FedDistillPlus, FedEnsemble, FedGen, Server, Upload
+from tacit.core.network import Network
+from tacit.distill import Training
+from tacit.federate import (
+    DENSE,
+    Algorithm,
+    FedAvg,
+    FedDF,
+    FedDistill,
+    FedDistillPlus,
+    FedEnsemble,
+    FedFTG,
+    FedGen,
+    FedProx,
+    Server,
+    Upload,
+)
 from tacit.federate.flower import LocalPrivacy, check_private, client_app, make_strategy
 from tacit.federate.flower.privacy import check_central, private
 from tacit.federate.flower.records import tensors_of
-from toyfed import flat, plan, sites
+from tacit.synthesize import Gaussian
+from toyfed import SPEC, flat, plan, sites
 from toyflower import InProcessGrid, members, over_grid
 
 CLIP = 0.05
@@ -36,6 +52,20 @@ PRIVATE = [FedAvg(bn="local"), FedGen(steps=3, generated=1, latent=1, counts="wi
 
 def mod(epsilon: float) -> LocalDpMod:
     return LocalDpMod(clipping_norm=CLIP, sensitivity=CLIP, epsilon=epsilon, delta=1e-5)
+
+
+class OwnMod(LocalDpMod):
+    """A user's own."""
+
+
+def around(message: Any, context: Any, call_next: Any) -> Any:
+    """A modifier that adds noise by another."""
+    return mod(10.0)(message, context, call_next)
+
+
+def bare() -> Network:
+    torch.manual_seed(0)
+    return Network(torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 16), torch.nn.ReLU(), torch.nn.Linear(16, 10)), SPEC)
 
 
 def moved(server: Any, before: dict[str, torch.Tensor]) -> float:
@@ -61,6 +91,30 @@ def test_a_site_clips_what_it_learned_and_adds_noise(algorithm: Algorithm, runti
     assert all(0.8 * float(noise) < norm < 1.6 * float(noise) + CLIP for norm in steps[50.0])
 
 
+PAINT = Gaussian(batch=16, warmup=1)
+LISTED: list[Algorithm] = [
+    FedAvg(),
+    FedProx(),
+    FedEnsemble(),
+    FedDF(steps=2, batch=16, method=PAINT),
+    *(FedGen(steps=2, **told) for told in ({"counts": "withheld"}, {"count_noise": 2.0})),
+    *(FedFTG(steps=1, width=4, batch=8, **told) for told in ({"counts": "withheld"}, {"count_noise": 2.0})),
+    *(DENSE(method=PAINT, training=Training(steps=2, batch=8), **told) for told in ({"counts": "withheld"}, {"count_noise": 2.0})),
+]
+"""What the guide says goes with a site's own noise."""
+
+
+@pytest.mark.parametrize("algorithm", LISTED, ids=lambda one: f"{one.name}-{getattr(one, 'counts', '')}")
+def test_what_goes_with_a_sites_own_noise_does_on_a_network_without_batch_norm(
+    algorithm: Algorithm, runtime: Runtime, tmp_path: Path
+) -> None:
+    made = plan(algorithm, runtime, steps=2, every=0, networks=[bare()])
+    running = over_grid(made, tmp_path, mods=[mod(50.0)], transport="bytes")
+    for _ in range(1 if algorithm.rounds == 1 else 2):  # in the second round there is a generator to send
+        done = running.round()
+        assert (done.replies, done.learned, dict(done.dropped)) == (4, True, {})
+
+
 def told(running: Server) -> dict[str, Any]:
     """Return what the server is told beside weights and counts, in a round and in a test."""
     letters = running.ask()
@@ -77,7 +131,8 @@ def test_a_site_that_adds_noise_tells_nothing_that_gets_none(runtime: Runtime, t
     plain = told(over_grid(made, tmp_path / "plain", transport="bytes"))
     assert len({examples for examples, _ in plain["trained"].values()}) == 4
     assert all("accuracy" in metrics for _, metrics in plain["measured"].values())
-    running = over_grid(made, tmp_path / "private", mods=[mod(10.0)], transport="bytes")
+    noise = OwnMod(clipping_norm=CLIP, sensitivity=CLIP, epsilon=10.0, delta=1e-5)
+    running = over_grid(made, tmp_path / "private", mods=[noise], transport="bytes")
     assert told(running) == {"trained": dict.fromkeys(range(4), (320, {})), "measured": dict.fromkeys(range(4), (1, {}))}
     done = running.round()
     assert (done.replies, done.loss, dict(done.own), dict(done.unmeasured)) == (4, None, {}, {})
@@ -89,12 +144,35 @@ def test_a_site_whose_config_asks_for_noise_tells_nothing_that_gets_none() -> No
     assert not private([fixedclipping_mod], Context(7, 1, {"client": 1}, RecordDict(), {}))
 
 
-def test_a_generator_of_its_own_record_is_not_what_the_modifiers_take(runtime: Runtime, tmp_path: Path) -> None:
-    running = over_grid(plan(PRIVATE[1], runtime, rounds=3, steps=2, every=0), tmp_path, mods=[mod(10.0)])
-    running.round()
-    done = running.round()
-    assert sorted(done.dropped) == [0, 1, 2, 3]
+def test_tensors_in_a_record_of_their_own_are_not_what_the_modifiers_take_from_the_first_round_on(runtime: Runtime, tmp_path: Path) -> None:
+    done = over_grid(plan(PRIVATE[1], runtime, steps=2, every=0), tmp_path, mods=[mod(10.0)]).round()
+    assert (sorted(done.dropped), done.learned) == ([0, 1, 2, 3], False)
     assert "LocalDpMod expects exactly one ArrayRecord" in done.dropped[0]
+
+
+@pytest.mark.parametrize("made", [LocalDpMod, OwnMod])
+@pytest.mark.parametrize(
+    ("algorithm", "why"),
+    [
+        (FedGen(bn="local"), "privacy: FedGen tells exact label counts"),
+        (FedDistillPlus(bn="local"), "privacy: FedDistillPlus sends mean logits"),
+        (FedEnsemble(), "take a network without batch norm"),
+    ],
+    ids=lambda one: getattr(one, "name", ""),
+)
+def test_a_site_refuses_to_send_what_its_modifier_would_leave_exact(
+    algorithm: Algorithm, why: str, made: type[LocalDpMod], runtime: Runtime, tmp_path: Path
+) -> None:
+    noise = made(clipping_norm=CLIP, sensitivity=CLIP, epsilon=10.0, delta=1e-5)
+    done = over_grid(plan(algorithm, runtime, steps=2), tmp_path, mods=[noise], transport="bytes").round()
+    assert sorted(done.dropped) == [0, 1, 2, 3]
+    assert all(why in said for said in done.dropped.values())
+
+
+def test_noise_that_another_modifier_adds_is_refused_since_nobody_knows_what_to_withhold(runtime: Runtime, tmp_path: Path) -> None:
+    done = over_grid(plan(PRIVATE[0], runtime, steps=2), tmp_path, mods=[around], transport="bytes").round()
+    assert sorted(done.dropped) == [0, 1, 2, 3]
+    assert "LocalDpMod is called by another modifier" in done.dropped[0]
 
 
 @pytest.mark.parametrize(
@@ -105,6 +183,8 @@ def test_a_generator_of_its_own_record_is_not_what_the_modifiers_take(runtime: R
         (FedGen(bn="local"), "FedGen tells exact label counts"),
         (FedGen(count_noise=2.0), "can make the running statistics .* negative"),
         (FedAvg(), "can make the running statistics .* negative"),
+        (FedDF(), "take a network without batch norm"),
+        (DENSE(count_noise=2.0), "take a network without batch norm"),
     ],
 )
 def test_what_noise_on_the_weights_would_not_cover_is_refused(algorithm: Algorithm, why: str, runtime: Runtime) -> None:
@@ -219,3 +299,8 @@ def test_a_site_says_in_its_config_what_it_asks_for() -> None:
     ):
         with pytest.raises(InputError, match="privacy: expected"):
             LocalPrivacy.of(config)
+    for wrong in ("dp_epsilon", "DP-epsilon", "dp-sensitivty"):
+        with pytest.raises(InputError, match=f"node-config has no option '{wrong}'; did you mean 'dp-"):
+            LocalPrivacy.of({"dp-clipping": 1.0, "dp-epsilon": 5, "dp-delta": 1e-5, wrong: 1.0})
+        with pytest.raises(InputError, match="node-config has no option"):
+            private([], Context(7, 1, {"client": 1, wrong: 8.0}, RecordDict(), {}))

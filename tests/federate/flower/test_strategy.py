@@ -14,14 +14,17 @@ from flwr.app import Message
 from flwr.serverapp.strategy import Strategy
 
 from tacit.core.device import Runtime
-from tacit.federate import Algorithm, FedAvg, FedDistill, FedGen, Upload
+from tacit.core.errors import InputError
+from tacit.distill import Training
+from tacit.federate import DENSE, Algorithm, FedAvg, FedDistill, FedEnsemble, FedGen, Upload
 from tacit.federate.flower import Deadlines, answer_record, make_strategy
 from tacit.federate.flower.records import tensors_of
+from tacit.synthesize import Gaussian
 from toyfed import TEST, flat, plan, sites
 from toyflower import FEDGEN, InProcessGrid, broken, members, weights
 
 
-@pytest.mark.parametrize("algorithm", [FedAvg(), FEDGEN, FedDistill()], ids=lambda one: one.name)
+@pytest.mark.parametrize("algorithm", [FedAvg(), FEDGEN, FedDistill(), FedEnsemble()], ids=lambda one: one.name)
 def test_a_strategy_ends_with_the_weights_of_our_own_loop(algorithm: Algorithm, runtime: Runtime, tmp_path: Path) -> None:
     made = plan(algorithm, runtime, rounds=3, active=3, steps=5)
     ours = made.server(made.in_process(sites()), TEST)
@@ -35,9 +38,23 @@ def test_a_strategy_ends_with_the_weights_of_our_own_loop(algorithm: Algorithm, 
     assert [metrics["replies"] for metrics in result.train_metrics_clientapp.values()] == [3, 3, 3]
     assert result.train_metrics_clientapp[3]["loss"] == pytest.approx(told[2].loss)
     assert result.evaluate_metrics_clientapp[3]["accuracy"] == pytest.approx(told[2].mean_own)
+    assert 0 not in result.evaluate_metrics_serverapp  # nothing is learned yet
     if algorithm.judged(ours.central) is not None:
         assert result.evaluate_metrics_serverapp[3]["accuracy"] == pytest.approx(told[2].accuracy)
         assert torch.allclose(flat(tensors_of(result.arrays)), flat(ours.central.network.model.state_dict()), rtol=0, atol=1e-5)
+
+
+def test_a_one_shot_algorithm_has_one_round_in_flowers_loop_too(runtime: Runtime, tmp_path: Path) -> None:
+    algorithm = DENSE(method=Gaussian(batch=16, warmup=1), training=Training(steps=2, batch=8))
+    made = plan(algorithm, runtime, steps=2, every=0)
+    ours = made.server(made.in_process(sites()), TEST)
+    ours.round()
+    strategy = make_strategy(made, test=TEST)
+    grid = InProcessGrid(members(made, sites(), tmp_path), range(4))
+    with pytest.raises(InputError, match=r"DENSE has 1 round and no more: start\(..., num_rounds=1\)"):
+        strategy.start(grid, strategy.initial_arrays, num_rounds=2, evaluate_fn=strategy.evaluate)
+    assert [kind for _, kind in grid.asked].count("train") == 4
+    assert torch.allclose(weights(strategy.server), weights(ours), rtol=0, atol=1e-5)
 
 
 def test_a_bad_answer_is_dropped_in_flowers_loop_too(runtime: Runtime, tmp_path: Path) -> None:

@@ -162,7 +162,7 @@ class FedGen(Counting, Averaging):
         return self._teach(central, replies) | super().learn(central, replies)
 
     def _teach(self, central: Central, replies: Mapping[int, Upload]) -> dict[str, float]:
-        """Train the generator against the heads that came back; return what its losses were in the last step."""
+        """Train the generator against the heads that came back; return what its losses were in the last step that counted."""
         generator, optimizer, split = central.generator, central.optimizer, central.splits[0]
         assert isinstance(generator, LatentGenerator)
         assert optimizer is not None
@@ -187,13 +187,14 @@ class FedGen(Counting, Averaging):
             noise = generator.draw(self.batch, rng)
             features = generator(noise, labels)
             said = heads(features)
-            parts = self._parts(said, noise, features, labels, weights)
+            found = self._parts(said, noise, features, labels, weights)
             if self.student:
-                parts["student"] = -self.student * student_loss(said, labels, weights, mine(features)[0])
-            loss = torch.stack(list(parts.values())).sum()
+                found["student"] = -self.student * student_loss(said, labels, weights, mine(features)[0])
+            loss = torch.stack(list(found.values())).sum()
             if not math.isfinite(float(loss.detach())):
                 skipped += 1
                 continue
+            parts = found
             optimizer.zero_grad()
             torch.autograd.backward(loss)
             optimizer.step()

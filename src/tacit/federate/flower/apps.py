@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from tacit.core.errors import import_extra
 from tacit.federate.flower.member import Member
-from tacit.federate.flower.privacy import check_mods, private, withheld
+from tacit.federate.flower.privacy import check_mods, check_plain, check_private, private, withheld
 from tacit.federate.flower.records import answer_record, read_letter
 from tacit.federate.messages import Download, Upload
 
@@ -16,21 +16,30 @@ if TYPE_CHECKING:
     from flwr.clientapp import ClientApp
     from flwr.serverapp import Grid, ServerApp
 
-__all__ = ["CLIENT", "client_app", "server_app"]
+__all__ = ["CLIENT", "DATA", "client_app", "server_app"]
 
 CLIENT = "tacit.client"
 """Where a node says which client it is, in the record ``config`` of its answer to a query."""
+DATA = "tacit.data"
+"""Where the query says whose images are learned from, in its record ``config``: ``sites`` or ``dealt``."""
 
 
-def client_app(member: Callable[[Context], Member], *, mods: Sequence[Any] = ()) -> ClientApp:
+def client_app(
+    member: Callable[[Context], Member],
+    *,
+    mods: Sequence[Any] = (),
+    number: Callable[[Context, Mapping[str, Any]], int] | None = None,
+) -> ClientApp:
     """Return an app that answers letters.
 
     A site that adds noise to its update (`LocalDpMod` among the modifiers, or ``dp-epsilon`` in its config) tells no loss, does not say how
-    many images it has, and measures nothing.
+    many images it has, and measures nothing; with algorithms of which the noise would not cover all, it answers with the reason alone.
 
     Args:
-        member: Gives the client that this node is; called for every message, so it should remember what takes long.
+        member: Gives the client that this node is; called for every letter, so it should remember what takes long.
         mods: Flower's modifiers, for training alone: an answer that only measures holds nothing for them.
+        number: Says which client this node is, from its context and the config of the server's query, or raises `InputError` where it can't
+            be used; it should load nothing, since the server waits for it. Not given: the member is asked.
     """
     check_mods(mods)
     flower = import_extra("flwr.app", "federate", "Flower")
@@ -39,21 +48,27 @@ def client_app(member: Callable[[Context], Member], *, mods: Sequence[Any] = ())
     def train(message: Message, context: Context) -> Message:
         own = member(context)
         if private(mods, context):
+            check_private(own.client.kind)
             return _answered(message, lambda letter: withheld(own.train(letter), letter))
+        check_plain()
         return _answered(message, own.train)
 
     def evaluate(message: Message, context: Context) -> Message:
         return _answered(message, (lambda _: Upload(examples=1)) if private(mods, context) else member(context).measure)
 
     def query(message: Message, context: Context) -> Message:
-        content = flower.RecordDict({"config": flower.ConfigRecord({CLIENT: member(context).number})})
+        found = member(context).number if number is None else number(context, _config(message))
+        content = flower.RecordDict({"config": flower.ConfigRecord({CLIENT: found})})
         reply: Message = flower.Message(content, reply_to=message)
         return reply
 
     def _answered(message: Message, work: Callable[[Download], Upload]) -> Message:
-        content = answer_record(work(read_letter(message.content)), message.content.config_records["config"]["tacit.transport"])  # type: ignore[arg-type]
+        content = answer_record(work(read_letter(message.content)), _config(message)["tacit.transport"])
         reply: Message = flower.Message(content, reply_to=message)
         return reply
+
+    def _config(message: Message) -> Mapping[str, Any]:
+        return message.content.config_records["config"]
 
     app.train(mods=list(mods))(train)
     app.evaluate()(evaluate)

@@ -15,12 +15,12 @@ from __future__ import annotations
 import argparse
 import datetime
 import ipaddress
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from tacit.core.errors import InputError, import_extra
-from tacit.core.files import write_file
 
 __all__ = ["build_parser", "main", "write_keys"]
 
@@ -32,21 +32,22 @@ def write_keys(folder: Path, hosts: Sequence[str], nodes: int, *, days: int = DA
     """Write all files; return their paths. Private keys can be read by their owner alone.
 
     Args:
-        folder: Where; must hold none of these files yet.
+        folder: Where; must hold none of these files yet, also where some of them, as ``ca.key``, were taken to a safer place.
         hosts: Names and addresses by which the SuperLink is reached.
         nodes: How many pairs of keys for nodes are made.
         days: How long the certificates are valid.
 
     Raises:
-        InputError: Where keys are there already, or no host is given.
+        InputError: Where one of the files is there already, or no host is given.
     """
     x509 = import_extra("cryptography.x509", "federate", "making certificates")
     hashes = import_extra("cryptography.hazmat.primitives.hashes", "federate", "making certificates")
     curves = import_extra("cryptography.hazmat.primitives.asymmetric.ec", "federate", "making certificates")
     if not hosts or nodes < 0 or days < 1:
         raise InputError(f"certificates: expected a host or several, 0 or more nodes, 1 or more days, got {list(hosts)}, {nodes}, {days}")
-    if (folder / "ca.key").exists():
-        raise InputError(f"{folder} holds keys already, and whoever has been given them would be shut out: choose another folder")
+    names = ["ca.key", "ca.crt", "server.key", "server.pem", *(f"node-{node}{end}" for node in range(nodes) for end in ("", ".pub"))]
+    if there := [name for name in names if os.path.lexists(folder / name)]:
+        raise InputError(f"{folder} holds {there[0]} already, and whoever has been given it would be shut out: choose another folder")
     begin = datetime.datetime.now(datetime.UTC) - datetime.timedelta(minutes=5)  # clocks differ
     folder.mkdir(parents=True, exist_ok=True)
     folder.chmod(0o700)
@@ -70,15 +71,15 @@ def write_keys(folder: Path, hosts: Sequence[str], nodes: int, *, days: int = DA
     served += [(x509.ExtendedKeyUsage([x509.ExtendedKeyUsageOID.SERVER_AUTH]), False), (above, False)]
     written = [
         _secret(folder / "ca.key", authority, "PKCS8"),
-        _public(folder / "ca.crt", certificate("tacit federation", authority, "tacit federation", authority, own)),
+        _new(folder / "ca.crt", certificate("tacit federation", authority, "tacit federation", authority, own)),
         _secret(folder / "server.key", server, "PKCS8"),
-        _public(folder / "server.pem", certificate(hosts[0], server, "tacit federation", authority, served)),
+        _new(folder / "server.pem", certificate(hosts[0], server, "tacit federation", authority, served)),
     ]
     for number in range(nodes):
         key = curves.generate_private_key(curves.SECP384R1())
         encoding, form = _serialization().Encoding.OpenSSH, _serialization().PublicFormat.OpenSSH
         written.append(_secret(folder / f"node-{number}", key, "OpenSSH"))
-        written.append(_public(folder / f"node-{number}.pub", key.public_key().public_bytes(encoding, form) + b"\n"))
+        written.append(_new(folder / f"node-{number}.pub", key.public_key().public_bytes(encoding, form) + b"\n"))
     return written
 
 
@@ -95,13 +96,13 @@ def _host(x509: Any, host: str) -> Any:
 
 def _secret(path: Path, key: Any, form: str) -> Path:
     tools = _serialization()
-    path.touch(mode=0o600)
-    path.write_bytes(key.private_bytes(tools.Encoding.PEM, getattr(tools.PrivateFormat, form), tools.NoEncryption()))
-    return path
+    return _new(path, key.private_bytes(tools.Encoding.PEM, getattr(tools.PrivateFormat, form), tools.NoEncryption()), mode=0o600)
 
 
-def _public(path: Path, data: bytes) -> Path:
-    write_file(path, data)
+def _new(path: Path, data: bytes, *, mode: int = 0o644) -> Path:
+    """Write a file that must not be there, so that nobody else has it open or made it readable before."""
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:
+        file.write(data)
     return path
 
 

@@ -6,11 +6,11 @@ import logging
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from tacit.core.errors import InputError, import_extra
 from tacit.core.network import Network
-from tacit.federate.flower.apps import CLIENT
+from tacit.federate.flower.apps import CLIENT, DATA
 from tacit.federate.flower.records import Transport, check_transport, letter_record, read_answer
 from tacit.federate.messages import Download, Lost, Upload
 
@@ -57,6 +57,8 @@ class FlowerEngine:
         clients: How many clients there are.
         deadlines: How long is waited.
         transport: How generator and whole numbers are carried.
+        data: Whose images are learned from, so that a node that was started for the other is refused: those of the ``sites``, or parts of
+            one set that are ``dealt`` to them. None: nodes are not asked.
         sleep: Waits so many seconds.
     """
 
@@ -67,15 +69,18 @@ class FlowerEngine:
         *,
         deadlines: Deadlines | None = None,
         transport: Transport = "array",
+        data: Literal["dealt", "sites"] | None = None,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         check_transport(transport)
         self.grid, self.count, self.transport, self.sleep = grid, clients, transport, sleep
         self.deadlines = deadlines or Deadlines()
+        self.asked = {} if data is None else {DATA: data}
+        """What the query says that each node is sent first."""
         self.nodes: dict[int, int] = {}
         """Number of the node of each client that is there."""
         self.refused: dict[int, str] = {}
-        """Nodes that are not used, and why."""
+        """Nodes that are there and not used, and why."""
         self._asked: dict[str, int] = {}
         self._again: set[int] = set()
         self._started = False
@@ -99,6 +104,7 @@ class FlowerEngine:
         """Look who came and who left; return how many clients are there."""
         present = set(self.grid.get_node_ids())
         self.nodes = {client: node for client, node in self.nodes.items() if node in present}
+        self.refused = {node: why for node, why in self.refused.items() if node in present}
         self._asked = {key: node for key, node in self._asked.items() if node in present}
         for reply in self.grid.pull_messages(list(self._asked)) if self._asked else ():
             node = self._asked.pop(reply.metadata.reply_to_message_id, None)
@@ -108,7 +114,7 @@ class FlowerEngine:
         known = {*self.nodes.values(), *self._asked.values(), *(set(self.refused) - self._again)}
         for node in sorted(present - known):
             self._again.discard(node)
-            key = self.push(self._flower.RecordDict({"config": self._flower.ConfigRecord()}), node, "query", "introduction")
+            key = self.push(self._flower.RecordDict({"config": self._flower.ConfigRecord(self.asked)}), node, "query", "introduction")
             if key is not None:
                 self._asked[key] = node
         return len(self.nodes)

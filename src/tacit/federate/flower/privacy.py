@@ -12,6 +12,7 @@
 
 The modifiers want the transport `bytes`. They add noise to floating point tensors of one dimension or more alone, so that a network with
 parameters of no dimension is refused; and noise can make a running variance negative, so that those must stay at home (`bn: local`).
+FedEnsemble, FedDF, FedFTG and DENSE ask for whole networks: they go with networks without batch norm alone.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from tacit.core.errors import InputError, import_extra
+from tacit.core.errors import InputError, import_extra, nearest
 from tacit.federate.algorithms.base import Algorithm, Averaging, Counting
 from tacit.federate.client import Kind
 from tacit.federate.messages import Download, Upload
@@ -32,12 +33,28 @@ from tacit.federate.sharing import statistics_keys
 if TYPE_CHECKING:
     from flwr.app import Context, Message
 
-__all__ = ["CLIPPING", "LocalPrivacy", "check_central", "check_mods", "check_private", "local_privacy", "noising", "private", "withheld"]
+__all__ = [
+    "CLIPPING",
+    "OPTIONS",
+    "LocalPrivacy",
+    "check_central",
+    "check_mods",
+    "check_plain",
+    "check_private",
+    "local_privacy",
+    "noising",
+    "private",
+    "withheld",
+]
 
 CLIPPING = "clipping_norm"
 """What Flower's wrappers of strategies put into the config of a letter where sites clip."""
 WRAPPERS = "DifferentialPrivacy"
 """What the names of those wrappers begin with."""
+LOCAL = "LocalDpMod"
+"""The modifier by which a site adds noise."""
+OPTIONS = ("dp-clipping", "dp-epsilon", "dp-delta", "dp-sensitivity")
+"""What a node's config can say of noise."""
 WEIGHED = (torch.float16, torch.float32, torch.float64)
 
 
@@ -63,9 +80,12 @@ class LocalPrivacy:
 
     @classmethod
     def of(cls, config: Mapping[str, Any]) -> LocalPrivacy | None:
-        """Return what a node's config asks for; None: nothing."""
-        if not any(name.startswith("dp-") for name in config):
+        """Return what a node's config asks for; None: nothing. `InputError` where it asks by half, or by other names."""
+        names = [name for name in config if name.lower().startswith(("dp-", "dp_"))]
+        if not names:
             return None
+        if unknown := [name for name in names if name not in OPTIONS]:
+            raise InputError(f"privacy: node-config has no option {unknown[0]!r}{nearest(unknown[0], OPTIONS)}")
         try:
             clipping, epsilon, delta = (float(config[f"dp-{name}"]) for name in ("clipping", "epsilon", "delta"))
         except (KeyError, ValueError) as error:
@@ -87,8 +107,8 @@ def local_privacy(message: Message, context: Context, call_next: Any) -> Message
 
 
 def private(mods: Sequence[Any], context: Context) -> bool:
-    """Return whether a site adds noise to its own update."""
-    return any(type(mod).__name__ == "LocalDpMod" for mod in mods) or LocalPrivacy.of(context.node_config) is not None
+    """Return whether a site adds noise to its own update: by a modifier, of Flower's class or one made of it, or by its config."""
+    return any(_is_a(mod, LOCAL) for mod in mods) or LocalPrivacy.of(context.node_config) is not None
 
 
 def withheld(answer: Upload, letter: Download) -> Upload:
@@ -106,18 +126,36 @@ def check_private(kind: Kind) -> None:
     _check_tensors(model.state_dict(), set(kind.sharing.names.values()), statistics_keys(model))
 
 
+def check_plain() -> None:
+    """Raise `InputError` where a modifier of another make has Flower's add noise, so that nobody knew of it before it called."""
+    if _caller(LOCAL) is not None:
+        raise InputError(
+            f"privacy: {LOCAL} is called by another modifier, so that it can't be seen what a site must not tell: its loss, its number of "
+            f"images and what it measures would get no noise. Give {LOCAL} itself, or a class that is made of it"
+        )
+
+
 def noising() -> Any | None:
     """Return the wrapper of Flower's that called, from however far above, and that adds noise to the mean; None where there is none.
 
     Wrappers that clip at the server leave no trace in what they hand down, so that the calls themselves are looked at.
     """
+    return _caller(WRAPPERS)
+
+
+def _caller(name: str) -> Any | None:
+    """Return the object whose method called, from however far above, and one of whose classes has a name that begins so."""
     frame = inspect.currentframe()
     while frame is not None:
         caller = frame.f_locals.get("self")
-        if any(kind.__name__.startswith(WRAPPERS) for kind in type(caller).__mro__):
+        if _is_a(caller, name):
             return caller
         frame = frame.f_back
     return None
+
+
+def _is_a(value: Any, name: str) -> bool:
+    return any(kind.__name__.startswith(name) for kind in type(value).__mro__)
 
 
 def check_central(algorithm: Algorithm, shared: Mapping[str, torch.Tensor], statistics: set[str]) -> None:
@@ -151,7 +189,10 @@ def _check_tensors(state: Mapping[str, torch.Tensor], travels: set[str], statist
     for key in sorted(travels):
         value = state[key]
         if key in statistics and value.is_floating_point():
-            raise InputError(f"privacy: noise can make the running statistics {key} negative: leave them with each client (`bn: local`)")
+            raise InputError(
+                f"privacy: noise can make the running statistics {key} negative: leave them with each client (`bn: local`) or, where the "
+                "algorithm asks for whole networks, as FedEnsemble, FedDF, FedFTG and DENSE do, take a network without batch norm"
+            )
         if value.is_floating_point() and value.dtype not in WEIGHED:
             raise InputError(f"privacy: {key} is {value.dtype}, to which Flower's modifiers add no noise: use fp32")
         if value.is_floating_point() and not value.ndim:

@@ -161,6 +161,11 @@ class Simulation:
         """Numbers of all clients."""
         return self._started().clients
 
+    @property
+    def refused(self) -> Mapping[int, str]:
+        """Why simulated nodes are not used, by node."""
+        return self._inner.refused if self._inner is not None else {}
+
     def train(self, letters: Mapping[int, Download]) -> Mapping[int, Upload | Lost]:
         """Have clients learn."""
         return self._started().train(letters)

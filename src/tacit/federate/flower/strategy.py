@@ -13,7 +13,7 @@ from dataclasses import replace
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
-from tacit.core.errors import import_extra
+from tacit.core.errors import InputError, import_extra
 from tacit.data.images import ImageSet
 from tacit.federate.central import Central
 from tacit.federate.flower.engine import LEEWAY, Deadlines, FlowerEngine, answer
@@ -38,12 +38,14 @@ def make_strategy(plan: Plan, *, test: ImageSet | None = None, deadlines: Deadli
     """Return a `flwr.serverapp.strategy.Strategy` that does what the plan's algorithm does.
 
     Its `initial_arrays` are what `start` wants; its `server` holds models and generator, and can be given a state to go on from. The number
-    of rounds is given to `start`; samples, checks and means are those of tacit's own loop.
+    of rounds is given to `start`, and not to the strategy: one-shot algorithms want ``num_rounds=1``, and clients test the model every
+    `plan.rounds.every` rounds, not after the last as such (0: never). Samples, checks and means are those of tacit's own loop.
 
     Args:
         plan: Of both sides.
-        test: The global test set, for ``evaluate_fn=strategy.evaluate``.
-        deadlines: How long is waited for clients to be there; answers have `start`'s own ``timeout``.
+        test: The global test set, for ``evaluate_fn=strategy.evaluate``, which is told of after every round.
+        deadlines: How long is waited for clients to be there. Answers are waited for up to `start`'s own ``timeout``; `replies` is how long
+            a letter stays valid (and a minute more), and should be no less.
         transport: How generator and whole numbers are carried.
     """
     check_transport(transport)
@@ -85,7 +87,14 @@ def _kind() -> type[Any]:
                     Central.load(network, central.sharing[kind].at_home(tensors))
 
         def configure_train(self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid) -> Iterable[Message]:
-            """Draw who takes part, and write to them. `InputError` where a wrapper adds noise that would not cover everything."""
+            """Draw who takes part, and write to them.
+
+            Raises:
+                InputError: Where a wrapper adds noise that would not cover everything, or all rounds that the algorithm has are done.
+            """
+            algorithm, done = self.server.algorithm, self.server.central.round
+            if algorithm.rounds is not None and done >= algorithm.rounds:
+                raise InputError(f"{algorithm.name} has {algorithm.rounds} round and no more: start(..., num_rounds={algorithm.rounds})")
             wrapper = noising()
             noised = CLIPPING in config or wrapper is not None
             if noised:
@@ -133,7 +142,12 @@ def _kind() -> type[Any]:
             return made
 
         def evaluate(self, server_round: int, arrays: ArrayRecord) -> MetricRecord | None:
-            """Return accuracy on the global test set, for ``start(evaluate_fn=...)``; None where there is none, or no global model."""
+            """Return accuracy on the global test set, for ``start(evaluate_fn=...)``.
+
+            None where there is no such set or no global model, or nothing was learned yet.
+            """
+            if not self.server.learned:
+                return None
             self.load(arrays)
             judged = self.server.algorithm.judged(self.server.central)
             accuracy = self.server.accuracy(judged) if judged is not None else None
