@@ -105,8 +105,8 @@ def test_chance_alone_does_not_lack_a_class() -> None:
 @pytest.mark.parametrize(("method", "named", "unnamed"), [
     (DAFL(), ("`balance` or `ce`", "`lr`"), ("`restart`",)),
     (CMI(), ("`ce`", "`lr`"), ("`balance`", "`restart`")),
-    (DFAD(), ("a larger `bn`", "a method that asks for all classes, as DFQ or DAFL"), ("`ce`", "`balance`", "`restart`", "`lr`")),
-    (Gaussian(), ("try a method that asks for all classes",), ("`", "seed")),
+    (DFAD(), ("a larger `bn`", "a method that balances classes"), ("`ce`", "`balance`", "`restart`", "`lr`")),
+    (Gaussian(), ("try a method that balances classes",), ("`", "seed")),
     (None, ("another seed",), ("`",)),
 ])  # fmt: skip
 def test_only_options_that_the_method_has_are_named(method: Method | None, named: tuple[str, ...], unnamed: tuple[str, ...]) -> None:

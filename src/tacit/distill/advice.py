@@ -81,7 +81,7 @@ def _unseen(spec: Spec, counts: list[int], among: str, method: Method | None) ->
     if method is None or any(hasattr(method, name) for name in asks):
         hint = _hint(method, more=asks, less=("lr",), other="another seed")
     else:  # nothing in it asks for classes, whatever its options
-        hint = _hint(method, more=("bn",), other="a method that asks for all classes, as DFQ or DAFL")
+        hint = _hint(method, more=("bn",), other="a method that balances classes")
     return f"the teacher sees no sample of {len(missing)} of {spec.classes} classes ({names}){among}: the student can't learn them; {hint}"
 
 
