@@ -69,7 +69,7 @@ _SHORT = {
         _row("mnist", MSKD(batch=64, lr=2e-3, latent=100, width=16), steps=8000),
         _row("mnist", RDSKD(batch=64, warmup=1200, width=16), steps=8000),
         _row("mnist", ZSKT(batch=64, lr=5e-3, width=16, clip=5.0), steps=8000, pairs=_WITHOUT_BN),
-        _row("mnist", ZSKD(batch=128, steps=40, lr=0.05, warmup=110, rescale=False, start="normal"), steps=4000, pairs=_WITHOUT_BN),
+        _row("mnist", ZSKD(batch=128, steps=40, lr=0.05, warmup=220, rescale=False, start="normal"), steps=8000, pairs=_WITHOUT_BN),
     )
 }
 """Those that are run on a LeNet-5, which has no batch norm."""
