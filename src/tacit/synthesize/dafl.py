@@ -6,12 +6,12 @@ in the authors' code. Their settings: MNIST batch 512, latent 100, lr 0.2, ce 1,
 1,000, lr 0.02, ce 0.05, balance 5, activation 0.01; CIFAR-100 the same with ce 0.5, balance 20, activation 0.1. The student's loss is `kd`
 at temperature 1.
 
-How the teacher was trained matters more than any of these settings, for every method that has no batch norm to hold on to. On MNIST,
+How the teacher was trained can matter more than any of these settings, where there is no batch norm to hold on to. On MNIST,
 LeNet-5-half learned 97.8 % in 8,000 steps of 64 (benchmarks, seed 0) from a LeNet-5 trained as the paper's, by Adam at 1e-3 on digits as
-they are. From one trained by SGD at 0.1 on shifted digits, which is better itself, it had 93.1, and none of these gave more: four times
+they are. From one trained by SGD at 0.1 on shifted digits, as good itself, it had 93.1, and none of these gave more: four times
 the steps (92.0), the paper's learning rate of 0.2 (92.0), that with Adam for the student and batches of 256 (84.1 in the same time), a
 sharper last layer (91.7); temperature 1, `l1` and the authors' ending of the generator each within 4 points after half the steps (trials,
-no files kept). What differs inside, and by how much other methods gain: `docs/own-model.md`. Weights of balance and activation at 0.3 of
+no files kept). What noise and `DFAD` teach of each: `docs/own-model.md`. Weights of balance and activation at 0.3 of
 the paper's, which are better in a minute (claim `rdskd-robustness`), ended at 97.0 with the paper's teacher (a trial).
 """
 

@@ -11,11 +11,11 @@ this and what follows are trials, no result file kept).
 What held it back on the 8x8 digits was not batch norm, as it first seemed, but the end of the run: with the generator's rate left as it
 was, one student (seed 0, 2,500 steps, lr 0.05) rose to 83.5 % and ended at 12.2 %; with both rates falling it ended at 89.8 %.
 
-Nothing makes the generator show every class, and how the teacher was trained decides how many it finds: on MNIST, LeNet-5-half learned
+Nothing makes the generator show every class, and what it finds depends on how the teacher was trained: on MNIST, LeNet-5-half learned
 97.9 % from a LeNet-5 trained as in the papers, and 81.8 from one trained by SGD on shifted digits (benchmarks, seed 0;
 `docs/own-model.md`); there four times the steps changed nothing (a trial, no file kept). In runs this short the generator's rate should be
 larger than the authors': a ResNet-8 of 8 channels learned 99.1 % from one of 16 in 5,471 steps with 5e-3 (benchmarks, seed 0), and 93.9 in
-4,962 with their 1e-3, when the images were of one class in two at the end.
+4,962 with their 1e-3 (an earlier run, its file only in the history), most images being of one class at the end.
 """
 
 from __future__ import annotations
