@@ -84,8 +84,8 @@ def _why(runs: Runs, real: float) -> str:
         return ""
     return (
         f" The judge agrees on {100 * mean(a for a, _ in shown):.0f} % of CMI's images, and takes the others for another class: a distance "
-        f"of {mean(d for _, d in shown) / real:.1f} times that of real images need not be variety of digits; recall and coverage are by "
-        f"real images. The contrastive term makes a step {mean(costs):.1f} times as long, which others spend on more steps."
+        f"of {mean(d for _, d in shown) / real:.1f} times that of real images need not be variety of digits. Recall and coverage compare "
+        f"with real images. The contrastive term makes a step {mean(costs):.1f} times as long, which others spend on more steps."
     )
 
 
