@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from tacit.core.device import Runtime
 from tacit.core.models import save
 from tacit.core.network import Network, Origin, Teacher
+from tacit.core.run import Run
 from tacit.core.spec import Spec
 from tacit.data import augment, digits
 from tacit.zoo import resnet
@@ -74,3 +75,9 @@ def teacher_folder(teacher_network: Network, tmp_path_factory: pytest.TempPathFa
     folder = tmp_path_factory.mktemp("models") / "teacher"
     save(teacher_network, folder)
     return folder
+
+
+@pytest.fixture
+def no_checkpoints(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For short runs of large networks: a checkpoint of a ResNet-34 takes longer than two steps (`cli/test_resume.py` tests them)."""
+    monkeypatch.setattr(Run, "checkpoint", lambda *_: None)

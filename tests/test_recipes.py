@@ -34,6 +34,8 @@ from tacit.synthesize import BNS, METHODS, FastDFKD
 from tacit.verbs.distill import Distill
 from tacit.verbs.quantize import Quantize
 
+pytestmark = pytest.mark.usefixtures("no_checkpoints")
+
 ROOT = Path(__file__).parents[1]
 RECIPES = ROOT / "recipes"
 NAMES = sorted(str(path.relative_to(RECIPES).with_suffix("")) for path in RECIPES.rglob("*.yaml"))

@@ -27,6 +27,8 @@ from tacit.distill.objectives import DISTILLERS
 from tacit.verbs.distill import Distill
 from test_recipes import NAMES, RECIPES, ROOT, commands, comment, logged, network_of, objective_of, parameters, read
 
+pytestmark = pytest.mark.usefixtures("no_checkpoints")
+
 OURS = [name for name in NAMES if name.startswith("distillers/")]
 TEACHERS = [name for name in OURS if "/teacher-" in name]
 PAIRED = [name for name in OURS if name.startswith("distillers/cifar100/") and name not in TEACHERS]

@@ -34,9 +34,9 @@ def words(verb: str, teacher: Path, out: Path) -> list[str]:
             "3",
             *SMALL,
             "--images",
-            str(800 * KILLS),
+            str(480 * KILLS),
         ]
-    training = ["--training.steps", str(60 * KILLS), "--training.batch", "16", "--log-every", "5"]
+    training = ["--training.steps", str(40 * KILLS), "--training.batch", "16", "--log-every", "5"]
     if verb == "live":
         selected = ["--select", "ema", "--patience", "1000", "--checks", str(3 * KILLS)]
         return ["distill", *shared, *STUDENT, "--method", "DFAD", *SMALL[:2], *SMALL[4:], *training, *selected]
@@ -88,7 +88,7 @@ def test_kills_change_nothing(verb: str, tmp_path: Path, teacher_folder: Path, e
             if checkpoint.exists() and checkpoint.stat().st_mtime_ns != before:
                 break
             time.sleep(0.01)
-        time.sleep(draw.random() * 0.5)
+        time.sleep(draw.random() * 0.25)
         if process.poll() is not None:
             break
         process.send_signal(signal.SIGKILL)
