@@ -27,7 +27,7 @@ from tacit.core.run import check_result
 
 BASELINES = ("real", "kd-real", "noise")
 RUN = {"mnist": None, "mnist-teachers": ("noise",), "cifar10-cpu": None, "cifar10-gpu": BASELINES}
-"""Rows that are tried here, by suite (None: all): mnist-teachers has rows of mnist, and on a GPU's networks two steps of all take minutes."""
+"""Rows that are tried here, by suite (None: all): mnist-teachers has rows of mnist, and on a GPU's networks two steps of all take long."""
 
 
 def job(folder: Path, number: int, **options: Any) -> runner.Job:
