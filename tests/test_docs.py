@@ -149,14 +149,17 @@ def test_an_int8_file_answers_where_there_is_no_torch(
     assert capsys.readouterr().out == f"[{int(black.argmax())}]\n"
 
 
+BEST = ""
+"""In place of a row: the one, of those that see no real image, that the accuracy puts first."""
+
 MEASURED = {
-    "MNIST, ResNet-8,": ("data_free/mnist/resnet8", ("kd-real", "FastDFKD", "noise"), "accuracy"),
-    "MNIST, LeNet-5": ("data_free/mnist/lenet5", ("kd-real", "RDSKD", "noise"), "accuracy"),
-    "CIFAR-10, ResNet-20 to ResNet-8,": ("data_free/cifar10-cpu/resnet20-resnet8", ("kd-real", "FastDFKD", "noise"), "accuracy"),
+    "MNIST, ResNet-8,": ("data_free/mnist/resnet8", ("kd-real", BEST, "noise"), "accuracy"),
+    "MNIST, LeNet-5": ("data_free/mnist/lenet5", ("kd-real", BEST, "noise"), "accuracy"),
+    "CIFAR-10, ResNet-20 to ResNet-8,": ("data_free/cifar10-cpu/resnet20-resnet8", ("kd-real", BEST, "noise"), "accuracy"),
     "CIFAR-10, ResNet-20 as int8": ("compression/w8a8/resnet20", ("real", "BNS", "G"), "accuracy"),
     "CIFAR-10, ResNet-20, 4 bits": ("compression/low-bit/resnet20", ("W4A4-real", "W4A4-BNS", "W4A4-G"), "accuracy"),
     "CIFAR-10, ResNet-20, 2 bits": ("compression/low-bit/resnet20", ("W2A4-real", "W2A4-BNS", "W2A4-G"), "accuracy"),
-    "rendered streets,": ("segmentation/street/deeplab24-lite24", ("kd-real", "FastDFKD", "noise"), "miou"),
+    "rendered streets,": ("segmentation/street/deeplab24-lite24", ("kd-real", BEST, "noise"), "miou"),
 }
 """Rows of the README's figures: how they begin, where their files are, and what is read from them."""
 
@@ -167,10 +170,16 @@ def test_every_figure_of_the_readme_is_in_a_result_file() -> None:
     assert len(rows) == len(MEASURED)
     for (label, *cells), (start, (place, names, measure)) in zip(rows, MEASURED.items(), strict=True):
         assert label.startswith(start)
-        found = [json.loads((ROOT / f"benchmarks/results/{place}/{name}-seed0.json").read_text())["metrics"] for name in names]
+        runs = {
+            file.name.removesuffix("-seed0.json"): json.loads(file.read_text())["metrics"]
+            for file in (ROOT / "benchmarks/results" / place).glob("*-seed0.json")
+        }
+        blind = runs.keys() - {"real", "kd-real", "unrelated"}
+        named = [name or max(blind, key=lambda each: runs[each][f"student_{measure}"]) for name in names]
+        found = [runs[name] for name in named]
         figures = [found[0][f"teacher_{measure}"], *(one[f"student_{measure}"] for one in found)]
         assert [cell.partition(",")[0] for cell in cells] == [f"{100 * figure:.2f}" for figure in figures], label
-        assert cells[2].partition(", ")[2] == names[1].partition("-")[2] or cells[2].partition(", ")[2] == names[1], label
+        assert cells[2].partition(", ")[2] in (named[1], named[1].partition("-")[2]), label
 
 
 def commands(file: str) -> list[list[str]]:
