@@ -13,10 +13,10 @@ What 30 to 60 steps leave of the noise they start from is seen by the student's 
 
 Impressions are noise that the teacher takes for digits; nothing asks for shapes. So it depends on the teacher what agreeing there says of
 digits: on MNIST (benchmarks, seed 0) LeNet-5-half learned 96.9 % from a LeNet-5 trained as in the papers (see `dafl`), a ResNet-8 of 8
-channels 67.4 % from one of 16 (79.2 with four times the budget), and 35.4 at a learning rate of 0.05 and temperature 20 in place of 0.2
-and 6.7 (an earlier run, its file only in the history; the two were not told apart). Batch norm is not what is wrong there: a student that agreed with the ResNet-8 on
-93 % of 1,920 impressions was right on 33 % of real digits, and on 30 % with the batch statistics of real digits put in (a trial, no file
-kept).
+channels 67.4 % from one of 16 (79.2 with four times the budget), and 35.4 at a learning rate of 0.05 and temperature 20 in place of 0.2 and
+6.7 (an earlier run, its file only in the history; the two were not told apart). Batch norm is not what is wrong there: a student that
+agreed with the ResNet-8 on 93 % of 1,920 impressions was right on 33 % of real digits, and on 30 % with the batch statistics of real digits
+put in (a trial, no file kept).
 The authors' settings: 40,000 images, batch 100, 1,500 steps, lr 1e-3, betas 1 and 0.1; the student learns by `soft-ce` at temperature 20.
 """
 
