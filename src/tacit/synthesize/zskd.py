@@ -16,10 +16,10 @@ digits: on MNIST (benchmarks, seed 0) LeNet-5-half learned 96.9 % from a LeNet-5
 channels 67.4 % from one of 16 (79.2 with four times the budget), and 35.4 at a learning rate of 0.05 and temperature 20 in place of 0.2 and
 6.7 (an earlier run, its file only in the history; the two were not told apart). Batch norm is not what is wrong there: a student that
 agreed with the ResNet-8 on 93 % of 1,920 impressions was right on 33 % of real digits, and on 30 % with the batch statistics of real digits
-put in (a trial, no file kept). Why: from noise with the data's moments, a change of 0.017 (root mean square, pixels in [0, 1]) takes that
-ResNet-8 to 95 % of any class, and LeNet-5 needs 0.047 (steepest descent, medians of 128 images): such an impression is noise and hardly
-more. It is not the teacher's training, by Adam on unshifted digits it taught 40.7 %, nor its pooling alone, 73.3 % with a classifier that
-reads all places (trials of one seed, no files kept).
+put in (a trial, no file kept). Likely why: from noise with the data's moments, a change of 0.017 (root mean square, pixels in [0, 1]) takes
+that ResNet-8 to 95 % of any class, and LeNet-5 needs 0.047 (steepest descent, medians of 128 images): such an impression is noise and
+hardly more. It is not the teacher's training, by Adam on unshifted digits it taught 40.7 %, nor its pooling alone, 73.3 % with a classifier
+that reads all places (trials of one seed, no files kept).
 The authors' settings: 40,000 images, batch 100, 1,500 steps, lr 1e-3, betas 1 and 0.1; the student learns by `soft-ce` at temperature 20.
 """
 
