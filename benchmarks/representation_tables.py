@@ -136,7 +136,8 @@ def _at_their_best(runs: Runs, others: Mapping[str, str]) -> list[tuple[str, boo
             seeds = both[1:] or both
             higher = paired({label: {seed: runs[label][seed] for seed in seeds} for label in pair}, *pair)
             names = ", ".join(f"`{label}` of {len(tried_of[name])}" for label, name in zip(pair, (of, "KD"), strict=True))
-            words = f"each by the best of its settings on seed {first} ({names}), on seed {', '.join(map(str, seeds))}"
+            judged = ", ".join(map(str, seeds)) if both[1:] else f"{first}, which also chose them"
+            words = f"each by the best of its settings on seed {first} ({names}), on seed {judged}"
             checks.append(above(f"{words}: {of}", "KD", higher))
     return checks
 

@@ -185,7 +185,7 @@ def test_the_claim_is_judged_by_differences_of_the_same_seed(tmp_path: Path) -> 
     put(tmp_path, "cpu", pair, "CRD, batch", 0, 62.5)
     text = part(section(tmp_path), "cpu")
     best = "each by the best of its settings on seed 0 (`CRD, batch` of 2, `KD, lr 0.1` of 2), on seed"
-    assert f"{best} 0: CRD is -0.50 points from KD; above it in 0 of 1 seeds: **no**" in text
+    assert f"{best} 0, which also chose them: CRD is -0.50 points from KD; above it in 0 of 1 seeds: **no**" in text
     put(tmp_path, "cpu", pair, "KD, lr 0.1", 1, 64)
     put(tmp_path, "cpu", pair, "CRD, batch", 1, 66)
     assert f"{best} 1: CRD is +2.00 points from KD; above it in 1 of 1 seeds: yes" in part(section(tmp_path), "cpu")
