@@ -35,8 +35,7 @@ def test_a_method_alone_equals_its_defaults(kind: type[Method]) -> None:
 
 @pytest.mark.parametrize("kind", METHODS)
 def test_no_field_of_a_configs_method_leaks_into_another(kind: type[Method], tmp_path: Path) -> None:
-    place = METHODS.index(kind)
-    for other in (kind, *(METHODS[(place + step) % len(METHODS)] for step in (1, 4))):
+    for other in (kind, METHODS[METHODS.index(kind) - 1]):
         path = tmp_path / f"{other.__name__}.yaml"
         path.write_text(f"method:\n  class_path: {other.__name__}\n  init_args:\n    warmup: 9\n    batch: 7\n")
         kept = kind(warmup=9, batch=7) if other is kind else kind()
