@@ -16,13 +16,14 @@ import yaml
 pytest.importorskip("flwr")
 
 from flwr.app import ConfigRecord, Context, Error, Message, RecordDict
+from PIL import Image
 
 from tacit.cli import main
 from tacit.command import parse
 from tacit.core.errors import InputError
 from tacit.core.models import ModelRef, save
 from tacit.core.network import Network
-from tacit.data import digits
+from tacit.data import ImageSet, digits
 from tacit.federate import IID, FedAvg, FedDF, FederationError, FedGen, Rules
 from tacit.federate.flower import FlowerEngine
 from tacit.verbs.federate import Federate
@@ -320,3 +321,43 @@ def test_a_site_with_its_own_data_wants_a_network_that_is_described(tmp_path: Pa
     verb = replace(Federate(**FIELDS), model=None)
     with pytest.raises(InputError, match=r"give model.shape and model.classes"):
         verb.party("digits")
+
+
+def scans(folder: Path, *kinds: str) -> str:
+    """Write two pictures of each class, all of one shade by the class's name; return the folder."""
+    for kind in kinds:
+        for number in range(2):
+            path = folder / kind / f"{number}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.new("L", (8, 8), SHADES[kind]).save(path)
+    return str(folder)
+
+
+SHADES = {"benign": 10, "cyst": 100, "tumour": 200, "zyst": 100}
+CASES = ModelRef(path="tacit.zoo:fednet", kwargs={"side": 8, "classes": 3}, shape=(1, 8, 8), classes=3, names=("benign", "cyst", "tumour"))
+
+
+@pytest.mark.parametrize("kinds", [("benign", "cyst", "tumour"), ("benign", "tumour"), ("cyst", "tumour")])
+def test_a_site_that_lacks_a_class_numbers_the_others_as_all_sites_do(kinds: tuple[str, ...], tmp_path: Path) -> None:
+    verb = Federate(**{**FIELDS, "model": CASES, "held": 0.0, "data": scans(tmp_path / "server", *kinds), "eval_split": "train"})
+    train, test = verb.party(scans(tmp_path / "scans", *kinds)).sites[0].train, verb.party().test
+    assert test is not None
+    for found in (train, test):
+        shades = [(int(found.images[place].float().mean()), int(found.labels[place])) for place in range(len(found))]
+        assert sorted(set(shades)) == sorted((SHADES[kind], list(SHADES).index(kind)) for kind in kinds)
+        assert found.names == CASES.names
+
+
+def test_a_site_whose_classes_nobody_else_could_know_is_refused(tmp_path: Path) -> None:
+    named, nameless = (Federate(**{**FIELDS, "model": model}) for model in (CASES, replace(CASES, names=None)))
+    with pytest.raises(InputError, match="a class 'zyst', which the model does not name; did you mean 'cyst'"):
+        named.party(scans(tmp_path / "a", "benign", "zyst", "tumour"))
+    with pytest.raises(InputError, match=r"the images have 2 classes \(benign, tumour\), the model 3 without names"):
+        nameless.party(scans(tmp_path / "b", "benign", "tumour"))
+    assert nameless.party(scans(tmp_path / "c", "benign", "cyst", "tumour")).counts
+    for labels, why in (
+        ([0, -1], "labels run from -1 to 0, expected 0 or more"),
+        ([0, 2], "name 2 classes, and their labels run from 0 to 2"),
+    ):
+        with pytest.raises(InputError, match=why):
+            named.party(ImageSet(torch.zeros(2, 1, 8, 8, dtype=torch.uint8), torch.tensor(labels), ("benign", "cyst")))

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from tacit.core.batch import Batch, as_floats
-from tacit.core.errors import InputError
+from tacit.core.errors import InputError, nearest
 from tacit.core.spec import VOID, Spec
 from tacit.core.views import LEARNED_AREA, crop_windows, seen
 
@@ -58,6 +58,22 @@ class ImageSet:
         for start in range(0, len(self), size):
             yield self.batch(torch.arange(start, min(start + size, len(self)), device=self.labels.device))
 
+    def numbered(self, names: Sequence[str]) -> ImageSet:
+        """Return the set with class numbers by `names`, whatever order its own have, and however few of them it holds.
+
+        Raises:
+            InputError: Where it holds a class that is not among them, its own classes have no names, or a label has none.
+        """
+        if not self.names:
+            raise InputError("the classes of these images have no names, by which they could be numbered")
+        if unknown := [name for name in self.names if name not in names]:
+            raise InputError(f"the images have a class {unknown[0]!r}, which the model does not name{nearest(unknown[0], names)}")
+        low, high = (int(self.labels.min()), int(self.labels.max())) if len(self) else (0, 0)
+        if low < 0 or high >= len(self.names):
+            raise InputError(f"the images name {len(self.names)} classes, and their labels run from {low} to {high}")
+        table = torch.tensor([list(names).index(name) for name in self.names], device=self.labels.device)
+        return ImageSet(self.images, table[self.labels.long()], tuple(names))
+
     def check(self, spec: Spec) -> None:
         """Raise `InputError` where the set does not fit a model's `spec`."""
         if not len(self):
@@ -89,6 +105,8 @@ def check_labels(labels: Tensor, spec: Spec) -> None:
         raise InputError(f"the masks have shape {list(labels.shape[1:])}, the model expects {list(spec.shape[1:])}")
     known = labels[labels != VOID] if dense else labels
     low, high = (int(known.min()), int(known.max())) if known.numel() else (0, 0)
+    if low < 0 and not dense:
+        raise InputError(f"labels run from {low} to {high}, expected 0 or more: images that nobody has labelled can't be used")
     if low < 0 or high >= spec.classes:
         hint = "; a value that means no class is named by `ignore`" if dense else ""
         what = "masks hold values" if dense else "labels run"

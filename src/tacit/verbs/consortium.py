@@ -16,12 +16,15 @@ from tacit.core.network import Network
 from tacit.core.spec import Spec
 from tacit.data import ImageSet, has_splits, load_data
 from tacit.data.columns import load_column
+from tacit.data.images import ANY_CLASSES
 from tacit.federate import Engine, Partition, Plan, Site, holdings, set_aside, sites_of
 from tacit.federate.flower import Simulation
 from tacit.verbs.base import DataLike, ModelLike, find_model
 
 __all__ = ["ENGINES", "Carrier", "Consortium", "alone", "consortium", "described"]
 
+ANY_NUMBER = ANY_CLASSES - 1
+"""Classes of a spec into which any class number fits, one an image: numbers are looked at when they were made those of the model."""
 DIGITS_MOMENTS = {"mean": (0.305,), "std": (0.376,)}
 
 
@@ -141,10 +144,9 @@ def alone(
     runtime = start(*networks)
     names = spec.class_names
     if data is None:
-        found = _in_memory(test, eval_split, spec) if test is not None and eval_split is not None else None
+        found = _own(test, eval_split, spec) if test is not None and eval_split is not None else None
         return Consortium(networks, [], found.to(runtime.device) if found is not None else None, [], names, runtime)
-    mine = _in_memory(data, split, spec)
-    mine.check(spec)
+    mine = _own(data, split, spec)
     parts = [torch.arange(len(mine))]
     cut = set_aside(parts, held, torch.Generator().manual_seed(derived_seed(seed, "partition")))
     return Consortium(
@@ -156,6 +158,27 @@ def described(model: ModelLike | None, seed: int) -> list[Network] | None:
     """Return the networks of which shape and classes are told, so that nobody must look at data; None where they are not told."""
     spec = _spec_named(model)
     return None if spec is None else _networks(model, spec, seed)
+
+
+def _own(data: DataLike, split: str, spec: Spec) -> ImageSet:
+    """Return one party's images, with class numbers that mean the same at all others: by the names of their classes, where these have some.
+
+    A folder numbers its own sub-folders, so that at a site that lacks a class all after it would be taken for others.
+    """
+    found = _in_memory(data, split, replace(spec, classes=ANY_NUMBER, names=()))
+    if found.names and spec.names:
+        try:
+            found = found.numbered(spec.names)
+        except InputError as error:
+            raise InputError(f"data: {error} (the recipe's `model.names`; a folder's classes are its sub-folders)") from error
+    elif found.names and len(found.names) != spec.classes:
+        listed = ", ".join(found.names[:10]) + (", ..." if len(found.names) > 10 else "")
+        raise InputError(
+            f"data: the images have {len(found.names)} classes ({listed}), the model {spec.classes} without names, so that nobody can tell "
+            "which these are: name all of them in the recipe, the same at all sites, as `--model.names '[benign, cyst, tumour]'`"
+        )
+    found.check(spec)
+    return found
 
 
 def _in_memory(data: DataLike, split: str, spec: Spec | None) -> ImageSet:
