@@ -18,8 +18,9 @@ from torch.utils.data import Dataset
 import tacit
 from tacit.cli import main
 from tacit.command import parse
+from tacit.core.device import Runtime
 from tacit.core.errors import InputError
-from tacit.core.files import hash_tensors
+from tacit.core.files import hash_tensors, read_tensors
 from tacit.core.models import load
 from tacit.core.network import Network
 from tacit.data import ImageSet, digits
@@ -244,6 +245,14 @@ def test_clients_with_networks_of_their_own(tmp_path: Path) -> None:
         algorithm=FedDF(steps=2, batch=16, method=Gaussian(batch=16, warmup=1)), model=networks, out=tmp_path / "r", **QUICK
     )
     assert set(outcome.metrics["beside"]) == {"architecture 1"}
+    for place, name in enumerate(("model", "models/architecture-1")):
+        stored = json.loads((tmp_path / "r" / name / "model.json").read_text())
+        assert stored["class"] == f"{type(networks[place].model).__module__}.{type(networks[place].model).__qualname__}"
+    tensors = read_tensors(tmp_path / "r" / "models" / "architecture-1" / "weights.safetensors")
+    networks[1].model.load_state_dict(tensors)
+    accuracy = predict(networks[1].eval(), digits("test").batches(270), Runtime("cpu", "32-true")).accuracy
+    assert accuracy == pytest.approx(outcome.metrics["beside"]["architecture 1"], abs=0.002)
+    assert str(tmp_path / "r" / "models" / "architecture-1") in dict(outcome.rows)["model"]
     assert outcome.result["images_synthesized"] == 2 * 2 * 16
 
 

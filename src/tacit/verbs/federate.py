@@ -179,7 +179,10 @@ class Federate(RunVerb):
         judged = algorithm.judged(central)
         if judged is not None:
             save(central.network, run.folder / "model")
-        models = run.folder / "models"
+        models, beside = run.folder / "models", algorithm.beside(central)
+        others = {name: one for name, one in beside.items() if any(one is network for network in central.networks[1:])}
+        for name, network in others.items():
+            save(network, models / name.replace(" ", "-"))
         for number, network in () if judged is not None else server.engine.models(server.letters(sorted(central.kinds))):
             save(network, models / f"client-{number}")
         metrics: dict[str, Any] = {
@@ -195,7 +198,8 @@ class Federate(RunVerb):
         result = self.result(found.runtime, central.clock, metrics, images=int(made), selection="last")
         run.finish(result)
         what = algorithm.tested if judged is not None else "mean of the clients' own models"
-        saved = "".join(f" ({name})" for name, network in algorithm.beside(central).items() if network is central.network)
+        saved = "".join(f" ({name})" for name, network in beside.items() if network is central.network)
+        saved += "".join(f", {models / name.replace(' ', '-')}" for name in others)
         stored = f"{run.folder / 'model'}{saved}" if judged is not None else f"{models}, one for each client" if models.is_dir() else None
         rows = _rows(result, run.folder, what, stored)
         return Outcome(folder=run.folder, result=result, rows=rows, network=judged and central.network)
@@ -241,7 +245,8 @@ def _rows(result: dict[str, Any], folder: Path, what: str, stored: str | None) -
     """Return the table: `what` has the accuracy, and `stored` says where the model is; None: there is none."""
     metrics = result["metrics"]
     accuracy, images = metrics["student_accuracy"], metrics["evaluation_images"]
-    tested = f"{accuracy:.2%} of {images:,} images, last round ({what})" if accuracy is not None else "not measured (no test split)"
+    why = "no test split" if images is None else "no global model, which alone can be tested here"
+    tested = f"{accuracy:.2%} of {images:,} images, last round ({what})" if accuracy is not None else f"not measured ({why})"
     rows = [("accuracy", tested), *((f"  {name}", f"{value:.2%}") for name, value in (metrics["beside"] or {}).items())]
     if metrics["client_accuracy_mean"] is not None:
         rows.append(("on clients' own images", f"{metrics['client_accuracy_mean']:.2%}, mean of {len(metrics['client_accuracy'])}"))

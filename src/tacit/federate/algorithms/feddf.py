@@ -32,7 +32,7 @@ __all__ = ["FedDF"]
 
 @dataclass(frozen=True, kw_only=True)
 class FedDF(Averaging):
-    """FedAvg, and then distillation at the server, from the clients' ensemble into the mean."""
+    """FedAvg, and then distillation at the server, from the clients' ensemble into the mean, one of each architecture."""
 
     proxy: str | None = None
     """Images to teach on, labels not looked at: digits, a Hugging Face id, a folder, or package.module:callable; not given: they are made
@@ -86,5 +86,5 @@ class FedDF(Averaging):
         return numbers | {"images_made": made}
 
     def beside(self, central: Central) -> dict[str, Network]:
-        """The means of the other architectures."""
+        """The means of the other architectures, which are stored beside the first."""
         return {f"architecture {kind}": network for kind, network in enumerate(central.networks) if kind}
