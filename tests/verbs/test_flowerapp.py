@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import sys
 import tomllib
@@ -21,10 +22,11 @@ from PIL import Image
 from tacit.cli import main
 from tacit.command import parse
 from tacit.core.errors import InputError
-from tacit.core.models import ModelRef, save
+from tacit.core.models import ModelRef, load, save
 from tacit.core.network import Network
 from tacit.data import ImageSet, digits
-from tacit.federate import IID, FedAvg, FedDF, FederationError, FedGen, Rules
+from tacit.evaluate import predict
+from tacit.federate import IID, FedAvg, FedDF, FedDistill, FederationError, FedGen, Rules
 from tacit.federate.flower import FlowerEngine
 from tacit.verbs.federate import Federate
 from tacit.verbs.flowerapp import _name, secret_noise, site_app, steering_app
@@ -140,6 +142,53 @@ def test_both_sides_of_the_app_run_the_federation_and_go_on_where_they_were(
         losses = [[line.split('"loss"')[1] for line in log.splitlines() if '"loss"' in line] for log in (near_log, written)]
         assert near.network is not None
         assert losses[0] == losses[1]
+
+
+OWN: list[Any] = [FedGen(steps=2, share="head"), FedDistill(), FedAvg(bn="local")]
+
+
+@pytest.mark.parametrize("algorithm", OWN, ids=lambda one: one.name)
+def test_where_there_is_no_global_model_each_site_has_its_own(
+    algorithm: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    app, out = exported(tmp_path / "app", algorithm=algorithm, active=3, data="digits"), tmp_path / "run"
+    monkeypatch.setitem(sys.modules, "test_flowerapp", sys.modules[__name__])
+    sites = site_app(lambda: recipe(app))
+    noised = node_of(sites, tmp_path, data="test_flowerapp:Mine", **NOISED)
+    plain = node_of(sites, tmp_path, data="test_flowerapp:Mine")
+
+    def node(client: int, message: Any) -> Any:
+        return (noised if client == 2 and isinstance(algorithm, FedAvg) else plain)(client, message)
+
+    context = Context(7, 1, {}, RecordDict(), {"out": str(out), "data": "sites", "joining-seconds": 5.0, "transport": "bytes"})
+    steering_app(lambda: recipe(app))(InProcessGrid(sites, range(3), node), context)
+    said = capsys.readouterr().out
+    assert "accuracy: not measured (no global model, which alone can be tested here)" in said
+    assert "model: none here: each site has its own, in the folder `model` of its state" in said
+    told = json.loads((out / "result.json").read_text())["metrics"]["client_accuracy"]
+    assert len(told) == (2 if isinstance(algorithm, FedAvg) else 3)
+    verb = recipe(app)
+    for client in range(3):
+        network, mine = load(tmp_path / f"client-{client}" / "model"), verb.party("test_flowerapp:Mine")
+        assert mine.sites[0].test is not None
+        accuracy = predict(network, mine.sites[0].test.batches(1024), mine.runtime).accuracy
+        assert accuracy == told.get(str(client), accuracy)
+        assert not torch.equal(flat(network.model.state_dict()), flat(mine.networks[0].model.state_dict()))
+
+
+def test_a_site_that_never_learned_stores_no_model_and_with_a_global_one_none_does(tmp_path: Path) -> None:
+    for name, algorithm in (("head", FedAvg(share="head")), ("all", FedAvg())):
+        verb = replace(recipe(exported(tmp_path / name, algorithm=algorithm, active=1)), out=tmp_path / f"{name}-run")
+        sites = site_app(functools.partial(recipe, tmp_path / name))
+
+        def carrier(plan: Any, parts: Any, folder: Path, app: Any = sites, into: Path = tmp_path / f"{name}-at") -> FlowerEngine:
+            return FlowerEngine(InProcessGrid(app, range(3), node_of(app, into)), 3, data="dealt")
+
+        verb.over(verb.gather, carrier)
+    asked = {client for client in range(3) if list((tmp_path / "head-at" / f"client-{client}").glob("*/after-*.pt"))}
+    assert 0 < len(asked) < 3
+    assert {client for client in range(3) if (tmp_path / "head-at" / f"client-{client}" / "model").exists()} == asked
+    assert not list(tmp_path.glob("all-at/*/model"))
 
 
 @pytest.mark.parametrize(

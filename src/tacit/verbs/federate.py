@@ -260,7 +260,7 @@ def _rows(result: dict[str, Any], folder: Path, what: str, stored: str | None) -
         ("parameters", f"{metrics['params_student']:,}"),
         ("seconds", f"{result['seconds']['total']:.1f}"),
         *([("who holds what", str(folder / "clients.png"))] if "client_counts" in metrics else []),
-        ("model", stored or "none: each client has its own, elsewhere"),
+        ("model", stored or "none here: each site has its own, in the folder `model` of its state"),
     ]
 
 

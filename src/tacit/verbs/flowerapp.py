@@ -75,7 +75,7 @@ def site_app(make: Callable[[], Federate], *, mods: Sequence[Any] = ()) -> Any:
         site = replace(found.sites[0 if data else number], number=number)
         plan = verb.plan(found)
         folder = Path(state).expanduser() if state else Path.home() / ".tacit" / "federations" / _name(verb) / f"client-{number}"
-        return Member(Client(site, plan.kind(number), seed=plan.seed, noise=secret_noise), Shelf(folder))
+        return Member(Client(site, plan.kind(number), seed=plan.seed, noise=secret_noise), Shelf(folder), model=folder / "model")
 
     def number(context: Any, query: Mapping[str, Any]) -> int:
         config: Mapping[str, Any] = context.node_config

@@ -11,11 +11,14 @@ import torch
 
 pytest.importorskip("flwr")
 
+from tacit.core.device import Runtime
 from tacit.core.errors import MissingExtraError
 from tacit.core.models import load
-from tacit.federate import Algorithm, Dirichlet, FedGen
+from tacit.federate import Algorithm, Dirichlet, FedAvg, FedDistill, FedGen
+from tacit.federate.flower import Simulation
 from tacit.verbs.federate import Federate
-from toyfed import flat
+from toyfed import flat, plan, sites
+from toyflower import over_grid
 
 RECIPE: dict[str, Any] = {
     "algorithm": FedGen(steps=5, generated=1, latent=1),
@@ -46,6 +49,20 @@ def test_the_same_recipe_gives_the_same_weights_in_the_simulation(tmp_path: Path
     import ray
 
     assert not ray.is_initialized()
+
+
+@pytest.mark.parametrize("algorithm", [FedGen(steps=2, share="head"), FedDistill(), FedAvg(bn="local")], ids=lambda one: one.name)
+def test_clients_models_are_put_together_of_what_they_keep(algorithm: Algorithm, runtime: Runtime, tmp_path: Path) -> None:
+    made = plan(algorithm, runtime, rounds=2, steps=3)
+    near, far = made.server(made.in_process(sites())), over_grid(made, tmp_path)  # clients on disk, where the simulation has them
+    for running in (near, far):
+        running.run(lambda done: None)
+    letters = far.letters(range(4))
+    known = {number: flat(network.model.state_dict()).clone() for number, network in near.engine.models(near.letters(range(4)))}
+    found = {number: flat(network.model.state_dict()).clone() for number, network in Simulation(made, sites(), tmp_path).models(letters)}
+    assert sorted(found) == sorted(known) == [0, 1, 2, 3]
+    assert all(torch.allclose(found[number], known[number], rtol=0, atol=1e-6) for number in known)
+    assert not torch.allclose(found[0], found[1])
 
 
 @pytest.mark.parametrize("algorithm", [RECIPE["algorithm"], None])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -33,7 +34,8 @@ def client_app(
     """Return an app that answers letters.
 
     A site that adds noise to its update (`LocalDpMod` among the modifiers, or ``dp-epsilon`` in its config) tells no loss, does not say how
-    many images it has, and measures nothing; with algorithms of which the noise would not cover all, it answers with the reason alone.
+    many images it has, and tells nothing of tests; with algorithms of which the noise would not cover all, it answers with the
+    reason alone.
 
     Args:
         member: Gives the client that this node is; called for every letter, so it should remember what takes long.
@@ -54,7 +56,8 @@ def client_app(
         return _answered(message, own.train)
 
     def evaluate(message: Message, context: Context) -> Message:
-        return _answered(message, (lambda _: Upload(examples=1)) if private(mods, context) else member(context).measure)
+        own = member(context)
+        return _answered(message, functools.partial(_untested, own) if private(mods, context) else own.measure)
 
     def query(message: Message, context: Context) -> Message:
         found = member(context).number if number is None else number(context, _config(message))
@@ -69,6 +72,10 @@ def client_app(
 
     def _config(message: Message) -> Mapping[str, Any]:
         return message.content.config_records["config"]
+
+    def _untested(own: Member, letter: Download) -> Upload:
+        own.store(letter)
+        return Upload(examples=1)
 
     app.train(mods=list(mods))(train)
     app.evaluate()(evaluate)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+from tacit.core.models import save
 from tacit.federate.client import Client
 from tacit.federate.messages import Download, Upload
 from tacit.federate.shelf import Shelf
@@ -15,10 +18,11 @@ class Member:
     Args:
         client: Learns and measures.
         shelf: Of this client alone.
+        model: Where the client's own model is stored each time it is tested, where there is no global one; None: nowhere.
     """
 
-    def __init__(self, client: Client, shelf: Shelf) -> None:
-        self.client, self.shelf = client, shelf
+    def __init__(self, client: Client, shelf: Shelf, *, model: Path | None = None) -> None:
+        self.client, self.shelf, self.model = client, shelf, model
 
     @property
     def number(self) -> int:
@@ -33,5 +37,17 @@ class Member:
         return answer
 
     def measure(self, letter: Download) -> Upload:
-        """Test the model of the letter; nothing that is kept changes."""
+        """Test the model of the letter, and store it where it is this client's own; nothing that is kept for the next round changes."""
+        self.store(letter)
         return self.client.measure(letter, self.shelf.take(letter.federation, letter.round))
+
+    def store(self, letter: Download) -> None:
+        """Store the model of the letter, with what this client keeps, as a folder that tacit reads.
+
+        Not where whole networks travel, so that the server has all of it, nor before this client has learned.
+        """
+        kind, kept = self.client.kind, self.shelf.take(letter.federation, letter.round)
+        if self.model is None or kind.sharing.whole or not kept:
+            return
+        kind.load(letter, kept)
+        save(kind.network, self.model)

@@ -175,8 +175,12 @@ class Simulation:
         return self._started().measure(letters)
 
     def models(self, letters: Mapping[int, Download]) -> Iterable[tuple[int, Network]]:
-        """Give none: clients keep their networks themselves."""
-        return ()
+        """Give the clients' networks, put together here of the letters and of what each keeps in `folder`."""
+        kinds = {kind: self.plan.kind(kind) for kind in sorted({self.plan.kind_of(number) for number in letters})}
+        for number, letter in sorted(letters.items()):
+            kind = kinds[self.plan.kind_of(number)]
+            kind.load(letter, Shelf(self.folder / f"client-{number}").take(letter.federation, letter.round))
+            yield number, kind.network.eval()
 
     def state_dict(self) -> dict[str, Any]:
         """Return nothing: clients keep their states in `folder`."""
