@@ -213,6 +213,10 @@ NOISED = {"dp-clipping": 1.0, "dp-epsilon": 8.0, "dp-delta": 1e-5}
         ({"client": 3}, "client is 3, expected 0 to 2"),
         ({"client": 0, "dp_epsilon": 8.0}, "node-config has no option 'dp_epsilon'; did you mean 'dp-epsilon'"),
         ({"client": 0, "dp-epsilon": 8.0}, "expected dp-clipping, dp-epsilon and dp-delta"),
+        (
+            {"client": 0, **NOISED, "dp-sensitivity": 1.0},
+            "epsilon 8 and sensitivity 1, as Flower scales it, gives delta 0.15 and not",
+        ),
         ({"client": 0, "epsilon": 8.0}, "no option is called 'epsilon'; did you mean 'dp-epsilon'"),
         ({"client": 0, "date": "/data/scans"}, "no option is called 'date'; did you mean 'data'"),
         ({"client": 0}, "each node has data of its own, and none is named here"),
@@ -231,7 +235,7 @@ def test_a_node_says_who_it_is_before_it_loads_anything(tmp_path: Path, monkeypa
     monkeypatch.setattr("tacit.verbs.federate.consortium", None)
     monkeypatch.setattr("tacit.verbs.federate.alone", None)
     grid = InProcessGrid(site_app(lambda: recipe(app)), range(3))
-    everything = {"client": 2, "data": "/not/there", "state": "/nor/this", **NOISED, "dp-sensitivity": 1.0}
+    everything = {"client": 2, "data": "/not/there", "state": "/nor/this", **NOISED, "dp-sensitivity": 2.0}
     simulated = {"partition-id": 2, "num-partitions": 3}
     for config, mode in ((everything, "sites"), (simulated, "dealt")):
         message = Message(RecordDict({"config": ConfigRecord({"tacit.data": mode})}), 5, "query")

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -39,7 +42,7 @@ from tacit.federate import (
     Upload,
 )
 from tacit.federate.flower import LocalPrivacy, check_private, client_app, make_strategy
-from tacit.federate.flower.privacy import check_central, private
+from tacit.federate.flower.privacy import check_central, check_mods, gaussian_delta, private
 from tacit.federate.flower.records import tensors_of
 from tacit.synthesize import Gaussian
 from toyfed import SPEC, flat, plan, sites
@@ -304,3 +307,33 @@ def test_a_site_says_in_its_config_what_it_asks_for() -> None:
             LocalPrivacy.of({"dp-clipping": 1.0, "dp-epsilon": 5, "dp-delta": 1e-5, wrong: 1.0})
         with pytest.raises(InputError, match="node-config has no option"):
             private([], Context(7, 1, {"client": 1, wrong: 8.0}, RecordDict(), {}))
+
+
+@pytest.mark.parametrize(("epsilon", "scale"), [(0.1, 2.0), (1.0, 4.845), (8.0, 0.6), (10.0, 0.4845), (50.0, 0.0969)])
+def test_the_delta_of_gaussian_noise_is_where_one_density_is_more_than_the_other_allows(epsilon: float, scale: float) -> None:
+    points = np.linspace(-12 * scale - 1, 12 * scale + 2, 2_000_001)
+    one, two = (np.exp(-((points - place) ** 2) / (2 * scale**2)) / (scale * math.sqrt(2 * math.pi)) for place in (1.0, 0.0))
+    more = np.clip(one - math.exp(epsilon) * two, 0, None)
+    assert gaussian_delta(epsilon, scale) == pytest.approx(float(np.trapezoid(more, points)), rel=1e-3)
+
+
+def test_noise_that_gives_less_than_it_claims_is_refused_with_what_would_be_enough() -> None:
+    said = {"dp-clipping": 1.5, "dp-delta": 1e-5}
+    LocalPrivacy.of({**said, "dp-epsilon": 8.0})
+    for more in ({"dp-epsilon": 10.0}, {"dp-epsilon": 30.0}, {"dp-epsilon": 8.0, "dp-sensitivity": 1.5}):
+        with pytest.raises(InputError, match=r"gives delta .* and not 1e-05, since two updates clipped to 1.5 can be 3 apart") as caught:
+            LocalPrivacy.of({**said, **more})
+        enough = float(re.findall(r"dp-sensitivity=([\d.e+]+) or more", str(caught.value))[0])
+        asked = LocalPrivacy.of({**said, **more, "dp-sensitivity": enough})
+        assert asked is not None
+        sigma = asked.sensitivity * math.sqrt(2 * math.log(1.25 / asked.delta)) / asked.epsilon
+        assert 0.5 * asked.delta < gaussian_delta(asked.epsilon, sigma / 3.0) <= asked.delta
+        with pytest.raises(InputError, match="gives delta"):
+            LocalPrivacy.of({**said, **more, "dp-sensitivity": 0.98 * enough})
+
+
+def test_a_modifier_that_claims_too_much_is_warned_of(caplog: pytest.LogCaptureFixture) -> None:
+    check_mods([LocalDpMod(clipping_norm=1.0, sensitivity=2.0, epsilon=5.0, delta=1e-5)])
+    assert not caplog.records
+    check_mods([mod(10.0)])
+    assert "LocalDpMod: privacy: noise for epsilon 10 and sensitivity 0.05, as Flower scales it, gives delta" in caplog.text

@@ -18,6 +18,8 @@ FedEnsemble, FedDF, FedFTG and DENSE ask for whole networks: they go with networ
 from __future__ import annotations
 
 import inspect
+import logging
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -41,6 +43,7 @@ __all__ = [
     "check_mods",
     "check_plain",
     "check_private",
+    "gaussian_delta",
     "local_privacy",
     "noising",
     "private",
@@ -55,6 +58,7 @@ LOCAL = "LocalDpMod"
 """The modifier by which a site adds noise."""
 OPTIONS = ("dp-clipping", "dp-epsilon", "dp-delta", "dp-sensitivity")
 """What a node's config can say of noise."""
+log = logging.getLogger("tacit")
 WEIGHED = (torch.float16, torch.float32, torch.float64)
 
 
@@ -69,7 +73,8 @@ class LocalPrivacy:
     delta: float
     """Probability with which that does not hold."""
     sensitivity: float
-    """How much one image, or whatever is to be hidden, can move the update; at most twice the clipping."""
+    """What the noise is scaled for. Two clipped updates can be twice the clipping apart, however little their images differ: less than that
+    is too little noise, and more is needed for an epsilon that is too large for Flower's scale."""
 
     def __post_init__(self) -> None:
         if not (self.clipping > 0 and self.epsilon > 0 and 0 < self.delta < 1 and self.sensitivity > 0):
@@ -77,6 +82,30 @@ class LocalPrivacy:
                 "privacy: expected dp-clipping, dp-epsilon and dp-sensitivity of more than 0 and dp-delta between 0 and 1, got "
                 f"{self.clipping}, {self.epsilon}, {self.sensitivity} and {self.delta}"
             )
+        if (why := self.lacking()) is not None:
+            raise InputError(f"privacy: {why}")
+
+    def lacking(self) -> str | None:
+        """Return what the noise lacks for what is claimed of it, and what would mend that; None where it holds.
+
+        Flower's standard deviation is ``sensitivity * sqrt(2 ln(1.25 / delta)) / epsilon``, which is proven for an epsilon below 1.
+        """
+        apart, scale = 2 * self.clipping, math.sqrt(2 * math.log(1.25 / self.delta)) / self.epsilon
+        if (exact := gaussian_delta(self.epsilon, self.sensitivity * scale / apart)) <= self.delta:
+            return None
+        low, high = 0.0, 1.0
+        while gaussian_delta(self.epsilon, high) > self.delta:
+            low, high = high, 2 * high
+        for _ in range(50):
+            middle = (low + high) / 2
+            low, high = (low, middle) if gaussian_delta(self.epsilon, middle) <= self.delta else (middle, high)
+        wanted = high * apart / scale
+        digits = 10.0 ** (2 - math.floor(math.log10(wanted)))
+        return (
+            f"noise for epsilon {self.epsilon:g} and sensitivity {self.sensitivity:g}, as Flower scales it, gives delta {exact:.2g} and "
+            f"not {self.delta:g}, since two updates clipped to {self.clipping:g} can be {apart:g} apart: take a smaller dp-epsilon, or "
+            f"dp-sensitivity={math.ceil(wanted * digits) / digits:g} or more"
+        )
 
     @classmethod
     def of(cls, config: Mapping[str, Any]) -> LocalPrivacy | None:
@@ -91,6 +120,22 @@ class LocalPrivacy:
         except (KeyError, ValueError) as error:
             raise InputError(f"privacy: expected dp-clipping, dp-epsilon and dp-delta as numbers: {error}") from error
         return cls(clipping=clipping, epsilon=epsilon, delta=delta, sensitivity=float(config.get("dp-sensitivity", 2 * clipping)))
+
+
+def gaussian_delta(epsilon: float, scale: float) -> float:
+    """Return the delta that Gaussian noise gives at an epsilon, exactly.
+
+    "Improving the Gaussian Mechanism for Differential Privacy: Analytical Calibration and Optimal Denoising", Balle and Wang, 2018,
+    https://arxiv.org/abs/1805.06530, theorem 5.
+
+    Args:
+        epsilon: 0 or more.
+        scale: Standard deviation, in units of how far apart what is to be hidden can be.
+    """
+    near, far = 0.5 / scale - epsilon * scale, 0.5 / scale + epsilon * scale
+    # exp(epsilon) * P(N > far) is density(near) * P(N > far) / density(far), which can't overflow
+    tail = 0.5 * math.erfc(far / math.sqrt(2)) * math.sqrt(2 * math.pi) * math.exp(far * far / 2) if far < 30 else 1 / far
+    return 0.5 * math.erfc(-near / math.sqrt(2)) - math.exp(-near * near / 2) / math.sqrt(2 * math.pi) * tail
 
 
 def local_privacy(message: Message, context: Context, call_next: Any) -> Message:
@@ -200,10 +245,15 @@ def _check_tensors(state: Mapping[str, torch.Tensor], travels: set[str], statist
 
 
 def check_mods(mods: Sequence[Any]) -> None:
-    """Raise `InputError` where modifiers can't be used at all."""
+    """Raise `InputError` where modifiers can't be used at all; warn where one adds less noise than it claims."""
     for mod in mods:
         if str(getattr(mod, "__name__", "")).startswith("secagg"):
             raise InputError(
                 f"mods: {mod.__name__} hides each client's weights from the server: FedGen, FedFTG, FedDF, FedEnsemble and DENSE need each "
                 "client's predictor, answers could not be checked one by one, and Flower runs it in its older interface alone (1.41)"
             )
+        if _is_a(mod, LOCAL):
+            try:
+                LocalPrivacy(clipping=mod.clipping_norm, epsilon=mod.epsilon, delta=mod.delta, sensitivity=mod.sensitivity)
+            except InputError as error:
+                log.warning("%s: %s", type(mod).__name__, error)
