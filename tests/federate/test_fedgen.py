@@ -16,7 +16,7 @@ from tacit.core.errors import InputError
 from tacit.core.network import Network, count_parameters
 from tacit.core.spec import Spec
 from tacit.data.images import ImageSet
-from tacit.federate import IID, FedAvg, FedGen, Upload
+from tacit.federate import IID, FedAvg, FedGen, Site, Upload
 from tacit.federate.generator import LatentGenerator
 from tacit.federate.latent import latent_diversity, mean_logit_loss, teacher_loss
 from tacit.zoo import fednet
@@ -217,6 +217,23 @@ def test_counts_are_what_was_shown_noised_or_withheld(runtime: Runtime) -> None:
     done = made.round()
     assert (done.replies, "loss/teacher" in done.numbers) == (4, True)
     assert made.central.tensors["prior"].tolist() == pytest.approx([0.1] * 10)
+
+
+@pytest.mark.parametrize(("images", "most"), [(9, 72), (640, 1), (1000, 1)])
+def test_an_image_of_another_class_moves_counts_by_twice_how_often_it_was_shown(images: int, most: int, runtime: Runtime) -> None:
+    """What the noise of counts is scaled by: `most` is 20 x 32 / images, rounded up."""
+    labels = torch.arange(images) % 10
+    counts: list[Tensor] = []
+    for first in (0, 7):
+        data = ImageSet(torch.zeros(images, 1, 8, 8, dtype=torch.uint8), torch.cat([torch.tensor([first]), labels[1:]]))
+        made = plan(FedGen(), runtime, clients=1).in_process([Site(0, data)])
+        reply = made.train(server(FedGen(), runtime, clients=1).letters([0]))[0]
+        assert isinstance(reply, Upload)
+        counts.append(torch.tensor(reply.counts))
+    assert float(counts[0].sum()) == float(counts[1].sum()) == 640
+    moved = float((counts[0] - counts[1]).abs().sum())
+    assert moved % 2 == 0
+    assert 2 * (640 // images) <= moved <= 2 * most
 
 
 def test_the_noise_of_counts_is_laplace() -> None:

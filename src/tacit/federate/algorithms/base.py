@@ -171,7 +171,9 @@ class Counting(Algorithm):
     """Whether clients tell their label counts; where they are withheld, all classes and clients count alike."""
     count_noise: float = 0.0
     """Scale of the Laplace noise that each client adds to each of its counts before it tells them (then rounded, and at least 0). Noise of
-    scale b hides one image shown once with epsilon = 1 / b; an image shown r times in a round, with r / b."""
+    scale b hides of which class an image is with epsilon = 2 r / b in a round, where r is how often one is shown in it at most: local_steps
+    x batch / images, rounded up. An image of another class takes r from one count and gives r to another. Rounds in which a client takes
+    part add up."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
