@@ -295,6 +295,31 @@ def test_fedftg_believes_each_client_by_its_share_of_the_class(distance: Any, ru
     assert set(DISTANCES) == {"l1", "kl"}
 
 
+def test_fedftg_goes_by_what_clients_have_and_not_by_what_they_were_shown(runtime: Runtime, monkeypatch: pytest.MonkeyPatch) -> None:
+    came: list[torch.Tensor] = []
+    begin = _Turns.__init__
+
+    def noted(self: _Turns, config: Any, central: Any, teachers: Any, counts: torch.Tensor) -> None:
+        came.append(counts)
+        begin(self, config, central, teachers, counts)
+
+    monkeypatch.setattr(_Turns, "__init__", noted)
+    options: dict[str, Any] = {"steps": 1, "student_steps": 1, "width": 4, "latent": 8, "batch": 8}
+    for counts in ("told", "withheld"):
+        made = server(FedFTG(counts=counts, **options), runtime)
+        letters = made.ask()
+        replies = made.engine.train(letters)
+        made.take(letters, replies)
+    rows = [reply for _, reply in sorted(replies.items()) if isinstance(reply, Upload)]
+    assert len({reply.examples for reply in rows}) == 4
+    assert came[0].sum(dim=1).tolist() == pytest.approx([float(reply.examples) for reply in rows], rel=1e-5)
+    for row, site in zip(came[0], sites(), strict=True):
+        has = torch.bincount(site.train.labels, minlength=10).float()
+        assert bool((row[has == 0] == 0).all())
+        assert float((row - has).abs().max()) <= max(3.0, 0.15 * float(has.max()))
+    assert torch.equal(came[1], torch.ones(4, 10))
+
+
 def test_the_generator_of_fedftg_stays_at_the_server(runtime: Runtime) -> None:
     made = server(FedFTG(steps=2, student_steps=1, width=4, latent=8, batch=8), runtime)
     made.round()

@@ -17,7 +17,7 @@ from tacit.core.network import Ensemble, Network
 from tacit.federate.latent import class_weights
 from tacit.federate.messages import Upload
 
-__all__ = ["Believed", "beliefs"]
+__all__ = ["Believed", "beliefs", "held"]
 
 
 class Believed(Ensemble):
@@ -46,15 +46,21 @@ class Believed(Ensemble):
         return Network(Believed(networks, weights.to(next(plain.parameters()).device)), plain.spec, normalise=False)
 
 
-def beliefs(replies: Mapping[int, Upload]) -> Tensor | None:
-    """Return how much each client is to be believed about each class, of shape (clients, classes); None where one told no counts.
+def held(replies: Mapping[int, Upload]) -> Tensor | None:
+    """Return how many images of each class each client has, of shape (clients, classes); None where one told no counts.
 
     A client tells how many images of each class it was *shown*; those with few images were shown them more often, so that the counts are
-    brought to the client's number of images first. See `class_weights`.
+    brought to the client's number of images.
     """
     told = [reply.counts for reply in replies.values()]
     if not told or any(counts is None for counts in told):
         return None
     shown = torch.tensor([counts for counts in told if counts is not None], dtype=torch.float64)
     images = torch.tensor([float(reply.examples) for reply in replies.values()], dtype=torch.float64)
-    return class_weights(shown * (images / shown.sum(dim=1).clamp(min=1))[:, None])
+    return shown * (images / shown.sum(dim=1).clamp(min=1))[:, None]
+
+
+def beliefs(replies: Mapping[int, Upload]) -> Tensor | None:
+    """Return how much each client is to be believed about each class, as `class_weights` has it; None where one told no counts."""
+    counts = held(replies)
+    return None if counts is None else class_weights(counts)

@@ -1,9 +1,9 @@
 """FedFTG: after averaging, the server fine-tunes the mean on images that a generator makes where it differs from the clients' models.
 
 "Fine-tuning Global Model via Data-Free Knowledge Distillation for Non-IID Federated Learning", Zhang et al., 2022,
-https://arxiv.org/abs/2203.09249, eqs. 4-11: classes are drawn by the clients' counts, each client's model is believed about a class by its
-share of that class, and the generator looks for hard images that the clients' models are sure of and that differ from each other. The
-paper compares answers by a KL divergence, its authors' code by the absolute difference of logits, which is the default here.
+https://arxiv.org/abs/2203.09249, eqs. 4-11: classes are drawn by how many images clients have of them, each client's model is believed
+about a class by its share of that class, and the generator looks for hard images that the clients' models are sure of and that differ from
+each other. The paper compares answers by a KL divergence, its authors' code by the absolute difference of logits, the default here.
 The mean is in evaluation mode throughout, so that generated images do not move its batch norms' statistics.
 """
 
@@ -22,6 +22,7 @@ from torch import Tensor
 from tacit.core.errors import InputError
 from tacit.core.network import Network, Teacher
 from tacit.federate.algorithms.base import Averaging, Counting
+from tacit.federate.believed import held
 from tacit.federate.central import Central
 from tacit.federate.checks import not_finite
 from tacit.federate.latent import class_weights, latent_diversity, teacher_loss
@@ -96,7 +97,8 @@ class FedFTG(Counting, Averaging):
         generator, optimizer, student = central.generator, central.optimizer, central.network
         assert generator is not None
         assert optimizer is not None
-        counts = torch.tensor([reply.counts or (1.0,) * central.classes for reply in replies.values()], device=central.runtime.device)
+        told = held(replies)
+        counts = (torch.ones(len(replies), central.classes) if told is None else told.float()).to(central.runtime.device)
         if not bool(counts.any()):
             return numbers
         before = copy.deepcopy((generator.state_dict(), optimizer.state_dict(), student.model.state_dict()))
