@@ -4,6 +4,8 @@
 2018, https://arxiv.org/abs/1811.11479, sec. 3, as the baseline of FedGen (https://arxiv.org/abs/2105.10056) has it: the mean logits of each
 label over the round's steps go up, the server takes their plain mean, and clients are drawn towards it by a KL divergence.
 Of a class, only clients that were shown it in the round have a say; one that nobody was shown keeps the mean that it had.
+The divergence is a mean over the images of classes of which there is a mean. FedGen's authors divide by all images of the batch, and have
+clients without a class say zeros of it; the two divisors differ as long as there are classes that nobody was shown yet.
 """
 
 from __future__ import annotations
