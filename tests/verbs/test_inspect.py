@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,12 +11,14 @@ from torch import Tensor, nn
 
 import tacit
 from tacit.core.device import Runtime
+from tacit.core.input_range import implied_input_mean
 from tacit.core.network import Ensemble, Network, Teacher
 from tacit.core.spec import Spec
+from tacit.distill import Training
 from tacit.losses import CRD, AttentionTransfer
-from tacit.synthesize import DAFL, METHODS, MSKD, NAYER, ZSKD
+from tacit.synthesize import DAFL, METHODS, MSKD, NAYER, ZSKD, DeepInversion
 from tacit.verbs.choose import choose_method, method_named, obstacle
-from tacit.verbs.inspect import implied_input_mean, matched, reach, taps
+from tacit.verbs.inspect import matched, reach, taps
 from tacit.zoo import resnet
 from toy import BNNet, DictNet, GroupNet
 
@@ -145,6 +148,29 @@ def test_the_digits_teacher_is_plausible_and_doubtful_without_its_mean(teacher_n
 def test_nothing_is_implied_where_no_batch_norm_follows_the_first_convolution() -> None:
     assert implied_input_mean(Teacher.of(Network(GroupNet(), GREY))) is None
     assert found(Network(GroupNet(), GREY))["input"]["verdict"].startswith("not told")
+
+
+def test_a_batch_norm_that_saw_no_batch_implies_nothing() -> None:
+    network = remembering(Spec(shape=(1, 9, 7), classes=5), [0.45], bias=True)
+    assert implied_input_mean(network) is not None
+    network.model.get_submodule("1").reset_running_stats()  # type: ignore[operator]
+    assert implied_input_mean(network) is None
+
+
+@pytest.mark.parametrize(("mean", "warned"), [((0.45,), 0), ((0.0,), 1)])
+def test_constants_that_do_not_fit_are_a_warning_of_every_run_that_makes_samples(
+    mean: tuple[float, ...], warned: int, tmp_path: Path
+) -> None:
+    trained = remembering(Spec(shape=(1, 9, 7), classes=5, mean=(0.45,), std=(0.2,)), [0.45], bias=True)
+    spec = Spec(shape=(1, 9, 7), classes=5, mean=mean, std=(0.2,))
+    method = DeepInversion(batch=8, steps=1, warmup=1)
+    made = tacit.synthesize(teacher=Network(trained.model, spec), method=method, images=8, out=tmp_path / "made")
+    teacher, student = Network(trained.model, spec), remembering(spec, [0.45], bias=True)
+    taught = tacit.distill(teacher=teacher, student=student, method=method, training=Training(steps=1), out=tmp_path / "taught")
+    for outcome in (made, taught):
+        texts = [text for text in outcome.metrics["warnings"] if "input range" in text]
+        assert len(texts) == warned
+        assert all("check `mean` and `std`" in text for text in texts)
 
 
 def test_taps_are_the_modules_with_the_shape_of_their_output_for_one_image() -> None:

@@ -1,9 +1,10 @@
 """DFAD: a generator that looks for images on which student and teacher differ.
 
 "Data-Free Adversarial Distillation", Fang et al., 2019, https://arxiv.org/abs/1912.11006, eqs. 3, 6 and algorithm 1.
-One generator step (lr 1e-3, Adam) to `every` = 5 student steps on fresh noise; the student stays in train mode throughout and its
-batch-norm buffers move with the images painted against it, as in the authors' code; no class prior, no BN term, no pool. The learning
-rates of both fall together, which matters more than any other setting (see `JointGenerator`).
+The student's loss is `l1`: `--objective l1=1`. One generator step (lr 1e-3, Adam) to `every` = 5 student steps on
+fresh noise; the student stays in train mode throughout and its batch-norm buffers move with the images painted against it, as in the
+authors' code; no class prior, no BN term, no pool. The learning rates of both fall together, which matters more than any other setting
+(see `JointGenerator`).
 The authors' generator ends in tanh and batch norm without scale, so that its images have the moments of normalised data. Images are in
 [0, 1] here: batch norm, then a sigmoid whose slope and shift give the mean and deviation of the `Spec`. With the sigmoid alone images stay
 grey (deviation 0.2), and the student of an 8x8 digit teacher learned nothing that held for digits (10 % against 48 % after 1,500 steps;

@@ -13,6 +13,7 @@ from torch import Tensor
 from tacit.core.batch import Batch
 from tacit.core.device import Clock, Runtime
 from tacit.core.errors import InputError
+from tacit.core.input_range import input_fault
 from tacit.core.models import model_hash
 from tacit.core.network import Network, Teacher, count_parameters, stored_bytes
 from tacit.core.run import Run
@@ -113,6 +114,8 @@ class Distill(LearningVerb):
         advice = monitor.advice if monitor is not None else Advice(quiet=not runtime.main)
         if isinstance(source, Stored) and isinstance(source.samples, Pool):
             advice.give(pool_faults(source.samples))
+        if not real:
+            advice.give(input_fault(teacher))
         state = self.open_run(run, runtime)
 
         def evaluate() -> Answers:

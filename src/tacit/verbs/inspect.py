@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from tacit.core.device import Runtime
 from tacit.core.errors import InputError
+from tacit.core.input_range import input_range
 from tacit.core.match import Match, match, pooled
 from tacit.core.models import model_hash
 from tacit.core.network import Network, Teacher, count_parameters, members, work_per_image
@@ -25,7 +26,7 @@ from tacit.synthesize import METHODS
 from tacit.verbs.base import ModelLike, Outcome, Verb, as_function, check_pair, find_model, model_option, view_option
 from tacit.verbs.choose import choose_method, obstacle
 
-__all__ = ["Inspect", "answers_apart", "implied_input_mean", "inspect", "matched", "reach", "taps"]
+__all__ = ["Inspect", "answers_apart", "inspect", "matched", "reach", "taps"]
 
 NORMS = (nn.modules.batchnorm._BatchNorm, nn.GroupNorm, nn.LayerNorm, nn.modules.instancenorm._InstanceNorm, nn.LocalResponseNorm)
 TOGETHER = "the answer to an image depends on those beside it, also in evaluation mode"
@@ -80,7 +81,7 @@ class Inspect(Verb):
             "norms_with_running_statistics": batch.running,
             "batch_norm": {**asdict(batch), "may_be_folded": batch.may_be_folded, "found": batch.found},
             "answers_apart": apart,
-            "input": _input_range(teacher),
+            "input": input_range(teacher),
             "noise": reach(teacher, runtime, steps=self.steps, seed=self.seed),
             "taps": taps(teacher),
             "matched": matched(teacher, student) if student is not None else None,
@@ -107,44 +108,6 @@ def answers_apart(teacher: Teacher) -> bool:
     images = torch.rand(4, *teacher.spec.shape, generator=draw).to(teacher.mean.device)
     beside, other = teacher(images[:2])[0], teacher(torch.cat([images[:1], images[2:].square()]))[0]
     return bool((beside - other).abs().max() <= 1e-3 * beside.abs().max().clamp_min(1.0))
-
-
-def implied_input_mean(teacher: Network) -> list[float] | None:
-    """Return the mean input, by channel and after normalisation, that the first batch norm remembers; None where that can't be told.
-
-    Where a convolution feeds a batch norm, the running mean is about ``sum(weights) @ mean + bias`` (padding aside): least squares gives
-    the mean that the training images had. It is near 0 where they were normalised, and near 0.3 to 0.5 where they were in [0, 1].
-    """
-    modules = [m for m in teacher.modules() if not list(m.children())]
-    first = next((i for i, m in enumerate(modules) if isinstance(m, nn.Conv2d)), None)
-    if first is None or first + 1 >= len(modules):
-        return None
-    conv, norm = modules[first], modules[first + 1]
-    if not isinstance(conv, nn.Conv2d) or not isinstance(norm, nn.BatchNorm2d) or norm.running_mean is None or conv.groups != 1:
-        return None
-    if conv.in_channels != teacher.spec.shape[0] or conv.out_channels != norm.num_features or conv.out_channels < conv.in_channels:
-        return None
-    weights = conv.weight.detach().double().sum(dim=(2, 3)).cpu()
-    wanted = norm.running_mean.double().cpu() - (conv.bias.detach().double().cpu() if conv.bias is not None else 0.0)
-    solved: Tensor = torch.linalg.lstsq(weights, wanted[:, None]).solution[:, 0]
-    return [float(value) for value in solved]
-
-
-def _input_range(teacher: Teacher) -> dict[str, Any]:
-    spec, implied = teacher.spec, implied_input_mean(teacher)
-    low = [(0 - m) / s for m, s in zip(spec.mean, spec.std, strict=True)]
-    high = [(1 - m) / s for m, s in zip(spec.mean, spec.std, strict=True)]
-    if implied is None:
-        return {"low": low, "high": high, "implied_mean": None, "verdict": "not told: no batch norm follows the first convolution"}
-    outside = any(not lo - 0.25 * (hi - lo) <= m <= hi + 0.25 * (hi - lo) for m, lo, hi in zip(implied, low, high, strict=True))
-    shifted = all(m == 0 for m in spec.mean) and all(abs(m) < 0.12 for m in implied)
-    if outside:
-        verdict = "wrong: the training images had a mean outside of what [0, 1] becomes here; check `mean` and `std`"
-    elif shifted:
-        verdict = "doubtful: the training images were centred at 0 and no `mean` is given; check `mean` and `std`"
-    else:
-        verdict = "plausible"
-    return {"low": low, "high": high, "implied_mean": implied, "verdict": verdict}
 
 
 def reach(teacher: Teacher, runtime: Runtime, *, steps: int, seed: int, each: int = 4) -> dict[str, Any]:

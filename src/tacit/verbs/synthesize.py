@@ -12,6 +12,7 @@ import torch
 
 from tacit.core.device import Clock
 from tacit.core.errors import InputError
+from tacit.core.input_range import input_fault
 from tacit.core.models import model_hash
 from tacit.core.network import Teacher, count_parameters
 from tacit.core.progress import Progress
@@ -70,6 +71,7 @@ class Synthesize(LaunchVerb):
         most_rounds = rounds_within(method, self.max_images) if method.gives_rounds else None
         monitor = Monitor(teacher, method, checks=self.checks, runtime=runtime)
         provenance = {"teacher_sha256": model_hash(teacher), "method": method.config(), "seed": self.seed}
+        monitor.advice.give(input_fault(teacher))
         state = self.open_run(run, runtime)
         if state is not None:
             synthesizer.load_state_dict(state["synthesizer"])
