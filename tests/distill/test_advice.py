@@ -77,6 +77,7 @@ def test_what_is_well_is_not_warned_of() -> None:
 
 @pytest.mark.parametrize(("change", "counts", "kind"), [
     ({"class_coverage": 0.3}, [100, 100, 56] + [0] * 7, "classes"),
+    ({"class_coverage": 0.8}, [32] * 8 + [0] * 2, "classes"),
     ({"pixel_deviation": 0.001, "duplicate_rate": 1.0}, [26] * 10, "alike"),
     ({"duplicate_rate": 0.6}, [26] * 10, "duplicates"),
     ({"teacher_confidence": 0.15}, [26] * 10, "unsure"),

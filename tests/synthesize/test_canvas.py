@@ -9,9 +9,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from tacit.core.network import Teacher
 from tacit.core.spec import Spec
 from tacit.core.state import frozen_as_critic, load_state
+from tacit.synthesize import CMI, NAYER, FastDFKD
 from tacit.synthesize.canvas import Canvas, Generator, GeneratorAndLatents, Noise, Pixels, Round
+from tacit.synthesize.generative_inversion import GenerativeInversion
 from tacit.synthesize.generators import (
     ConvGenerator,
     TransposedGenerator,
@@ -20,6 +23,7 @@ from tacit.synthesize.generators import (
     initialise,
     sigmoid_moments,
 )
+from tacit.zoo import resnet
 
 SPEC = Spec(shape=(2, 5, 7), classes=3, mean=(0.3, 0.6), std=(0.1, 0.2))
 
@@ -294,6 +298,13 @@ def test_large_images_are_made_by_the_papers_generator_for_them() -> None:
     assert sum(isinstance(module, nn.LeakyReLU) and module.negative_slope == 0.2 for module in made.modules()) == 4
     assert made.project.out_features == 512 * 8 * 8
     assert isinstance(fitting_generator(8, (3, 128, 127), 4), ConvGenerator)
+
+
+@pytest.mark.parametrize("kind", [CMI, FastDFKD, NAYER])
+def test_no_method_with_a_pool_makes_large_images_by_a_layer_that_grows_with_them(kind: type[GenerativeInversion]) -> None:
+    teacher = Teacher(resnet(depth=8, width=4), Spec(shape=(3, 128, 128), classes=10))
+    canvas = kind(width=4).canvas(teacher, seeded())
+    assert any(isinstance(module, TransposedGenerator) for module in canvas.modules())
 
 
 def test_the_generator_of_large_images_starts_as_in_the_paper_and_has_the_moments_that_are_asked_for() -> None:

@@ -21,7 +21,7 @@ from tacit.core.network import Teacher
 from tacit.losses import InstanceContrast
 from tacit.synthesize.canvas import Canvas, GeneratorAndLatents
 from tacit.synthesize.generative_inversion import GenerativeInversion
-from tacit.synthesize.generators import ConvGenerator, initialise
+from tacit.synthesize.generators import fitting_generator, initialise
 
 __all__ = ["CMI"]
 
@@ -54,7 +54,7 @@ class CMI(GenerativeInversion):
     }
 
     def canvas(self, teacher: Teacher, generator: torch.Generator) -> Canvas:
-        net = ConvGenerator(self.latent, teacher.spec.shape, self.width)
+        net = fitting_generator(self.latent, teacher.spec.shape, self.width)
         initialise(net, generator)
         return GeneratorAndLatents(net, self.latent)
 

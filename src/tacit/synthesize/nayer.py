@@ -25,7 +25,7 @@ from tacit.core.network import Teacher
 from tacit.core.taps import classifier_rows, no_classifier
 from tacit.synthesize.canvas import Canvas, Round
 from tacit.synthesize.generative_inversion import GenerativeInversion
-from tacit.synthesize.generators import ConvGenerator, initialise
+from tacit.synthesize.generators import fitting_generator, initialise
 
 __all__ = ["NAYER", "NoisyLayers"]
 
@@ -97,7 +97,7 @@ class NAYER(GenerativeInversion):
 
     def canvas(self, teacher: Teacher, generator: torch.Generator) -> Canvas:
         rows = classifier_rows(teacher) if self.embeddings is None else _read(Path(self.embeddings), teacher.spec.classes)
-        net = ConvGenerator(self.noise, teacher.spec.shape, self.width)
+        net = fitting_generator(self.noise, teacher.spec.shape, self.width)
         initialise(net, generator)
         return NoisyLayers(rows.float(), net, self.noise)
 
