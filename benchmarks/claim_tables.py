@@ -8,7 +8,7 @@ from statistics import mean, stdev
 
 from matplotlib.figure import Figure
 
-from benchmarks.claims import CLAIMS, Claim
+from benchmarks.claims import CLAIMS, WINDOW, Claim, by_chance, fluctuation
 from benchmarks.parts import Record, Runs, above, accuracy, at, kept, over, paired, picture, points, spread, table, verdict
 
 __all__ = ["claims", "draw_claims"]
@@ -151,39 +151,36 @@ def _steps(runs: Runs, method: str) -> str:
     return f"{min(taken):,}" if min(taken) == max(taken) else f"{min(taken):,} to {max(taken):,}"
 
 
+def _swing(loss: str, key: str) -> Callable[[Record], float | None]:
+    return lambda run: fluctuation(run["losses"][loss])[key]
+
+
 def _penalty(runs: Runs) -> str:
+    measures = {"mean": "mean", "sd": "sd over steps", "sd_about_trend": "sd about its trend", "sd_of_changes": "sd of changes"}
+    losses = {"authenticity": "authenticity", "classes": "class diversity"}
     rows = [
         [
             f"`{label}`",
             over(by_seed, accuracy, ".2f"),
             over(by_seed, at("student_steps"), ",.0f"),
-            *(
-                over(by_seed, at("fluctuation", name, key))
-                for name in ("authenticity", "classes")
-                for key in ("mean", "sd", "sd_of_changes")
-            ),
+            *(over(by_seed, _swing(loss, key)) for loss in losses for key in measures),
         ]
         for label, by_seed in runs.items()
         if by_seed
     ]
-    head = [
-        "penalty",
-        "student, %",
-        "student steps",
-        "authenticity: mean",
-        "sd over steps",
-        "sd of changes",
-        "class diversity: mean",
-        "sd over steps",
-    ]
+    head = ["penalty", "student, %", "student steps", *(f"{name}: {words}" for name in losses.values() for words in measures.values())]
     checks = [
-        above(f"sd over steps of {loss}: no penalty", f"`{label}`", apart, form="+.3f")
+        above(f"sd about its trend of {name}: no penalty", f"`{label}`", apart, form="+.4f")
         for label in ("epoch", "step")
-        for loss in ("authenticity", "classes")
-        if (apart := paired(runs, "none", label, at("fluctuation", loss, "sd")))
+        for loss, name in losses.items()
+        if (apart := paired(runs, "none", label, _swing(loss, "sd_about_trend")))
     ]
-    text = "\nLosses are the plain ones, in nats, over the second half of the generator's steps.\n"
-    return table([*head, "sd of changes"], rows) + text + verdict(checks)
+    batch = next(run["settings"]["method"]["init_args"]["batch"] for by_seed in runs.values() for run in by_seed.values())
+    text = f"""
+Losses are the plain ones, in nats, over the second half of the generator's steps; a trend is the mean of {WINDOW} steps. Of {batch} images
+whose classes were drawn by lot, class diversity alone would have an sd of {by_chance(batch):.3f}, which no penalty can take away.
+"""
+    return table(head, rows) + text + verdict(checks)
 
 
 def draw_claims(home: Path) -> None:

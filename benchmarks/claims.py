@@ -10,6 +10,7 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import Any, ClassVar
 
+import torch
 from torch import Tensor, nn
 
 import tacit
@@ -25,7 +26,7 @@ from tacit.core.network import Teacher
 from tacit.losses import Increment
 from tacit.synthesize import CMI, DAFL, MSKD, RDSKD, ZSKD, DeepInversion, Method
 
-__all__ = ["CLAIMS", "Claim", "add_arguments", "jobs", "main", "measure"]
+__all__ = ["CLAIMS", "Claim", "add_arguments", "by_chance", "fluctuation", "jobs", "main", "measure"]
 
 JUDGE = "mnist-lenet5"
 """A network that no method sees, of another architecture, trained by itself."""
@@ -216,18 +217,35 @@ def measure(arguments: Mapping[str, Any], folder: Path) -> dict[str, Any]:
         kept["pool"] = {name: judged.metrics[name] for name in names}
     if isinstance(row.method, WatchedRDSKD):
         kept["losses"] = dict(WatchedRDSKD.seen)
-        kept["fluctuation"] = {name: fluctuation(values) for name, values in WatchedRDSKD.seen.items()}
     return kept
 
 
+WINDOW = 41
+"""Steps over which a loss is averaged to tell where it goes from how it swings."""
+
+
 def fluctuation(values: list[float]) -> dict[str, float]:
-    """Return mean and sd of the second half of a series, and the sd of its changes from step to step.
+    """Return mean and sd of the second half of a series; the sd about its moving average; and that of its changes from step to step.
 
     Raises:
         InputError: Where there are fewer than two values.
     """
     if len(values) < 2:
         raise InputError(f"fluctuation: expected at least 2 values, got {len(values)}")
-    late = values[len(values) // 2 :] if len(values) > 5 else values
+    start = len(values) // 2 if len(values) > 5 else 0
+    late, half = values[start:], WINDOW // 2
+    about = [value - mean(late[max(0, place - half) : place + half + 1]) for place, value in enumerate(late)]
     changes = [after - before for before, after in itertools.pairwise(late)]
-    return {"mean": mean(late), "sd": stdev(late), "sd_of_changes": stdev(changes) if len(changes) > 1 else abs(changes[0])}
+    return {
+        "mean": mean(late),
+        "sd": stdev(late),
+        "sd_about_trend": stdev(about),
+        "sd_of_changes": stdev(changes) if len(changes) > 1 else abs(changes[0]),
+    }
+
+
+def by_chance(batch: int, classes: int = 10, draws: int = 4000) -> float:
+    """Return the sd of class diversity, sum of p log p over the mean answer p, where each of `batch` answers is one class at random."""
+    drawn = torch.randint(classes, (draws, batch), generator=torch.Generator().manual_seed(0))
+    shares = torch.nn.functional.one_hot(drawn, classes).double().mean(dim=1)
+    return float(torch.special.xlogy(shares, shares).sum(dim=1).std())

@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 
 from benchmarks import claim_tables
 from benchmarks.__main__ import main
-from benchmarks.claims import CLAIMS, fluctuation, jobs
+from benchmarks.claims import CLAIMS, by_chance, fluctuation, jobs
 from benchmarks.plans import slug
 from tacit.core.errors import InputError
 
@@ -27,6 +27,18 @@ def test_fluctuation_is_that_of_the_second_half_and_of_its_changes() -> None:
     assert found["sd_of_changes"] == pytest.approx(stdev([1.0, 2.0]))
     with pytest.raises(InputError, match="at least 2 values, got 1"):
         fluctuation([1.0])
+
+
+def test_what_a_series_does_about_its_trend_is_told_from_the_trend() -> None:
+    rising = [0.01 * step + 0.1 * (-1) ** step for step in range(600)]
+    found = fluctuation(rising)
+    assert found["sd"] == pytest.approx(0.87, abs=0.01)
+    assert found["sd_about_trend"] == pytest.approx(0.1, abs=0.02)
+
+
+def test_class_diversity_by_chance_shrinks_with_the_batch() -> None:
+    assert by_chance(128) == pytest.approx(0.017, abs=0.001)
+    assert by_chance(2048) < by_chance(128) / 8
 
 
 def test_the_grid_has_twelve_settings_of_each_of_five_methods() -> None:
