@@ -119,11 +119,25 @@ def silent(who: int, kind: str) -> Any:
     return lambda client, message: None if client == who and message.metadata.message_type == kind else message
 
 
-def test_an_answer_that_does_not_come_in_time_is_left_out(runtime: Runtime, tmp_path: Path) -> None:
-    running = over_grid(plan(FedAvg(), runtime, steps=3), tmp_path, hook=silent(1, "train"))
+def test_who_lets_the_deadline_pass_is_left_out_of_the_round_and_asked_again_in_the_next(runtime: Runtime, tmp_path: Path) -> None:
+    hangs = [True]
+
+    def hook(client: int, message: Message) -> Message | None:
+        return None if client == 1 and hangs[0] and message.metadata.message_type != "query" else message
+
+    running = over_grid(plan(FedAvg(), runtime, rounds=2, steps=3), tmp_path, hook=hook)
     done = running.round()
     assert done.dropped == {1: "no answer within 0.2 s"}
-    assert sorted(done.own) == [0, 1, 2, 3]  # it is asked again for the next thing
+    assert done.unmeasured == {1: "it was not asked, having let the training's deadline pass"}  # which would be waited for once more
+    assert sorted(done.own) == [0, 2, 3]
+    hangs[0] = False
+    done = running.round()
+    assert (done.dropped, done.unmeasured, sorted(done.own)) == ({}, {}, [0, 1, 2, 3])
+
+
+def test_a_site_that_trains_and_does_not_test_is_left_out_of_the_test(runtime: Runtime, tmp_path: Path) -> None:
+    done = over_grid(plan(FedAvg(), runtime, steps=3), tmp_path, hook=silent(1, "evaluate")).round()
+    assert (done.dropped, done.unmeasured) == ({}, {1: "no answer within 0.2 s"})
 
 
 def test_a_node_that_does_not_say_who_it_is_is_not_waited_for_beyond_the_deadline(runtime: Runtime, tmp_path: Path) -> None:

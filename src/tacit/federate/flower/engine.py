@@ -34,7 +34,7 @@ class Deadlines:
     joining: float = 300.0
     """Seconds that are waited for clients to be there: for all of them before the first round, later for `least`."""
     replies: float = 3600.0
-    """Seconds that are waited for the answers of a round; who is later is left out of it."""
+    """Seconds that are waited for the answers of a round, and again for those of its test; who is later is left out of the round."""
     least: int = 1
     """Clients that must be there for a round to begin before `joining` is over."""
 
@@ -83,6 +83,7 @@ class FlowerEngine:
         """Nodes that are there and not used, and why."""
         self._asked: dict[str, int] = {}
         self._again: set[int] = set()
+        self._silent: set[int] = set()
         self._started = False
         self._flower = import_extra("flwr.app", "federate", "Flower")
 
@@ -139,13 +140,21 @@ class FlowerEngine:
 
     def train(self, letters: Mapping[int, Download]) -> Mapping[int, Upload | Lost]:
         """Have clients learn; return what came back before the deadline, and why the others did not."""
-        return self._exchange(letters, "train")
+        replies, self._silent = self._exchange(letters, "train")
+        return replies
 
     def measure(self, letters: Mapping[int, Download]) -> Mapping[int, Upload | Lost]:
-        """Have clients test a model; return what came back before the deadline."""
-        return self._exchange(letters, "evaluate")
+        """Have clients test a model; return what came back before the deadline.
 
-    def _exchange(self, letters: Mapping[int, Download], kind: str) -> dict[int, Upload | Lost]:
+        Who let the deadline of this round's training pass is not asked, so that a site that hangs holds up a round once and not twice.
+        """
+        asked = {client: letter for client, letter in letters.items() if client not in self._silent}
+        replies, _ = self._exchange(asked, "evaluate")
+        late = Lost("it was not asked, having let the training's deadline pass")
+        return replies | {client: late for client in letters if client not in asked}
+
+    def _exchange(self, letters: Mapping[int, Download], kind: str) -> tuple[dict[int, Upload | Lost], set[int]]:
+        """Send letters; return what came of each, and who did not answer in time."""
         replies: dict[int, Upload | Lost] = {}
         contents: dict[int, RecordDict] = {}
         waiting: dict[str, int] = {}
@@ -171,7 +180,7 @@ class FlowerEngine:
             self.sleep(pause)
             pause = min(LONG, pause * 1.5)
         replies |= {client: Lost(f"no answer within {self.deadlines.replies:g} s") for client in waiting.values()}
-        return replies
+        return replies, set(waiting.values())
 
     def models(self, letters: Mapping[int, Download]) -> Iterable[tuple[int, Network]]:
         """Give none: clients keep their networks themselves."""
