@@ -183,6 +183,16 @@ def test_the_features_are_the_means_over_places_of_every_batch_norm_input() -> N
     assert [layer.out_features for layer in loss.head if isinstance(layer, nn.Linear)] == [111, 4]
 
 
+def test_of_a_wide_teacher_the_first_batch_norm_of_each_resolution_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    teacher = Teacher(resnet(depth=8, width=4, channels=1), Spec(shape=(1, 16, 16), classes=10))
+    all_of_them = InstanceContrast(teacher, width=4)
+    monkeypatch.setattr("tacit.losses.contrast.WIDEST", 50)
+    few = InstanceContrast(teacher, width=4)
+    assert len(all_of_them.taps) == 9
+    assert few.taps == ["stem.1:in", "stages.1.0.bn1:in", "stages.2.0.bn1:in"]
+    assert few.head[0].in_features == few.get_buffer("bank").shape[2] == 4 + 8 + 16
+
+
 def contrasted(loss: InstanceContrast, teacher: Teacher, images: Tensor, canvas: Tensor, seed: int = 0) -> Tensor:
     with Probe(teacher, taps=loss.needs.teacher_taps) as look:
         value: Tensor = loss(View(images, teacher=look(images), look=look, canvas=canvas, generator=seeded(seed)))

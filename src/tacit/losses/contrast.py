@@ -19,6 +19,9 @@ from tacit.core.views import resized_crop
 
 __all__ = ["InstanceContrast", "instance_contrast"]
 
+WIDEST = 4096
+"""Most numbers that tell one image from another; WRN-40-2 has 2,704, ResNet-34 would have 8,512."""
+
 
 def instance_contrast(local: Tensor, whole: Tensor, fresh: int, temperature: float) -> Tensor:
     """Return the mean cross-entropy of the first `fresh` rows, plus that of the others where there are any, of shape ().
@@ -38,6 +41,9 @@ def instance_contrast(local: Tensor, whole: Tensor, fresh: int, temperature: flo
 
 class InstanceContrast(Loss):
     """Tells images apart by a learned head over the teacher's features, which are the means over places of every batch-norm input.
+
+    Where these are more than `WIDEST` numbers, only the first batch norm of each resolution is asked: the head has as many weights as
+    their square, and the bank as many columns (the authors narrow ResNet-34 by hand, to the inputs of its four stages).
 
     The whole image is what the teacher is shown of the canvas; the part, a random window of it. Only the parts pass a gradient on.
 
@@ -61,11 +67,14 @@ class InstanceContrast(Loss):
         for name, value, least in (("bank", bank, 1), ("negatives", negatives, 0)):
             if value < least:
                 raise InputError(f"{name}: expected at least {least}, got {value}")
-        asked: set[str] = set()
-        dry_run(network, lambda name, *_: asked.add(name))
-        norms = {name: norm for name, norm in norm_layers(network.model).items() if name in asked}  # not those that training alone has
+        given: dict[str, torch.Size] = {}
+        dry_run(network, lambda name, _, shown, __: given.update({name: shown.shape} if shown is not None else {}))
+        norms = {name: norm for name, norm in norm_layers(network.model).items() if name in given}  # not those that training alone has
         if not norms:
             raise NoStatisticsError.of(network.model)
+        if sum(given[name][1] for name in norms) > WIDEST:
+            first = {given[name][2:]: name for name in reversed(norms)}
+            norms = {name: norms[name] for name in reversed(first.values())}
         self.taps = [f"{name}{INPUT}" for name in norms]
         self.needs = Needs(teacher_taps=tuple(self.taps))
         self.temperature, self.capacity, self.negatives, self.flip = positive_temperature(temperature), bank, negatives, flip
