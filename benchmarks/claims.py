@@ -77,8 +77,9 @@ def _grid() -> dict[str, Method]:
                 live: dict[str, Any] = {**small, "batch": batch, "latent": latent, "lr": 1e-3 * factor}
                 dafl: dict[str, Any] = {"balance": 5.0 * weight, "activation": 0.1 * weight}
                 stored: dict[str, Any] = {"batch": batch, "steps": 40, "warmup": 1536 // batch}
+                steps = 24_000 // batch  # half of the minute; in twenty epochs, each with a reference of its own, as in the paper
                 kinds = (
-                    RDSKD(**live, warmup=24_000 // batch, classes=weight, samples=weight),
+                    RDSKD(**live, warmup=steps, epoch=steps // 20, classes=weight, samples=weight),
                     DAFL(**live, **dafl),
                     MSKD(**live, **dafl, seeking=weight),
                     ZSKD(**stored, lr=0.05 * factor, temperature=20.0 / weight, rescale=False, start="normal"),
