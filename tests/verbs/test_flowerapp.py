@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import functools
+import inspect
 import json
+import re
 import sys
 import tomllib
 from dataclasses import replace
@@ -17,6 +19,7 @@ import yaml
 pytest.importorskip("flwr")
 
 from flwr.app import ConfigRecord, Context, Error, Message, RecordDict
+from flwr.supernode import fleet_http_client
 from PIL import Image
 
 from tacit.cli import main
@@ -349,6 +352,24 @@ def test_data_that_the_app_does_not_hold_must_be_at_an_absolute_path(tmp_path: P
         assert recipe(tmp_path / f"app-{number}").data == data
     rows = Federate(**{**FIELDS, "model": model, "algorithm": FedDF(proxy=scans)}, export_app=tmp_path / "proxy").run().rows
     assert ("proxy", f"{scans}, which must be there at the server") in rows
+
+
+def test_a_recipe_that_counts_rounds_of_one_answer_is_told_what_that_means(tmp_path: Path) -> None:
+    for replies in (1, 2, 3):
+        rows = dict(Federate(**{**FIELDS, "rules": Rules(replies=replies)}, export_app=tmp_path / f"app-{replies}").run().rows)
+        assert rows.get("rules", "").startswith(f"replies is {replies}: in a round of fewer than 3 answers a site") == (replies < 3)
+
+
+def test_the_commands_keep_on_loopback_what_starts_runs_and_let_sites_have_what_nodes_ask_for(tmp_path: Path) -> None:
+    text = (exported(tmp_path / "app") / "README.md").read_text()
+    assert re.findall(r"--host (\S+) --port 8000", text) == ["127.0.0.1"]
+    assert "0.0.0.0" not in text
+    certificates = next(line for line in text.splitlines() if line.startswith("python certificates.py"))
+    assert "--host 127.0.0.1" in certificates  # by which the SuperLink's own processes know it
+    assert re.findall(r"location (\S+) { (proxy_pass|return)", text) == [("/v1/fleet/", "proxy_pass"), ("/", "return")]
+    asked = re.findall(r'path="(/[^"]*)"', inspect.getsource(fleet_http_client))
+    assert len(asked) > 5
+    assert [path for path in asked if not path.startswith("/v1/fleet/")] == []
 
 
 def test_the_command_line_writes_the_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

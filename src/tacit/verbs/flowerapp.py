@@ -42,6 +42,8 @@ SETTINGS: dict[str, Any] = {
 """What `flwr run --run-config` can say, and what holds where it does not."""
 NODE = ("client", "data", "state", *OPTIONS, "partition-id", "num-partitions")
 """What a node's config can say; Flower's simulation sets the last two."""
+FEW = 3
+"""Answers in a round with fewer of which a site can work out another's."""
 MISMATCH = {
     "sites": "node-config: this node has data of its own, and the run deals out the recipe's: start it with --run-config 'data=\"sites\"'",
     "dealt": 'node-config: in this run each node has data of its own, and none is named here: say where, as data="/data/scans"',
@@ -168,6 +170,9 @@ def export_app(verb: Federate, folder: Path) -> Outcome:
         write_file(folder / f"{inside}{name}", template.read_text(encoding="utf-8").replace("@CLIENTS@", str(verb.clients)))
     rows = [("algorithm", verb.algorithm.name), ("app", str(folder)), ("commands", str(folder / "README.md"))]
     rows += [("model", f"{place}, which must be there at the server and at each site") for place in places]
+    if verb.rules.replies < FEW:
+        why = "a site can work out another's part of what is learned"
+        rows.append(("rules", f"replies is {verb.rules.replies}: in a round of fewer than {FEW} answers {why}"))
     rows += [("data", f"{place}, which must be there at the server and, in a trial, at each site") for place in dealt]
     rows += [("proxy", f"{place}, which must be there at the server") for place in proxy]
     return Outcome(folder=folder, result={}, rows=rows)
