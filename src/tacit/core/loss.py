@@ -142,7 +142,7 @@ class Loss(nn.Module):
         """
 
     def remember(self, view: View) -> None:
-        """Take note of the batch that was kept; for losses with a memory."""
+        """Take note of the last look of a round or step, of images as they were shown; for losses with a memory."""
 
 
 Weight = float | Callable[[View], float]

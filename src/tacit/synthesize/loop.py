@@ -87,7 +87,7 @@ class Synthesizer:
             for step in range(method.iterations):
                 view = self._view(look, watch, targets, step)
                 self.parts = self.objective.parts(view)
-                self.runtime.guard(self.parts, f"{method.name}, round {self.rounds}, step {step}", step)
+                self.runtime.guard(self.parts, f"{method.name}, round {self.rounds}, step {step}", self.rounds * method.iterations + step)
                 loss = self.objective.total(self.parts, view)
                 if method.keep == "best":
                     better = loss.detach() < least
@@ -100,7 +100,9 @@ class Synthesizer:
             self.runtime.settle(f"{method.name}, round {self.rounds}")
             with torch.no_grad(), self.runtime.autocast():
                 if method.pooled:
-                    batch = self._kept(best, look, targets)
+                    if method.iterations:
+                        self.objective.remember(view)
+                    batch = self._kept(best, targets)
                 elif method.shows == "painted":
                     batch = Batch(view.images.detach().float(), targets, view.teacher.logits.detach())
                 else:
@@ -110,11 +112,9 @@ class Synthesizer:
         self.rounds += 1
         return batch
 
-    def _kept(self, best: Tensor | None, look: Probe, targets: Tensor | None) -> Batch:
+    def _kept(self, best: Tensor | None, targets: Tensor | None) -> Batch:
         images = as_floats(as_bytes((self.canvas() if best is None else best).float()))
-        said = look(images)
-        self.objective.remember(View(images, targets, teacher=said, look=look, round=self.rounds, generator=self.generator))
-        return Batch(images, targets, said.logits)
+        return Batch(images, targets, self.teacher(images))
 
     def _new_canvas(self) -> None:
         self.canvas = self.method.canvas(self.teacher, self.generator)
