@@ -1,13 +1,13 @@
 """Certificates and keys for a SuperLink and its nodes: what TLS and the authentication of nodes need, made by `cryptography` (with flwr).
 
-`python -m tacit.federate.flower.certificates keys --host superlink.example.org --nodes 4` writes
+`python -m tacit.federate.flower.certificates keys --host superlink.example.org --host 127.0.0.1 --nodes 4` writes
 
 - ``ca.crt``, by which nodes and whoever starts runs know the SuperLink, and ``ca.key``, which signs, and which nobody else needs;
 - ``server.pem`` and ``server.key``, of the SuperLink;
 - ``node-0`` and ``node-0.pub``, ...: each node's private key, for that node alone, and its public key, which is registered.
 
-A consortium with certificates of its own uses those. Better still, each site makes its own pair (`--nodes 0` here, and there
-``ssh-keygen -t ecdsa -b 384 -N '' -f node``) and sends the public key alone.
+``127.0.0.1`` is how the SuperLink's own processes reach it. A consortium with certificates of its own uses those. Better still, each site
+makes its own pair (`--nodes 0` here, and there ``ssh-keygen -t ecdsa -b 384 -N '' -f node``) and sends the public key alone.
 """
 
 from __future__ import annotations
