@@ -212,3 +212,27 @@ def test_every_loss_says_that_it_needs_the_student_where_it_looks_at_one(name: s
             shown(loss, drawn(), networks, student=False)
     else:
         assert shown(loss, drawn(), networks, student=False).shape == ()
+
+
+@pytest.mark.parametrize("name", tacit.losses.__all__)
+def test_the_gradient_of_every_loss_on_a_student_is_all_of_its_slope(name: str, networks: tuple[Teacher, Network]) -> None:
+    """Where a part of it were cut off by a `detach`, the slope along the gradient would be another than the gradient's length."""
+    loss, images, (teacher, student) = made(name, networks[0]), drawn().detach(), networks
+    if not loss.needs.student:
+        pytest.skip("looks at no student")
+    weights = [weight for weight in student.parameters() if weight.requires_grad]
+    value = shown(loss, images, networks)
+    gradients = [found if found is not None else torch.zeros(()) for found in torch.autograd.grad(value, weights, allow_unused=True)]
+    length = torch.stack([gradient.square().sum() for gradient in gradients]).sum().sqrt()
+    assert float(length) > 0
+    begun = [weight.detach().clone() for weight in weights]
+
+    def along(way: float) -> float:
+        with torch.no_grad():
+            for weight, start, gradient in zip(weights, begun, gradients, strict=True):
+                weight.copy_(start + way * gradient / length)
+            return float(shown(made(name, teacher), images, networks))
+
+    step = min(1e-4 * max(1.0, abs(float(value))) / float(length), 1e-2)
+    slope = (along(step) - along(-step)) / (2 * step)
+    assert slope == pytest.approx(float(length), rel=0.03)
