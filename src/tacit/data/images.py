@@ -64,15 +64,11 @@ class ImageSet:
         Raises:
             InputError: Where it holds a class that is not among them, its own classes have no names, or a label has none.
         """
-        if not self.names:
-            raise InputError("the classes of these images have no names, by which they could be numbered")
-        if unknown := [name for name in self.names if name not in names]:
-            raise InputError(f"the images have a class {unknown[0]!r}, which the model does not name{nearest(unknown[0], names)}")
+        numbers = numbers_of(self.names, names)
         low, high = (int(self.labels.min()), int(self.labels.max())) if len(self) else (0, 0)
         if low < 0 or high >= len(self.names):
             raise InputError(f"the images name {len(self.names)} classes, and their labels run from {low} to {high}")
-        table = torch.tensor([list(names).index(name) for name in self.names], device=self.labels.device)
-        return ImageSet(self.images, table[self.labels.long()], tuple(names))
+        return ImageSet(self.images, torch.tensor(numbers, device=self.labels.device)[self.labels.long()], tuple(names))
 
     def check(self, spec: Spec) -> None:
         """Raise `InputError` where the set does not fit a model's `spec`."""
@@ -90,6 +86,19 @@ def check_shape(shape: Sequence[int], spec: Spec, whose: str) -> None:
         swapped = len(shape) == 3 and shape[2] == spec.shape[0] != shape[0]
         hint = ": channels come first, as after `permute(2, 0, 1)`" if swapped else ""
         raise InputError(f"{whose} shape {list(shape)}, the model expects {list(spec.shape)}{hint}")
+
+
+def numbers_of(own: Sequence[str], names: Sequence[str]) -> list[int]:
+    """Return the number among `names` of each of a set's `own` classes.
+
+    Raises:
+        InputError: Where the set's classes have no names, or one is not among `names`.
+    """
+    if not own:
+        raise InputError("the classes of these images have no names, by which they could be numbered")
+    if unknown := [name for name in own if name not in names]:
+        raise InputError(f"the images have a class {unknown[0]!r}, which the model does not name{nearest(unknown[0], names)}")
+    return [list(names).index(name) for name in own]
 
 
 def check_labels(labels: Tensor, spec: Spec) -> None:

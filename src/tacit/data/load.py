@@ -17,7 +17,7 @@ from tacit.core.errors import InputError, MissingExtraError, nearest
 from tacit.core.models import import_object
 from tacit.core.spec import Spec
 from tacit.data.folders import has_masks, mask_folder
-from tacit.data.images import ANY_CLASSES, ImageSet, check_labels, check_shape
+from tacit.data.images import ANY_CLASSES, ImageSet, check_labels, check_shape, numbers_of
 from tacit.data.read import Label, read_sample
 from tacit.data.rendered import RENDERED
 
@@ -37,12 +37,15 @@ class StreamedSet(Dataset[tuple[Tensor, Label]]):
         self, rows: Any, spec: Spec | None = None, names: tuple[str, ...] = (), *, image: str | int = 0, label: str | int = 1
     ) -> None:
         self.rows, self.spec, self.names, self.image, self.label = rows, spec, names, image, label
+        self.numbers: list[int] | None = None
 
     def __len__(self) -> int:
         return len(self.rows)
 
     def __getitem__(self, number: int) -> tuple[Tensor, Label]:
         image, label = read_sample(self.rows, int(number), self.image, self.label, self.spec)
+        if self.numbers is not None and not isinstance(label, Tensor) and 0 <= label < len(self.numbers):
+            label = self.numbers[label]
         if self.spec is not None:
             check_shape(image.shape, self.spec, f"image {number} has")
         if self.spec is not None and (isinstance(label, Tensor) or not 0 <= label < self.spec.classes):
@@ -85,6 +88,12 @@ class StreamedSet(Dataset[tuple[Tensor, Label]]):
         self.spec = spec
         self[0]
 
+    def numbered(self, names: Sequence[str]) -> StreamedSet:
+        """Return the set with class numbers by `names`, as `ImageSet.numbered` does."""
+        found = StreamedSet(self.rows, self.spec, tuple(names), image=self.image, label=self.label)
+        found.numbers = numbers_of(self.names, names)
+        return found
+
     def to(self, device: torch.device) -> StreamedSet:
         """Return itself: streamed images stay where they are."""
         return self
@@ -118,7 +127,8 @@ def load_data(data: str | Data | Dataset[Any], split: str, spec: Spec | None = N
             torch `Dataset` of (image, label or mask), and is passed ``split`` where it takes that; or such a set itself.
         split: ``train``, ``test``, ... as the set names them.
         spec: What the model expects: pictures of another size are resized (its `crop` of the shorter side becomes the model's) and cut in
-            the middle, and take its channels.
+            the middle, and take its channels. Where it names its classes, and all of the set's are among them, they are numbered as the
+            model does; else as the set does, a folder by the order of its sub-folders.
 
     Raises:
         InputError: Where there is no such set or split, it holds no images, or does not fit `spec`.
@@ -130,6 +140,8 @@ def load_data(data: str | Data | Dataset[Any], split: str, spec: Spec | None = N
     else:
         loaded = _collect(data, spec)
     if spec is not None:
+        if spec.task == "classification" and loaded.names != spec.names and loaded.names and set(loaded.names) <= set(spec.names):
+            loaded = loaded.numbered(spec.names)
         loaded.check(spec)
     return loaded
 
