@@ -5,8 +5,8 @@ Generator and latents are drawn anew each round and optimised together; the head
 kept images, stay. The teacher is shown shifted images; class prior, BN alignment and the adversarial term read these alone.
 The authors' settings for CIFAR-10, from scratch: 200 steps at lr 1e-3, batch 256, ce 1, bn 1, adv 0.5, contrast 0.8, temperature 0.1
 (0.2 in their script), bank 40,960, of which 4,096 are drawn, 200 rounds of 400 student steps; images are mirrored.
-The bank's features are of the images as kept, neither shifted nor mirrored. On a CPU the head costs as much as the teacher unless
-`negatives` is a few hundred.
+The bank's features are of the images as they were shown last, shifted as those of the batch that they are told from. On a CPU the head
+costs as much as the teacher unless `negatives` is a few hundred.
 """
 
 from __future__ import annotations
