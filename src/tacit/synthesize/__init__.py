@@ -64,5 +64,5 @@ METHODS: tuple[type[Method], ...] = (
 That is the order for defaults, of which a user changes none. Where settings are chosen for a budget, NAYER, Fast-DFKD, DFQ and CMI ended
 above DeepInversion by 0.3 to 0.6 points (MNIST, ResNet-8, seed 0, benchmarks). At their defaults and 2,000 student steps, digits of 8x8
 were learned to 96.3 % by DeepInversion in 164 s, to 96.7 by CMI in 376 s and to 86.1 by Fast-DFKD in 100 s (seed 0 on a busy CPU, trials
-of which no file is kept).
+of which no file is kept; Fast-DFKD's before its average of statistics was of images as shown, see `BNAlignment`).
 """
