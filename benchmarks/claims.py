@@ -163,7 +163,7 @@ def main(options: argparse.Namespace, home: Path) -> int:
     if options.list:
         return runner.show(made)
     if options.smoke:
-        smoke.prepare(SUITES["mnist"].dataset, [pair.teacher for pair in SUITES["mnist"].pairs], home)
+        smoke.prepare(SUITES["mnist"].dataset, [*(pair.teacher for pair in SUITES["mnist"].pairs), JUDGE], home)
     else:
         checked_data(options.data, SUITES["mnist"].dataset)
     return runner.run(made, side_by_side=runner.side_by_side(options), say=_say, again=options.again)
@@ -185,18 +185,23 @@ def _row(claim: Claim, label: str, small: bool) -> Row:
     return smoke.small(row) if small else row
 
 
+def _settings(claim: Claim, label: str, small: bool) -> dict[str, Any]:
+    """Return all that decides the outcome of a run but its seed."""
+    suite, pair = _suite(claim, small)
+    return settings(suite, pair, _row(claim, label, small)) | ({"judge": JUDGE} if claim.judged else {})
+
+
 def jobs(
     claim: Claim, *, home: Path = HOME, data: Path | None = None, seeds: list[int] | None = None, small: bool = False
 ) -> list[runner.Job]:
     """Return every run of a claim: the first seed of everything, then the second."""
-    suite, pair = _suite(claim, small)
     return [
         runner.Job(
             title=f"{claim.name} {label}, seed {seed}",
             file=(home / "results" / "claims" / claim.name / f"{slug(label)}-seed{seed}.json").resolve(),
             work="benchmarks.claims:measure",
             arguments={**found(home, data, small=small), "claim": claim.name, "row": label, "seed": seed},
-            settings=settings(suite, pair, _row(claim, label, small)),
+            settings=_settings(claim, label, small),
         )
         for seed in (seeds or [0, 1, 2])[: 1 if small else None]
         for label in claim.rows
@@ -210,7 +215,7 @@ def measure(arguments: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     data, teachers = Path(arguments["data"]), Path(arguments["teachers"])
     teacher = teachers / pair.teacher
     outcome = outcome_of(suite, pair, row, seed=arguments["seed"], data=data, teacher=teacher, folder=folder / "run")
-    kept = {"claim": claim.name, **record(outcome, suite, pair, row, teacher)}
+    kept = {"claim": claim.name, **record(outcome, suite, pair, row, teacher), "settings": _settings(claim, row.label, small)}
     if claim.judged:
         judge = teachers / JUDGE
         judged = tacit.evaluate(teacher=str(teacher), judge=str(judge), pool=folder / "run", data=str(data / suite.dataset.folder), seed=0)
