@@ -387,6 +387,8 @@ def test_wrong_words_are_one_line_and_exit_2(
     words: list[str], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    for name in [name for name in sys.modules if name.partition(".")[0] == "flwr"]:
+        monkeypatch.delitem(sys.modules, name)  # a part that another test imported would be found without the whole
     monkeypatch.setitem(sys.modules, "flwr", None)  # as where it is not installed
     assert main(["federate", *words, "--rounds", "1"]) == 2
     said = capsys.readouterr().err.strip().splitlines()[-1]
