@@ -29,6 +29,7 @@ from tacit.core.files import read_json
 from tacit.core.models import model_hash
 from tacit.core.network import Teacher
 from tacit.data import load_data
+from tacit.quantize.fake import SYMMETRIC
 from tacit.quantize.similarity import bn_divergence, set_divergence
 from tacit.synthesize import Pool
 
@@ -177,7 +178,8 @@ def jobs(
 def _settings(suite: CompressionSuite, row: CompressionRow, network: str, small: bool) -> dict[str, Any]:
     options = {key: _plain(value) for key, value in row.options(small).items()}
     pools = {name: pool_settings(name, network, small) for name in row.pools}
-    return {"suite": suite.name, "teacher": NETWORKS[network], "pools": pools, "options": options}
+    few = {"weights": "with zero points"} if "scheme" in options and options["scheme"]["weights"] < SYMMETRIC else {}
+    return {"suite": suite.name, "teacher": NETWORKS[network], "pools": pools, "options": options, **few}
 
 
 def _plain(value: Any) -> Any:

@@ -147,13 +147,14 @@ def test_the_loss_is_a_mean_over_layers_of_what_the_teacher_is_shown_and_the_inp
     assert float(loss(view)) == pytest.approx(sum(layers) / len(layers), rel=1e-4)
 
 
-def test_the_input_counts_where_nothing_else_is_said() -> None:
+def test_the_input_counts_where_its_constants_tell_what_it_was() -> None:
     unit = torch.ones(1, 1, 1)
     equal = torch.ones(3)
     view = told((equal, equal, equal, equal))
-    assert float(BNDivergence(0 * unit, unit, inputs=False)(view)) == 0.0
+    assert float(BNDivergence(0 * unit, 2 * unit, inputs=False)(view)) == 0.0
+    assert float(BNDivergence(0 * unit, unit)(view)) == 0.0
     dead = float(oracle("code", *(torch.tensor(value) for value in (0.0, LEAST, 0.0, 1.0))))
-    assert float(BNDivergence(0 * unit, unit)(view)) == pytest.approx(dead / 2, rel=1e-4)
+    assert float(BNDivergence(0 * unit, 2 * unit)(view)) == pytest.approx(dead / 2, rel=1e-4)
 
 
 def test_an_unknown_direction_is_refused() -> None:

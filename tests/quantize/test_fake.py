@@ -72,7 +72,7 @@ def test_a_zero_point_shifts_the_levels_and_not_the_gradient() -> None:
 
 
 def test_a_quantizer_passes_all_through_until_its_range_is_set() -> None:
-    quantizer, x = Quantizer(4, symmetric=False), values(50)
+    quantizer, x = Quantizer(4, weights=False), values(50)
     assert torch.equal(quantizer(x), x)
     quantizer.set_range(torch.tensor(-1.0), torch.tensor(2.0))
     once = quantizer(x).detach()
@@ -84,7 +84,7 @@ def test_a_quantizer_passes_all_through_until_its_range_is_set() -> None:
 
 
 def test_a_range_is_widened_to_hold_zero_and_never_of_no_width() -> None:
-    quantizer = Quantizer(8, symmetric=False)
+    quantizer = Quantizer(8, weights=False)
     quantizer.set_range(torch.tensor(1.0), torch.tensor(3.0))
     assert float(quantizer.zero) == 0.0
     assert float(quantizer.scale.detach()) == pytest.approx(3 / 255)
@@ -93,7 +93,7 @@ def test_a_range_is_widened_to_hold_zero_and_never_of_no_width() -> None:
 
 
 def test_the_gradient_of_a_scale_is_scaled_as_in_lsq() -> None:
-    weights, activations = Quantizer(4, symmetric=True, shape=(3, 1)), Quantizer(4, symmetric=False)
+    weights, activations = Quantizer(4, weights=True, shape=(3, 1)), Quantizer(4, weights=False)
     weights.set_range(torch.full((3,), -1.0), torch.full((3,), 1.0))
     activations.set_range(torch.tensor(0.0), torch.tensor(1.0))
     for quantizer, x, elements in ((weights, values(3, 20), 20), (activations, values(5, 2, 6), 12)):
@@ -106,8 +106,20 @@ def test_the_gradient_of_a_scale_is_scaled_as_in_lsq() -> None:
         torch.testing.assert_close(found, scale.grad / math.sqrt(elements * quantizer.high))
 
 
+@pytest.mark.parametrize("bits", [2, 3, 4, 8])
+def test_a_channel_of_weights_has_its_spare_level_where_it_is_larger_if_bits_are_few(bits: int) -> None:
+    quantizer, most = Quantizer(bits, weights=True, shape=(2, 1)), 2.0 ** (bits - 1)
+    reach = torch.tensor([[1 - most, most], [-most, most - 1]])
+    quantizer.set_range(reach[:, 0], reach[:, 1])
+    lost = (quantizer(reach) - reach).abs().detach()
+    assert float(lost[1].max()) == 0.0
+    assert bool((lost[0] == 0).all()) == (bits < 4)
+    assert quantizer.zero.flatten().tolist() == ([-1.0, 0.0] if bits < 4 else [0.0, 0.0])
+    assert bool((quantizer(torch.zeros(2, 1)) == 0).all())
+
+
 def test_bf16_stays_bf16_and_gradients_stay_finite() -> None:
-    quantizer, x = Quantizer(4, symmetric=False), values(64).bfloat16().requires_grad_()
+    quantizer, x = Quantizer(4, weights=False), values(64).bfloat16().requires_grad_()
     quantizer.set_range(torch.tensor(-2.0), torch.tensor(2.0))
     found = quantizer(x)
     assert found.dtype == torch.bfloat16

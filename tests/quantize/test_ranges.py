@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from tacit.quantize.fake import fake_quantize
+from tacit.quantize.fake import Quantizer, fake_quantize
 from tacit.quantize.ranges import RangeOf, laplace_clip, least_error, weight_range
 from tacit.quantize.scheme import Ranges
 
@@ -66,7 +66,7 @@ def test_the_range_of_least_error_is_better_than_any_other_share_of_the_whole() 
 @pytest.mark.parametrize("how", ["average", "minmax", "percentile", "mse", "aciq"])
 def test_weights_get_a_range_a_row_that_holds_zero(how: Ranges) -> None:
     rows = torch.randn(4, 200, generator=seeded()) + torch.tensor([[0.0], [5.0], [-5.0], [0.0]])
-    least, most = weight_range(rows, how, 4, -8, 7)
+    least, most = weight_range(rows, how, Quantizer(4, weights=True, shape=(4, 1)))
     assert least.shape == most.shape == (4,)
     assert bool((least <= 0).all())
     assert bool((most >= 0).all())
@@ -74,6 +74,17 @@ def test_weights_get_a_range_a_row_that_holds_zero(how: Ranges) -> None:
     assert bool((most <= rows.amax(1).clamp_min(0) + 1e-6).all())
     if how == "minmax":
         assert torch.equal(most, rows.amax(1).clamp_min(0))
+
+
+def test_two_bits_fit_weights_that_lean_to_either_side_alike() -> None:
+    lean = torch.randn(1, 400, generator=seeded()).exp() - 1
+    rows, quantizer = torch.cat([lean, -lean]), Quantizer(2, weights=True, shape=(2, 1))
+    quantizer.set_range(*weight_range(rows, "mse", quantizer))
+    errors = (quantizer(rows) - rows).square().mean(dim=1)
+    torch.testing.assert_close(errors[0], errors[1], rtol=1e-3, atol=0)
+    narrow = least_error(rows[:1], rows[:1].amin(dim=1), rows[:1].amax(dim=1), -2, 1, symmetric=True)
+    one = (fake_quantize(rows[0], torch.maximum(narrow[0] / -2, narrow[1]), torch.zeros(1), -2, 1) - rows[0]).square().mean()
+    assert float(errors[0]) < 0.7 * float(one)
 
 
 def test_aciq_is_half_a_range_for_what_is_never_negative() -> None:

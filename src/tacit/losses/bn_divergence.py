@@ -52,22 +52,24 @@ def divergence(stats: Sequence[BNStat], direction: Direction = "code") -> Tensor
 
 
 class BNDivergence(Loss):
-    """Mean over batch-norm layers of the mean over channels of `normal_divergence`; the input of the network counts as one more layer.
+    """Mean over batch-norm layers of the mean over channels of `normal_divergence`; the input of the network may count as one more.
 
     Args:
         mean: The network's preprocessing, of shape (C, 1, 1): normalised images should have mean 0 and variance 1.
         std: The same.
         direction: Which divergence.
-        inputs: Whether the input counts.
+        inputs: Whether the input counts; not given: where `mean` or `std` tell what it was (0 and 1 throughout tell nothing, and no image
+            in [0, 1] has such statistics).
     """
 
     needs = Needs(bn=True)
 
-    def __init__(self, mean: Tensor, std: Tensor, *, direction: Direction = "code", inputs: bool = True) -> None:
+    def __init__(self, mean: Tensor, std: Tensor, *, direction: Direction = "code", inputs: bool | None = None) -> None:
         super().__init__()
         if direction not in get_args(Direction):
             raise InputError(f"direction: expected one of {', '.join(get_args(Direction))}, got {direction!r}")
-        self.direction, self.inputs = direction, inputs
+        self.direction = direction
+        self.inputs = inputs if inputs is not None else bool((mean != 0).any() or (std != 1).any())
         self.register_buffer("mean", mean.detach().clone(), persistent=False)
         self.register_buffer("std", std.detach().clone(), persistent=False)
 

@@ -23,6 +23,7 @@ from tacit.core.files import write_file
 from tacit.core.models import model_hash
 from tacit.core.network import Network, Teacher
 from tacit.quantize.deploy import Engine, Target, Written, find_target, reason
+from tacit.quantize.ranges import SHARE
 from tacit.quantize.scheme import Ranges, Scheme
 
 __all__ = ["OnnxRuntime", "float_layers", "quantize_onnx", "rehearse_onnx", "to_onnx"]
@@ -152,7 +153,8 @@ def quantize_onnx(
         raise InputError("calibration: expected images, got none")
     found = find_target(target)
     before = onnx.load(str(source))
-    extra: dict[str, Any] = {"CalibMovingAverage": True} if ranges == "average" else {}
+    within = 100 * (1 - 2 * (1 - SHARE))  # in %, between both ends
+    extra: dict[str, Any] = {"average": {"CalibMovingAverage": True}, "percentile": {"CalibPercentile": within}}.get(ranges, {})
     size = 1 if ranges == "average" else size
     try:
         with tempfile.TemporaryDirectory() as folder, quiet():

@@ -12,6 +12,7 @@ from torch import Tensor
 from tacit.core.batch import as_floats
 from tacit.core.enginefile import quiet
 from tacit.core.errors import InputError
+from tacit.core.files import write_file
 from tacit.core.network import Network
 from tacit.quantize.deploy import Engine, Target, Written, find_target, reason
 from tacit.quantize.onnx import rehearse_onnx, to_onnx
@@ -48,9 +49,11 @@ class OpenVino(Engine):
                 options = self._options(nncf, scheme, find_target(target))
                 small = nncf.quantize(graph, nncf.Dataset(_one_by_one(images)), subset_size=len(images), **options)
                 _note(small, {**notes, "tacit.target": find_target(target)})
-                openvino.save_model(small, str(folder / "model.xml"), compress_to_fp16=False)
+                openvino.save_model(small, str(scratch / "model.xml"), compress_to_fp16=False)
         except Exception as error:  # both libraries raise many kinds; all mean that this graph can't be quantized
             raise InputError(f"{type(network.model).__name__} can't be quantized by NNCF: {reason(error)}") from error
+        for ending in (".bin", ".xml"):  # the one that is asked for last
+            write_file(folder / f"model{ending}", (scratch / f"model{ending}").read_bytes())
         return Written(scratch / "float.xml", folder / "model.xml", parts=(".bin",))
 
     def _options(self, nncf: Any, scheme: Scheme, target: Target) -> dict[str, Any]:

@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from tacit.quantize.fake import fake_quantize
+from tacit.quantize.fake import Quantizer, fake_quantize, levels
 from tacit.quantize.scheme import Ranges
 
 __all__ = ["RangeOf", "laplace_clip", "least_error", "weight_range"]
@@ -42,15 +42,13 @@ def least_error(x: Tensor, least: Tensor, most: Tensor, low: int, high: int, *, 
         most: The same.
         low: Lowest level.
         high: Highest level.
-        symmetric: Whether 0 is the level 0.
+        symmetric: As in `levels`.
     """
     best = torch.full_like(least, math.inf)
     found = (least.clone(), most.clone())
     for number in range(FRACTIONS, 0, -1):
         tried = (least * number / FRACTIONS, most * number / FRACTIONS)
-        scale = torch.maximum(tried[0] / low, tried[1] / high) if symmetric else (tried[1] - tried[0]) / high
-        scale = scale.clamp_min(1e-8)
-        zero = torch.zeros_like(scale) if symmetric else (-tried[0] / scale).round().clamp(low, high)
+        scale, zero = levels(*tried, low, high, symmetric=symmetric)
         error = (fake_quantize(x, scale[:, None], zero[:, None], low, high) - x).square().mean(dim=1)
         better = error < best
         best = torch.where(better, error, best)
@@ -78,25 +76,23 @@ def _quantiles(rows: Tensor) -> tuple[Tensor, Tensor]:
     return rows.kthvalue(drop + 1, dim=1).values, rows.kthvalue(count - drop, dim=1).values
 
 
-def weight_range(rows: Tensor, how: Ranges, bits: int, low: int, high: int) -> tuple[Tensor, Tensor]:
+def weight_range(rows: Tensor, how: Ranges, quantizer: Quantizer) -> tuple[Tensor, Tensor]:
     """Return least and most, each of shape (rows,), for the weights of each row.
 
     Args:
         rows: Weights, of shape (rows, values).
         how: As in `Scheme`.
-        bits: Of a weight.
-        low: Lowest level.
-        high: Highest level.
+        quantizer: Which is to get the range.
     """
     rows = rows.float()
     least, most = rows.amin(dim=1).clamp(max=0.0), rows.amax(dim=1).clamp(min=0.0)
     if how == "mse":
-        return least_error(rows, least, most, low, high, symmetric=True)
+        return least_error(rows, least, most, quantizer.low, quantizer.high, symmetric=quantizer.symmetric)
     if how == "percentile":
         low_end, high_end = _quantiles(rows)
         return low_end.clamp(max=0.0), high_end.clamp(min=0.0)
     if how == "aciq":
-        low_end, high_end = _laplace_range(rows, least, most, bits)
+        low_end, high_end = _laplace_range(rows, least, most, quantizer.bits)
         return low_end.clamp(max=0.0), high_end.clamp(min=0.0)
     return least, most
 

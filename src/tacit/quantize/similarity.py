@@ -46,7 +46,7 @@ class SetDivergence:
 
 @torch.no_grad()
 def bn_divergence(teacher: Teacher, images: Tensor, runtime: Runtime, *, direction: Direction = "code", size: int = 256) -> float:
-    """Return the mean over batch-norm layers, and the input, of the divergence of the statistics of all of `images`.
+    """Return the mean over batch-norm layers, and the input of a network that normalises it, of the divergence of `images`, all at once.
 
     Args:
         teacher: With batch norm that keeps running statistics.

@@ -78,12 +78,12 @@ class Simulated(nn.Module):
     @property
     def activations(self) -> dict[str, Quantizer]:
         """The quantizers of activations, by dotted name."""
-        return {name: module for name, module in self.named_modules() if isinstance(module, Quantizer) and not module.symmetric}
+        return {name: module for name, module in self.named_modules() if isinstance(module, Quantizer) and not module.weights}
 
     @property
     def weights(self) -> dict[str, Quantizer]:
         """The quantizers of weights, by dotted name."""
-        return {name: module for name, module in self.named_modules() if isinstance(module, Quantizer) and module.symmetric}
+        return {name: module for name, module in self.named_modules() if isinstance(module, Quantizer) and module.weights}
 
 
 def _quantized_sums(found: Trace) -> dict[int, int]:
@@ -108,7 +108,7 @@ def _weight_shape(layer: nn.Module, per_channel: bool) -> tuple[tuple[int, ...],
 
 def _set_weight_range(quantizer: Quantizer, weight: Tensor, axis: int, scheme: Scheme) -> None:
     rows = weight.detach().transpose(0, axis).flatten(1) if quantizer.scale.numel() > 1 else weight.detach().flatten()[None]
-    quantizer.set_range(*weight_range(rows, scheme.weight_ranges, quantizer.bits, quantizer.low, quantizer.high))
+    quantizer.set_range(*weight_range(rows, scheme.weight_ranges, quantizer))
 
 
 def _take_in(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
@@ -137,15 +137,15 @@ def simulate(network: Network, scheme: Scheme, *, freeze: bool = True) -> Networ
     for name in names:
         layer, edge = modules[name], name in (names[0], names[-1])
         shape, axis = _weight_shape(layer, scheme.per_channel)
-        quantizer = Quantizer(scheme.last if edge else scheme.weights, symmetric=True, shape=shape).to(device)
+        quantizer = Quantizer(scheme.last if edge else scheme.weights, weights=True, shape=shape).to(device)
         _set_weight_range(quantizer, layer.get_parameter("weight"), axis, scheme)
         parametrize.register_parametrization(layer, "weight", quantizer)
         read = [value for call in found.calls if call.module == name for value in call.inputs[:1]]
         if scheme.activations < 32 and not (read and all(value in sums for value in read)):
             bits = 8 if name == names[0] else scheme.ends if name == names[-1] and scheme.ends else scheme.activations
-            layer.add_module(INPUT, Quantizer(bits, symmetric=False).to(device))
+            layer.add_module(INPUT, Quantizer(bits, weights=False).to(device))
             layer.register_forward_pre_hook(_take_in, with_kwargs=True)
-    watched = {number: Quantizer(scheme.activations, symmetric=False).to(device) for number in sums.values()}
+    watched = {number: Quantizer(scheme.activations, weights=False).to(device) for number in sums.values()}
     origin = None
     if network.origin is not None:
         kwargs = {"factory": network.origin.factory, "kwargs": dict(network.origin.kwargs), "spec": asdict(network.spec)}

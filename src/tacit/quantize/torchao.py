@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from tacit.core.batch import as_floats
 from tacit.core.enginefile import open_session, quiet
 from tacit.core.errors import InputError
+from tacit.core.files import write_file
 from tacit.core.network import Network, Teacher
 from tacit.quantize.deploy import Engine, Target, Written, find_target, reason
 from tacit.quantize.scheme import Scheme
@@ -65,7 +66,7 @@ class TorchAO(Engine):
             from torchao.quantization.pt2e.quantizer import x86_inductor_quantizer as x86
         frozen = Teacher.of(network).cpu()
         shown = as_floats(images.cpu())
-        written = Written(scratch / "float.pt2", folder / "model.pt2")
+        written, made = Written(scratch / "float.pt2", folder / "model.pt2"), scratch / "small.pt2"
         try:
             with quiet(), torch.no_grad():
                 _compile(_exported(frozen, shown), written.whole, notes)
@@ -75,16 +76,16 @@ class TorchAO(Engine):
                 for some in torch.split(shown, 1):
                     watched(some)
                 converted = quantize_pt2e.convert_pt2e(watched)
-                _compile(_exported(converted, shown), written.small, {**notes, "tacit.target": find_target(target)})
-                wrong = _difference(converted, written.small, shown[:SIZE])
+                _compile(_exported(converted, shown), made, {**notes, "tacit.target": find_target(target)})
+                wrong = _difference(converted, made, shown[:SIZE])
         except Exception as error:  # export, quantizer and compiler raise many kinds; all mean that this graph can't be quantized
             raise InputError(f"{type(network.model).__name__} can't be quantized by torchao: {reason(error)}") from error
         if wrong > WRONG:
-            written.small.unlink()
             raise InputError(
                 f"{type(network.model).__name__}: torch's compiler made a package that computes something else (logits differ by "
                 f"{wrong:.0%} of their range), which is a fault of its own; use another engine"
             )
+        write_file(written.small, made.read_bytes())
         return written
 
 

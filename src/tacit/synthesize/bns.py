@@ -2,7 +2,8 @@
 
 The BNS of "The Knowledge Within: Methods for Data-Free Model Compression", Haroush et al., 2020, https://arxiv.org/abs/1912.01274, sec.
 3.3; with `logit` and `smooth` at 1 it is their BNS+I. The divergence is that of the authors' code, from the batch to the kept statistics;
-the input of the network counts as one more layer. For calibrating and fine-tuning quantized models; a batch should be 128 or more.
+the input of a network that has `mean` and `std` counts as one more layer. For calibrating and fine-tuning quantized models; a batch should
+be 128 or more.
 
 The defaults are the authors', for some hundreds of steps. With few, no augmentation and a larger rate reach further: on a ResNet-20 of
 CIFAR-10, batches of 128 and 60 steps, the divergence of the images themselves was 0.024 nats by the defaults (110 s on one thread), 0.011

@@ -114,7 +114,7 @@ class Synthesizer:
 
     def _kept(self, best: Tensor | None, targets: Tensor | None) -> Batch:
         images = as_floats(as_bytes((self.canvas() if best is None else best).float()))
-        return Batch(images, targets, self.teacher(images))
+        return Batch(images, targets, self.teacher(images).float())
 
     def _new_canvas(self) -> None:
         self.canvas = self.method.canvas(self.teacher, self.generator)
