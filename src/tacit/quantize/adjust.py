@@ -6,8 +6,9 @@ mean moves by the difference, and each variance by the ratio, between the quanti
 what the images have of their own cancels. On a ResNet-20 of CIFAR-10 (90.6 % on 4,000 test images), calibrated on images of BNS, this
 took W4A4 from 88.2 to 89.2 % and W2A4 from 10.5 to 54.5 %, without training; on real images to 54.6 %, on Gaussian noise to 17.5 % (one
 trial, no file kept). Done once more behind fine-tuning with batch norm live, it took W2A4 on BNS from 83.0 to 84.2 % with 1,024 images, to
-83.6 % with 256 (4,000 test images, one trial; all W2A4 with symmetric weights, as they were then). Re-estimating batch norm after compression is known (e.g. "Improving Post Training Neural
-Quantization", Hubara et al., 2020, https://arxiv.org/abs/2006.10518, on real images); the difference is ours.
+83.6 % with 256 (4,000 test images, one trial; all W2A4 with symmetric weights, as they were then). Re-estimating batch norm after
+compression is known (e.g. "Improving Post Training Neural Quantization", Hubara et al., 2020, https://arxiv.org/abs/2006.10518, on real
+images); the difference is ours.
 """
 
 from __future__ import annotations
