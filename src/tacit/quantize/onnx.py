@@ -154,7 +154,7 @@ def quantize_onnx(
     found = find_target(target)
     before = onnx.load(str(source))
     within = 100 * (1 - 2 * (1 - SHARE))  # in %, between both ends
-    extra: dict[str, Any] = {"average": {"CalibMovingAverage": True}, "percentile": {"CalibPercentile": within}}.get(ranges, {})
+    options: dict[str, dict[str, Any]] = {"average": {"CalibMovingAverage": True}, "percentile": {"CalibPercentile": within}}
     size = 1 if ranges == "average" else size
     try:
         with tempfile.TemporaryDirectory() as folder, quiet():
@@ -170,7 +170,7 @@ def quantize_onnx(
                 activation_type=quantization.QuantType.QUInt8,
                 weight_type=quantization.QuantType.QInt8,
                 calibrate_method=quantization.CalibrationMethod[CALIBRATION[ranges]],
-                extra_options=extra,
+                extra_options=options.get(ranges, {}),
             )
             proto = onnx.load(str(made))
     except Exception as error:  # ONNX Runtime raises many kinds; all mean that this graph can't be quantized
