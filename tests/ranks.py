@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +23,12 @@ from tacit.core.probe import Probe
 from tacit.core.spec import Spec
 from tacit.distill import Learner, Training, build_objective
 from tacit.losses import InstanceContrast
+from tacit.synthesize import DeepInversion, FastDFKD
+from tacit.synthesize.canvas import Canvas, Pixels, Round
+from tacit.synthesize.fast_dfkd import MetaGenerator
+from tacit.synthesize.loop import Synthesizer
 
-__all__ = ["OBJECTIVES", "learned", "remembered", "stopped"]
+__all__ = ["OBJECTIVES", "learned", "meta_learned", "painted", "remembered", "stopped"]
 
 SPEC = Spec(shape=(1, 6, 6), classes=3)
 IMAGES, SIZE, STEPS = 24, 4, 7
@@ -103,15 +108,66 @@ def learned(name: str, runtime: Runtime) -> dict[str, Tensor]:
 def remembered(runtime: Runtime) -> Tensor:
     """Return the bank of CMI's contrast after two batches, which has the oldest image pushed out."""
     rank, ranks = runtime.fabric.global_rank, runtime.fabric.world_size
-    torch.manual_seed(0)
-    model = nn.Sequential(nn.Conv2d(1, 5, 3), nn.BatchNorm2d(5), nn.ReLU(), nn.Flatten(), nn.Linear(80, SPEC.classes))
-    teacher = Teacher(model, SPEC)
+    teacher = normed()
     loss, draw = InstanceContrast(teacher, width=4, bank=4 * SIZE - 1), torch.Generator().manual_seed(rank)
     with torch.no_grad(), Probe(teacher, taps=loss.needs.teacher_taps) as look:
         for step in range(2):
             images = Halves(rank, ranks).batch(step).images
             loss.remember(View(images, teacher=look(images), look=look, generator=draw))
     return loss.get_buffer("bank").clone()
+
+
+class Given(Pixels):
+    """Pixels that start as a process's part of `Halves`."""
+
+    part: tuple[int, int]
+
+    def begin(self, round: Round) -> None:
+        self.pixels = nn.Parameter(Halves(*self.part).batch(0).images)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Aligned(DeepInversion):
+    """Pixels whose statistics alone are asked for, not moved."""
+
+    part: tuple[int, int] = (0, 1)
+    """Rank, and how many there are."""
+
+    def canvas(self, teacher: Teacher, generator: torch.Generator) -> Canvas:
+        canvas = Given(teacher.spec)
+        canvas.part = self.part
+        return canvas
+
+    def augment(self, images: Tensor, generator: torch.Generator) -> Tensor:
+        return images
+
+
+def normed() -> Teacher:
+    """Return a teacher with batch norm, which remembers other statistics than random images have."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(1, 5, 3), nn.BatchNorm2d(5), nn.ReLU(), nn.Flatten(), nn.Linear(80, SPEC.classes))
+    return Teacher(model, SPEC)
+
+
+def painted(runtime: Runtime) -> Tensor:
+    """Return what this process painted, by the statistics of the batches of all."""
+    part = (runtime.fabric.global_rank, runtime.fabric.world_size)
+    method = Aligned(batch=2 * SIZE // part[1], steps=3, ce=0.0, tv=0.0, l2=0.0, part=part)
+    painter = Synthesizer(normed(), method, runtime=runtime, generator=torch.Generator().manual_seed(part[0]))
+    painter.round()
+    assert isinstance(painter.canvas, Given)
+    return painter.canvas.pixels.detach().clone()
+
+
+def meta_learned(runtime: Runtime) -> Tensor:
+    """Return the weights of Fast-DFKD's generator after three rounds, before the third of which its first layers start again."""
+    draw = torch.Generator().manual_seed(runtime.fabric.global_rank)
+    method = FastDFKD(batch=SIZE, steps=2, latent=4, width=4, warmup=1, reset=1, adv=0.0)
+    painter = Synthesizer(normed(), method, runtime=runtime, generator=draw, student=network(4))
+    for _ in range(3):
+        painter.round()
+    assert isinstance(painter.canvas, MetaGenerator)
+    return torch.cat([parameter.detach().flatten() for parameter in painter.canvas.net.parameters()])
 
 
 def stopped(runtime: Runtime) -> str:
@@ -127,7 +183,6 @@ def stopped(runtime: Runtime) -> str:
 if __name__ == "__main__":
     together = Runtime("cpu", "32-true", devices=2, strategy="ddp")
     found: dict[str, Any] = {name: learned(name, together) for name in OBJECTIVES}
-    torch.save(
-        {**found, "contrast": remembered(together), "stopped": stopped(together)}, Path(sys.argv[1]) / f"{together.fabric.global_rank}.pt"
-    )
+    found |= {"contrast": remembered(together), "painted": painted(together), "meta": meta_learned(together), "stopped": stopped(together)}
+    torch.save(found, Path(sys.argv[1]) / f"{together.fabric.global_rank}.pt")
     together.fabric.barrier()

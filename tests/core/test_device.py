@@ -82,13 +82,6 @@ def test_draws_depend_on_the_seed_alone(runtime: Runtime) -> None:
     assert draws[0] == draws[1] != draws[2]
 
 
-def test_gradients_of_one_process_are_left_as_they_are(runtime: Runtime) -> None:
-    parameter = torch.nn.Parameter(torch.zeros(2))
-    parameter.grad = torch.tensor([1.0, 2.0])
-    runtime.average_gradients([parameter, torch.nn.Parameter(torch.zeros(1))])
-    assert parameter.grad.tolist() == [1.0, 2.0]
-
-
 @pytest.mark.parametrize("step", [0, 1, 24, 25])
 def test_the_guard_stops_at_every_step_on_a_cpu(runtime: Runtime, step: int) -> None:
     with pytest.raises(NonFiniteLossError, match="here: the loss became kd = nan"):

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import torch
 
-from tacit.core.gather import gather
+from tacit.core.gather import average_gradients, gather, share, whole_moments
+from tacit.core.probe import BNStat
 
 WORKER = """
 import sys, torch
@@ -25,6 +26,16 @@ distributed.destroy_process_group()
 def test_alone_it_is_what_was_given() -> None:
     mine = torch.rand(3, 2)
     assert gather(mine) is mine
+    parameter = torch.nn.Parameter(torch.zeros(2))
+    parameter.grad = torch.tensor([1.0, 2.0])
+    average_gradients([parameter, torch.nn.Parameter(torch.zeros(1))])
+    assert parameter.grad.tolist() == [1.0, 2.0]
+    model = torch.nn.Linear(2, 1)
+    before = model.weight.tolist()
+    share(model)
+    assert model.weight.tolist() == before
+    stat = BNStat("bn", mine[0], mine[1], mine[0], mine[1])
+    assert whole_moments([stat]) == (stat,)
 
 
 def test_two_processes_have_the_rows_of_both(tmp_path: Path) -> None:

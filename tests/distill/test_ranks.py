@@ -12,7 +12,7 @@ import pytest
 import torch
 
 import ranks
-from ranks import OBJECTIVES, learned, remembered, stopped
+from ranks import OBJECTIVES, learned, meta_learned, painted, remembered, stopped
 from tacit.core.device import Runtime
 
 
@@ -61,6 +61,19 @@ def test_the_bank_of_contrast_holds_what_all_processes_kept(both: list[dict[str,
     alone = remembered(runtime)
     assert first.shape == alone.shape == (4 * ranks.SIZE - 1, 2, 5)
     torch.testing.assert_close(first[:, 1], alone[:, 1])  # whole images; the parts are drawn by each process
+
+
+def test_images_are_aligned_with_the_statistics_of_what_all_processes_paint(both: list[dict[str, Any]], runtime: Runtime) -> None:
+    together, alone = torch.cat([found["painted"] for found in both]), painted(runtime)
+    start = ranks.Halves(0, 1).batch(0).images
+    assert float((alone - start).abs().max()) > 0.05
+    torch.testing.assert_close(together, alone, rtol=1e-3, atol=1e-4)
+
+
+def test_a_meta_generator_learns_from_the_rounds_of_all_processes(both: list[dict[str, Any]], runtime: Runtime) -> None:
+    first, second = (found["meta"] for found in both)
+    assert torch.equal(first, second)
+    assert not torch.allclose(first, meta_learned(runtime))
 
 
 def test_a_loss_that_breaks_in_one_process_stops_all_of_them(both: list[dict[str, Any]], runtime: Runtime) -> None:

@@ -148,25 +148,6 @@ class Runtime:
         """Return a generator on the device; each role, and each rank of a launch, draws a stream of its own."""
         return torch.Generator(self.device).manual_seed(derived_seed(seed, role, self.fabric.global_rank))
 
-    def average_gradients(self, parameters: list[nn.Parameter]) -> None:
-        """Average gradients over all processes, in one message; nothing to do for one process.
-
-        This takes the place of a DDP wrapper, so that probes, copies and state dicts see plain modules.
-        """
-        gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
-        if self.fabric.world_size == 1 or not gradients:
-            return
-        mean = self.fabric.all_reduce(torch.cat([gradient.flatten() for gradient in gradients]), reduce_op="mean")
-        assert isinstance(mean, Tensor)
-        for gradient, part in zip(gradients, torch.split_with_sizes(mean, [gradient.numel() for gradient in gradients]), strict=True):
-            gradient.copy_(part.view_as(gradient))
-
-    def share(self, module: nn.Module) -> None:
-        """Give all processes the first one's parameters and buffers; nothing to do for one process."""
-        if self.fabric.world_size > 1:
-            for tensor in [*module.parameters(), *module.buffers()]:
-                tensor.data.copy_(self.fabric.broadcast(tensor.data))
-
     def agreed(self, value: float) -> float:
         """Return the first process's value in all of them, so that clocks can't part their ways."""
         return value if self.fabric.world_size == 1 else self.fabric.broadcast(value)

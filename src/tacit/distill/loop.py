@@ -15,6 +15,7 @@ from torch.optim import SGD, Adam, AdamW, Optimizer
 
 from tacit.core.device import Runtime
 from tacit.core.errors import InputError
+from tacit.core.gather import average_gradients, share
 from tacit.core.loss import Needs, Objective, View
 from tacit.core.network import Network, Teacher
 from tacit.core.probe import Probe, Signals
@@ -118,7 +119,7 @@ class Learner:
             phase.objective.add_needs()
             self._check(phase.objective.needs)
         runtime.place(self.losses)
-        runtime.share(self.losses)  # heads and memories must start alike in all processes
+        share(self.losses)  # heads and memories must start alike in all processes
         self.begun: list[int] = []
         self.parameters: list[torch.nn.Parameter] = []
         self._enter(0)
@@ -212,7 +213,7 @@ class Learner:
             group["lr"] = self.lr
         self.optimizer.zero_grad()
         self.runtime.fabric.backward(self.loss)
-        self.runtime.average_gradients(self.parameters)
+        average_gradients(self.parameters)
         if self.training.clip:
             torch.nn.utils.clip_grad_norm_(self.parameters, self.training.clip)
         self.optimizer.step()

@@ -58,6 +58,10 @@ class Canvas(nn.Module):
         super().__init__()
         self.latent = None
 
+    def common(self) -> nn.Module:
+        """Return what all processes have in common, so that it must start alike: all that is not made anew by each, else nothing."""
+        return nn.Module() if self.fresh else self
+
     def begin(self, round: Round) -> None:
         """Get ready to paint a batch."""
         raise NotImplementedError

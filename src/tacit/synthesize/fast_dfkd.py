@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Adam, Optimizer
 
+from tacit.core.gather import average_gradients, share
 from tacit.core.network import Teacher
 from tacit.synthesize.canvas import Canvas, Round
 from tacit.synthesize.generative_inversion import GenerativeInversion
@@ -30,7 +31,7 @@ Meta = Literal["fomaml", "reptile"]
 
 
 class MetaGenerator(Canvas):
-    """A generator, and its copy of the round, which is what paints.
+    """A generator, and its copy of the round, which is what paints; of several processes, each has a copy, and all one generator.
 
     Args:
         net: Takes (N, width) and gives images in [0, 1].
@@ -49,10 +50,14 @@ class MetaGenerator(Canvas):
         self.latent: nn.Parameter = nn.Parameter(torch.empty(0))
         self.optimizer = Adam(self.net.parameters(), lr=lr, betas=(0.5, 0.999))
 
+    def common(self) -> nn.Module:
+        return self.net
+
     def begin(self, round: Round) -> None:
         if self.reset and round.number == self.reset:
             for first in (self.net.project, self.net.blocks[0]):
                 initialise(first, round.generator)
+                share(first)
         self.work.load_state_dict(self.net.state_dict())
         self.latent = nn.Parameter(torch.randn(round.images, self.width, generator=round.generator, device=round.device))
         self.optimizer.zero_grad()
@@ -73,6 +78,7 @@ class MetaGenerator(Canvas):
         if self.meta == "reptile":
             for parameter, copied in zip(self.net.parameters(), self.work.parameters(), strict=True):
                 parameter.grad = parameter - copied
+        average_gradients(self.net.parameters())
         self.optimizer.step()
         for buffer, followed in zip(self.net.buffers(), self.work.buffers(), strict=True):
             buffer.copy_(followed)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -11,6 +12,7 @@ from torch.optim import Optimizer
 from tacit.core.batch import Batch, as_bytes, as_floats
 from tacit.core.device import Runtime
 from tacit.core.errors import InputError
+from tacit.core.gather import average_gradients, share, whole_moments
 from tacit.core.loss import View
 from tacit.core.network import Network, Teacher
 from tacit.core.probe import Probe, Signals
@@ -56,7 +58,7 @@ class Synthesizer:
         except InputError as error:
             raise type(error)(f"{method.name}: {error}") from error
         runtime.place(self.objective)
-        runtime.share(self.objective)  # what learns in it is drawn by each process for itself
+        share(self.objective)  # what learns in it is drawn by each process for itself
         self.gives_targets = method.targets(2, teacher, runtime.generator(0, "a look at the targets"), 0) is not None
         self._new_canvas()
         self.loss_optimizer = method.loss_optimizer(self.objective)
@@ -120,8 +122,8 @@ class Synthesizer:
         self.canvas = self.method.canvas(self.teacher, self.generator)
         self.runtime.place(self.canvas)
         self.canvas_optimizer: Optimizer | None = None
+        share(self.canvas.common())
         if not self.canvas.fresh:
-            self.runtime.share(self.canvas)  # gradients are averaged over processes, so that all must start alike
             self._remake_optimizer()
 
     @property
@@ -160,7 +162,8 @@ class Synthesizer:
     def _view(self, look: Probe, watch: Probe, targets: Tensor | None, step: int) -> View:
         def see(images: Tensor) -> Signals:
             with self.runtime.autocast():
-                return look.in_parts(images, self.runtime.at_once or len(images))
+                seen = look.in_parts(images, self.runtime.at_once or len(images))
+                return replace(seen, bn=whole_moments(seen.bn))
 
         with self.runtime.autocast():
             canvas = self.canvas()
@@ -188,8 +191,8 @@ class Synthesizer:
             optimizer.zero_grad()
         self.runtime.fabric.backward(loss)
         if not self.canvas.fresh:
-            self.runtime.average_gradients(list(self.canvas.parameters()))
-        self.runtime.average_gradients(list(self.objective.parameters()))
+            average_gradients(self.canvas.parameters())
+        average_gradients(self.objective.parameters())
         self.method.clip_gradients([p for p in self.canvas.parameters() if p.requires_grad])
         for optimizer in optimizers:
             optimizer.step()
