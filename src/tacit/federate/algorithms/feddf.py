@@ -40,7 +40,7 @@ class FedDF(Averaging):
     proxy_split: str = "train"
     """Split of `proxy`."""
     method: Method | None = None
-    """How images are made; not given: 256 of them by DeepInversion, 60 steps."""
+    """How images are made; not given: 128 of them by DeepInversion, 30 steps."""
     steps: int = 100
     """Steps of the server in a round."""
     batch: int = 128
