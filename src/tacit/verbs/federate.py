@@ -16,6 +16,7 @@ from tacit.core.models import save
 from tacit.core.network import count_parameters
 from tacit.core.progress import Progress
 from tacit.core.run import Run
+from tacit.distill.advice import Advice
 from tacit.federate import Algorithm, Dirichlet, FedAvg, FedGen, Local, Partition, Plan, Round, Rounds, Rules, Server
 from tacit.report.holdings import holdings
 from tacit.report.words import size
@@ -194,6 +195,9 @@ class Federate(RunVerb):
             "evaluation_images": len(found.test) if found.test is not None else None,
             "steps": central.local.steps * central.round,
         }
+        advice = Advice(quiet=not found.runtime.main)
+        advice.give(story.faults(central.network.spec.classes))
+        metrics["warnings"] = advice.texts
         made = story.total.get("images_made", 0.0)
         result = self.result(found.runtime, central.clock, metrics, images=int(made), selection="last")
         run.finish(result)

@@ -14,6 +14,8 @@ __all__ = ["Story"]
 
 ADDED = ("bytes_down", "bytes_up", "bytes_tests", "dropped", "images_made")
 """What is added up over the rounds."""
+CHANCE, FALL, ENOUGH = 0.05, 0.1, 10
+"""Accuracy above that of guessing, accuracy below the best on the way, and rounds from which on these are warned of."""
 
 
 class Story:
@@ -30,6 +32,7 @@ class Story:
         self.own: dict[int, float] = {}
         self.beside: dict[str, float] = {}
         self.rounds = 0
+        self.best: tuple[float, int] = (0.0, 0)
 
     def note(self, done: Round) -> None:
         """Take note of a round."""
@@ -39,9 +42,31 @@ class Story:
         self.total = {name: self.total[name] + value for name, value in news.items()}
         if done.accuracy is not None or done.own:
             self.accuracy, self.own, self.beside = done.accuracy, dict(done.own), dict(done.beside)
+            self.best = max(self.best, (self._known or 0.0, done.number), key=lambda found: found[0])
         for target, first in self.reached.items():
             if first is None and done.accuracy is not None and done.accuracy >= float(target):
                 self.reached[target] = done.number
+
+    @property
+    def _known(self) -> float | None:
+        """The last accuracy: of the global model on the test set; else the mean of the clients' on their own images."""
+        return self.accuracy if self.accuracy is not None else fmean(self.own.values()) if self.own else None
+
+    def faults(self, classes: int) -> dict[str, str]:
+        """Return warnings of a federation that learned nothing, or lost what it knew, by kind."""
+        known, (best, when) = self._known, self.best
+        if known is None or self.rounds < ENOUGH:
+            return {}
+        if known <= 1 / classes + CHANCE:
+            return {
+                "chance": f"after {self.rounds} rounds accuracy is {known:.1%}, about that of guessing: training diverged, as it does "
+                "where `lr` is too high; try a tenth of it (FedGen's own losses make its steps some ten times as long as the labels' alone)"
+            }
+        if known < best - FALL:
+            return {
+                "fall": f"accuracy was {best:.1%} after round {when} and is {known:.1%} now: a lower `lr`, or fewer `local_steps`, keep it"
+            }
+        return {}
 
     @staticmethod
     def log(run: Run, done: Round, clock: Clock) -> None:
@@ -89,7 +114,7 @@ class Story:
 
     def state_dict(self) -> dict[str, Any]:
         """Return what is known so far, as plain values."""
-        return {name: getattr(self, name) for name in ("reached", "total", "accuracy", "own", "beside", "rounds")}
+        return {name: getattr(self, name) for name in ("reached", "total", "accuracy", "own", "beside", "rounds", "best")}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from where `state_dict` was taken; targets may have changed, and those that are new count from now."""
