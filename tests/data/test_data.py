@@ -238,6 +238,18 @@ def test_a_torch_dataset_can_be_given_itself() -> None:
     assert len(load_data(Squares(), "train")) == 10
 
 
+def test_a_folder_of_one_class_is_labelled_where_the_model_knows_the_class(tmp_path: Path) -> None:
+    pytest.importorskip("datasets")
+    (tmp_path / "train" / "dog").mkdir(parents=True)
+    for number in range(2):
+        picture(number).save(tmp_path / "train" / "dog" / f"{number}.png")
+    found = in_memory(load_data(str(tmp_path), "train", Spec(shape=(1, 4, 6), classes=2, names=("cat", "dog"))))
+    assert found.labels.tolist() == [1, 1]
+    for names in ((), ("bird", "fish")):
+        with pytest.raises(InputError, match="no label column"):
+            load_data(str(tmp_path), "train", Spec(shape=(1, 4, 6), classes=2, names=names))
+
+
 @pytest.mark.parametrize(
     ("name", "words"),
     [

@@ -182,8 +182,11 @@ def _by_name(data: str, split: str, spec: Spec | None) -> Data:
     return _from_hub(data, split, spec)
 
 
-def open_hub(data: str, split: str) -> HubDataset:
-    """Return a set of the Hugging Face hub, or of a local folder of images or parquet files; `InputError` where it can't be read."""
+def open_hub(data: str, split: str, **options: Any) -> HubDataset:
+    """Return a set of the Hugging Face hub, or of a local folder of images or parquet files, whose builder gets the options.
+
+    `InputError` where it can't be read.
+    """
     try:
         import datasets
     except ImportError as error:
@@ -196,7 +199,7 @@ def open_hub(data: str, split: str) -> HubDataset:
         raise InputError(f"data: expected a name, an @ and a configuration, as `ufldl-stanford/svhn@cropped_digits`, got {data!r}")
     try:
         found: HubDataset = (
-            datasets.load_dataset(_builder(folder), data_dir=str(folder), split=split)
+            datasets.load_dataset(_builder(folder), data_dir=str(folder), split=split, **options)
             if folder.is_dir()
             else datasets.load_dataset(name, configuration or None, split=split)
         )
@@ -211,11 +214,21 @@ def open_hub(data: str, split: str) -> HubDataset:
 
 def _from_hub(data: str, split: str, spec: Spec | None) -> Data:
     found, (_, named) = open_hub(data, split), _label_named(data)
+    if spec is not None and named is None and [type(feature).__name__ for feature in found.features.values()] == ["Image"]:
+        found = _of_one_class(data, split, spec) or found
     image, label = _columns(found, spec) if named is None else (_column(found, "Image", ("image", "img")), named)
     if label not in found.features:
         raise InputError(f"the data have no column {label!r}{nearest(label, list(found.features), most=20)}")
     names = tuple(getattr(found.features[label], "names", None) or ())
     return _collect(found, spec, names, image=image, label=label)
+
+
+def _of_one_class(data: str, split: str, spec: Spec) -> HubDataset | None:
+    """Return the images of a folder that has a single class, where its name is one of the model's; `datasets` takes them for unlabelled."""
+    if not Path(data).is_dir() or _builder(Path(data)) != "imagefolder":
+        return None
+    found = open_hub(data, split, drop_labels=False)
+    return found if set(found.features["label"].names) <= set(spec.names) else None
 
 
 def _label_named(data: str) -> tuple[str, str | None]:
