@@ -178,8 +178,10 @@ def jobs(
 def _settings(suite: CompressionSuite, row: CompressionRow, network: str, small: bool) -> dict[str, Any]:
     options = {key: _plain(value) for key, value in row.options(small).items()}
     pools = {name: pool_settings(name, network, small) for name in row.pools}
-    few = {"weights": "with zero points"} if "scheme" in options and options["scheme"]["weights"] < SYMMETRIC else {}
-    return {"suite": suite.name, "teacher": NETWORKS[network], "pools": pools, "options": options, **few}
+    scheme = options.get("scheme", {"weights": 8, "activations": 8})
+    ways = {"weights": "with zero points"} if scheme["weights"] < SYMMETRIC else {}
+    ways |= {"input": "whole range"} if scheme["activations"] < 8 else {}
+    return {"suite": suite.name, "teacher": NETWORKS[network], "pools": pools, "options": options, **ways}
 
 
 def _plain(value: Any) -> Any:

@@ -18,6 +18,7 @@ from tacit.core.spec import Spec
 from tacit.data import digits
 from tacit.evaluate import predict
 from tacit.quantize import Scheme, Simulated, calibrate, plain, simulate, stored_bits
+from tacit.quantize.scheme import Ranges
 from tacit.quantize.simulate import left_alone
 from tacit.quantize.trace import trace
 from tacit.zoo import resnet, wrn16_1
@@ -116,6 +117,19 @@ def test_quantizers_sit_where_they_should_whatever_the_batch(batch: int, runtime
         simulated.eval()(torch.rand(batch, 1, 8, 8))
     assert "net.second.input_quantizer" in seen  # it reads a map that is no sum, and later one that is
     assert all(count <= 16 for name, count in seen.items() if name != "net.first.input_quantizer")
+
+
+@pytest.mark.parametrize("how", ["average", "percentile", "mse"])
+def test_images_keep_all_of_their_range_whatever_is_cut_off_activations(how: Ranges, runtime: Runtime) -> None:
+    torch.manual_seed(0)
+    network = Network(Shifted(), Spec(shape=(1, 8, 8), classes=4)).eval()
+    scheme = Scheme(weights=4, activations=4, activation_ranges=how)
+    simulated, shown = simulate(network, scheme), torch.rand(9, 1, 8, 8, generator=torch.Generator().manual_seed(0)) / 2
+    shown[0, 0, 0, 0], shown[1, 0, 0, 0] = 1.0, 0.0
+    calibrate(simulated, shown, scheme, runtime)
+    first = model_of(simulated).activations["net.first.input_quantizer"]
+    assert float(first.scale.detach()) == pytest.approx(1 / 255)
+    assert float(first.zero) == 0
 
 
 def test_layers_that_compute_their_weights_are_refused() -> None:
