@@ -26,8 +26,8 @@ def calibrate(network: Network, images: Tensor, scheme: Scheme, runtime: Runtime
     """Set the ranges of all activations of a simulated network, with its weights quantized and its activations not.
 
     "The Knowledge Within: Methods for Data-Free Model Compression", Haroush et al., 2020, https://arxiv.org/abs/1912.01274, sec. 4.1,
-    for the ranges called ``average``. What has more bits than the scheme's activations, as the images themselves, gets its whole range: on a
-    ResNet-20 of CIFAR-10, not trained, that took W4A4 from 89.8 to 90.4 %, W3A3 from 84.7 to 85.7, W2A4 from 80.0 to 80.9 (2,000 test
+    for the ranges called ``average``. What has more bits than the scheme's activations, as the images themselves, gets its whole range: on
+    a ResNet-20 of CIFAR-10, not trained, that took W4A4 from 89.8 to 90.4 %, W3A3 from 84.7 to 85.7, W2A4 from 80.0 to 80.9 (2,000 test
     images, a trial, no file kept).
 
     Args:
