@@ -27,17 +27,20 @@ __all__ = ["overview"]
 
 def overview(home: Path) -> str:
     """Return the section: runs that are there and that are planned, by suite, all seeds and those of the first seed."""
-    rows = []
+    rows, notes = [], ""
     for command, jobs, left_out in _planned(home):
         first = [job for job in jobs if job.arguments["seed"] == min(each.arguments["seed"] for each in jobs)]
         later = f", and {left_out} rows whose learning rates are not chosen yet" if left_out else ""
         earlier = sum(runner.state(job) not in ("done", "to do") for job in jobs)
         rows.append([f"`{command}`", _share(first), _share(jobs) + later, str(earlier or "")])
+        if earlier:
+            now = dict.fromkeys(f"`{job.title.rsplit(', seed', 1)[0]}`" for job in jobs if runner.state(job) == "done")
+            notes += f"\nOf `{command}`, as it is now: {', '.join(now) or 'nothing'}; all else there was run before.\n"
     text = (
         "What is there of what is planned; most suites have three seeds, and the first of everything comes before the second of anything. "
         "The last column counts runs whose settings or teacher have changed since: sections show them, but they don't count as done."
     )
-    return f"\n## Where it stands\n\n{text}\n\n{table(['suite', 'first seed', 'all runs', 'there, but to be run again'], rows)}"
+    return f"\n## Where it stands\n\n{text}\n\n{table(['suite', 'first seed', 'all runs', 'there, but to be run again'], rows)}{notes}"
 
 
 def _share(jobs: Sequence[runner.Job]) -> str:
