@@ -100,8 +100,9 @@ class Quantize(CompressVerb):
     def freezes(self, samples: Samples) -> bool:
         """Return whether batch norm keeps its statistics in fine-tuning: with 3 bits or more, unless told otherwise, always.
 
-        On a ResNet-20 of CIFAR-10 at W4A4, on images of BNS, 90.14 % so and 89.34 % with batch norm live; at W2A4 78.69 and 83.82 % (seed
-        0; benchmarks/RESULTS.md): once quantization distorts much, statistics that follow it are worth more than those of the data.
+        On a ResNet-20 of CIFAR-10 at W4A4, on images of BNS, 90.14 % so and 89.34 % with batch norm live; at W2A4, with weights
+        that were symmetric then, 78.69 and 83.82 % (seed 0): once quantization distorts much, statistics that follow it are worth more than
+        those of the data.
         """
         return True if self.freeze_bn is None and self.scheme.weights > 2 else super().freezes(samples)
 
