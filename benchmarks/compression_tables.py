@@ -14,6 +14,7 @@ from benchmarks.parts import (
     above,
     accuracies,
     accuracy,
+    as_now,
     at,
     kept,
     missing,
@@ -139,20 +140,20 @@ def _limits(runs: Runs) -> str:
 
 
 def _low_bits(runs: Runs, known: Record) -> str:
-    full = 100 * known["metrics"]["teacher_accuracy"]
-    text = f"""Float: {full:.2f} %. All layers at that width, inputs of layers and residual sums too (the image itself keeps its
-8 bits), except where a row says 8-bit ends. 300 steps of Adam on 64 images, rate 3e-4 for weights of 4 bits and 1e-3 for fewer, falling
-along a cosine, the same for all sources but two: at W2A4 on I and G that rate ended at chance, so that it is 3e-4 there (on I no data are
-needed to see it: agreement on fresh images fell, and `tacit quantize` warns of it; on G, noise, agreement stays). Batch norm is told how
-quantization shifts what it reads, and then frozen at 3 bits and more; at 2 bits it learns, except on I and G. Objective: KL divergence at
-temperature 1, and 0.01 of the intermediate loss, on images mixed in pairs. A seed also draws which 1,024 images are learned from: of 50,000
-real ones, of a pool's 1,280.
+    now, before = as_now(runs, "input", WIDTHS)
+    text = f"""Float: {100 * known["metrics"]["teacher_accuracy"]:.2f} %. All layers at that width, inputs of layers and residual sums too (the
+image keeps its 8 bits), except where a row says 8-bit ends. 300 steps of Adam on 64 images, rate 3e-4 for weights of 4 bits and 1e-3 for
+fewer, falling along a cosine, the same for all sources but two: at W2A4 on I and G that rate ended at chance, so that it is 3e-4 there (on I
+no data are needed to see it: agreement on fresh images fell, and `tacit quantize` warns of it; on G, noise, agreement stays). Batch norm is
+told how quantization shifts what it reads, and then frozen at 3 bits and more; at 2 bits it learns, except on I and G. Objective: KL
+divergence at temperature 1, and 0.01 of the intermediate loss, on images mixed in pairs. A seed also draws which 1,024 images are learned
+from: of 50,000 real ones, of a pool's 1,280.{" *: run before images kept their whole range; compared with nothing." * bool(before)}
 
 """
     head = ["", "accuracy", "less the float network's", "agreement, fresh samples of the same source", "seconds"]
     rows = [
         [
-            f"`{label}`",
+            f"`{label}`{' *' * (label in before)}",
             over(by_seed, accuracy, ".2f"),
             over(by_seed, _drop, "+.2f"),
             over(by_seed, at("metrics", "agreement_synthetic"), ".4f"),
@@ -160,7 +161,7 @@ real ones, of a pool's 1,280.
         ]
         for label, by_seed in sorted(runs.items(), key=lambda item: (WIDTHS.index(item[0][:4]), -mean(map(accuracy, item[1].values()))))
     ]
-    return text + table(head, rows) + _other_pools(runs) + _claims(runs) + _published(runs)
+    return text + table(head, rows) + _other_pools(now) + _claims(now) + _published(runs)
 
 
 def _other_pools(runs: Runs) -> str:
@@ -272,7 +273,7 @@ def _pruning(runs: Runs, known: Record) -> str:
 def draw_compression(home: Path) -> None:
     """Write a picture of the low-bit suite, where it has runs."""
     suite = SUITES["low-bit"]
-    runs = {label: by_seed for label, by_seed in _runs(suite, suite.networks[0], home).items() if by_seed}
+    runs, _ = as_now({label: by_seed for label, by_seed in _runs(suite, suite.networks[0], home).items() if by_seed}, "input", WIDTHS)
     if not runs:
         return
     with picture(home / "figures" / f"{suite.name}.png", size=(11, 4)) as figure:
@@ -290,8 +291,7 @@ def draw_compression(home: Path) -> None:
             if known:
                 axes.plot([count for count, _ in known], [each for _, each in known], "o-", label=bits)
         axes.set_xscale("log", base=2)
-        axes.set_xlabel("images of BNS, seed 0")
-        axes.set_ylabel("accuracy, %")
+        axes.set(xlabel="images of BNS, seed 0", ylabel="accuracy, %")
         axes.set_title("how many images", loc="left")
         axes.legend(frameon=False)
 

@@ -20,6 +20,7 @@ __all__ = [
     "above",
     "accuracies",
     "accuracy",
+    "as_now",
     "at",
     "kept",
     "missing",
@@ -54,6 +55,22 @@ def missing(runs: Runs, wanted: Mapping[str, Sequence[int]]) -> str:
             alike.setdefault(absent, []).append(f"`{label}`")
     said = {seeds: "every row" if len(labels) == len(wanted) > 1 else ", ".join(labels) for seeds, labels in alike.items()}
     return "; ".join(f"{labels} (seed {', '.join(map(str, seeds))})" for seeds, labels in said.items())
+
+
+def as_now(runs: Runs, setting: str, groups: Sequence[str]) -> tuple[Runs, list[str]]:
+    """Return the runs that may be compared, and the labels of the others.
+
+    Where any run of a group has the setting, which came in when something was done otherwise, those without it were run before.
+
+    Args:
+        runs: By label and seed.
+        setting: A name that stands in what decided a run, or does not.
+        groups: How the labels of a group begin.
+    """
+    kinds = {label: all(setting in run["settings"] for run in by_seed.values()) for label, by_seed in runs.items()}
+    mixed = [group for group in groups if any(new and label.startswith(group) for label, new in kinds.items())]
+    before = [label for label, new in kinds.items() if not new and label.startswith(tuple(mixed))]
+    return {label: by_seed for label, by_seed in runs.items() if label not in before}, before
 
 
 def accuracy(run: Record) -> float:

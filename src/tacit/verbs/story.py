@@ -60,7 +60,7 @@ class Story:
         if known <= 1 / classes + CHANCE:
             return {
                 "chance": f"after {self.rounds} rounds accuracy is {known:.1%}, about that of guessing: training diverged, as it does "
-                "where `lr` is too high; try a tenth of it (FedGen's own losses make its steps some ten times as long as the labels' alone)"
+                "where `lr` is too high; try a tenth of it (FedGen's own losses weigh ten times the labels' at first)"
             }
         if known < best - FALL:
             return {
