@@ -141,11 +141,11 @@ def _limits(runs: Runs) -> str:
 
 def _low_bits(runs: Runs, known: Record) -> str:
     now, before = as_now(runs, "input", WIDTHS)
-    text = f"""Float: {100 * known["metrics"]["teacher_accuracy"]:.2f} %. All layers at that width, inputs of layers and residual sums too (the
-image keeps its 8 bits), except where a row says 8-bit ends. 300 steps of Adam on 64 images, rate 3e-4 for weights of 4 bits and 1e-3 for
-fewer, falling along a cosine, the same for all sources but two: at W2A4 on I and G that rate ended at chance, so that it is 3e-4 there (on I
-no data are needed to see it: agreement on fresh images fell, and `tacit quantize` warns of it; on G, noise, agreement stays). Batch norm is
-told how quantization shifts what it reads, and then frozen at 3 bits and more; at 2 bits it learns, except on I and G. Objective: KL
+    text = f"""Float: {100 * known["metrics"]["teacher_accuracy"]:.2f} %. All layers at that width, inputs of layers and residual sums
+too (the image keeps its 8 bits), except where a row says 8-bit ends. 300 steps of Adam on 64 images, rate 3e-4 for weights of 4 bits and
+1e-3 for fewer, falling along a cosine, the same for all sources but two: at W2A4 on I and G that rate ended at chance, so that it is 3e-4
+there (on I no data are needed to see it: agreement on fresh images fell, and `tacit quantize` warns of it; on G agreement stays). Batch
+norm is told how quantization shifts what it reads, then frozen at 3 bits and more; at 2 bits it learns, except on I and G. Objective: KL
 divergence at temperature 1, and 0.01 of the intermediate loss, on images mixed in pairs. A seed also draws which 1,024 images are learned
 from: of 50,000 real ones, of a pool's 1,280.{" *: run before images kept their whole range; compared with nothing." * bool(before)}
 

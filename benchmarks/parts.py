@@ -67,7 +67,7 @@ def as_now(runs: Runs, setting: str, groups: Sequence[str]) -> tuple[Runs, list[
         setting: A name that stands in what decided a run, or does not.
         groups: How the labels of a group begin.
     """
-    kinds = {label: all(setting in run["settings"] for run in by_seed.values()) for label, by_seed in runs.items()}
+    kinds = {label: all(setting in run.get("settings", {}) for run in by_seed.values()) for label, by_seed in runs.items()}
     mixed = [group for group in groups if any(new and label.startswith(group) for label, new in kinds.items())]
     before = [label for label, new in kinds.items() if not new and label.startswith(tuple(mixed))]
     return {label: by_seed for label, by_seed in runs.items() if label not in before}, before

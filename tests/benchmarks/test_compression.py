@@ -13,7 +13,7 @@ from benchmarks import compression, latency
 from benchmarks.__main__ import main
 from benchmarks.compression_plans import NETWORKS, POOLS, SUITES
 from benchmarks.compression_tables import compression as section
-from benchmarks.parts import as_now
+from benchmarks.parts import Record, as_now
 from tacit.core.errors import InputError
 from tacit.core.files import write_json
 from tacit.synthesize import Pool
@@ -36,7 +36,8 @@ def kept(home: Path, suite: str, network: str, name: str) -> dict[str, Any]:
 
 
 def test_runs_of_before_are_not_compared_with_those_of_today() -> None:
-    new, old = {0: {"settings": {"input": "whole range"}}}, {0: {"settings": {}}}
+    new: dict[int, Record] = {0: {"settings": {"input": "whole range"}}}
+    old: dict[int, Record] = {0: {"settings": {}}}
     runs = {"W2A4 real": new, "W2A4 BNS": old, "W4A4 BNS": old, "W4A4 real": old}
     alike, before = as_now(runs, "input", ["W4A4", "W3A3", "W2A4"])
     assert list(alike) == ["W2A4 real", "W4A4 BNS", "W4A4 real"]
