@@ -16,7 +16,7 @@ from torch import Tensor
 
 from tacit.core.errors import InputError
 from tacit.core.spec import Spec
-from tacit.data import Augmentation, ImageSet, StreamedSet, augment, digits, has_splits, load_data, local_folder
+from tacit.data import Augmentation, ImageSet, StreamedSet, any_classes, augment, digits, has_splits, load_data, local_folder
 from tacit.data.read import as_image
 from toy import Squares
 
@@ -248,6 +248,18 @@ def test_a_folder_of_one_class_is_labelled_where_the_model_knows_the_class(tmp_p
     for names in ((), ("bird", "fish")):
         with pytest.raises(InputError, match="no label column"):
             load_data(str(tmp_path), "train", Spec(shape=(1, 4, 6), classes=2, names=names))
+
+
+def test_a_folder_that_nobody_has_labelled_is_read_where_no_labels_are_asked_for(tmp_path: Path) -> None:
+    pytest.importorskip("datasets")
+    for number in range(3):
+        picture(number).save(tmp_path / f"{number}.png")
+    spec = Spec(shape=(1, 4, 6), classes=2)
+    found = in_memory(load_data(str(tmp_path), "train", any_classes(spec)))
+    assert found.labels.tolist() == [-1, -1, -1]
+    assert found.images.shape == (3, 1, 4, 6)
+    with pytest.raises(InputError, match="no label column"):
+        load_data(str(tmp_path), "train", spec)
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from typing import Any
 
 from tacit.core.errors import InputError, nearest
 from tacit.core.models import import_object
-from tacit.data.load import open_hub
+from tacit.data.hub import open_hub
 from tacit.data.rendered import RENDERED
 
 __all__ = ["load_column"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
@@ -15,13 +15,13 @@ from tacit.core.errors import InputError, nearest
 from tacit.core.spec import VOID, Spec
 from tacit.core.views import LEARNED_AREA, crop_windows, seen
 
-__all__ = ["ANY_CLASSES", "Augmentation", "ImageSet", "augment", "augmented", "check_labels", "check_shape"]
+__all__ = ["ANY_CLASSES", "Augmentation", "ImageSet", "any_classes", "augment", "augmented", "check_labels", "check_shape"]
 
 Augmentation = Literal["none", "shift", "shift-flip", "crop-flip"]
 """shift: moved by up to an eighth of the size, zeros coming in; shift-flip: mirrored half of the time, too; crop-flip: a window of 8 to
 100 % of the area, its sides at most 4 : 3, resized, and mirrored half of the time, as networks of ImageNet are trained."""
 ANY_CLASSES = 1_000_000
-"""Classes of a spec that takes any labels, one an image or one a pixel, as where nobody is shown them."""
+"""Classes of a spec that takes any labels, one an image or one a pixel, as where nobody is shown them, or none at all."""
 
 
 @dataclass(frozen=True)
@@ -78,6 +78,11 @@ class ImageSet:
         check_labels(self.labels, spec)
         if spec.task == "segmentation" and len(self.names) not in (0, spec.classes):
             raise InputError(f"the data have {len(self.names)} classes a pixel can be of, the model {spec.classes}: check `classes`")
+
+
+def any_classes(spec: Spec) -> Spec:
+    """Return what is expected of images alone, whatever their labels, and whether they have some."""
+    return replace(spec, task="classification", classes=ANY_CLASSES, names=(), upsample=None, ignore=None)
 
 
 def check_shape(shape: Sequence[int], spec: Spec, whose: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Iterator, Sequence, Sized
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -13,18 +13,16 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from tacit.core.batch import Batch, as_floats
-from tacit.core.errors import InputError, MissingExtraError, nearest
+from tacit.core.errors import InputError
 from tacit.core.models import import_object
 from tacit.core.spec import Spec
 from tacit.data.folders import has_masks, mask_folder
-from tacit.data.images import ANY_CLASSES, ImageSet, check_labels, check_shape, numbers_of
+from tacit.data.hub import label_named, open_labelled
+from tacit.data.images import ImageSet, check_labels, check_shape, numbers_of
 from tacit.data.read import Label, read_sample
 from tacit.data.rendered import RENDERED
 
-if TYPE_CHECKING:
-    from datasets import Dataset as HubDataset
-
-__all__ = ["Data", "StreamedSet", "digits", "has_splits", "load_data", "local_folder", "open_hub"]
+__all__ = ["Data", "StreamedSet", "digits", "has_splits", "load_data", "local_folder"]
 
 IN_MEMORY_BYTES = 2 * 2**30
 """Sets whose 8-bit images take more than this are streamed from disk."""
@@ -34,7 +32,7 @@ class StreamedSet(Dataset[tuple[Tensor, Label]]):
     """A large set: images are decoded, fitted to the model's shape, and batched by a `DataLoader`."""
 
     def __init__(
-        self, rows: Any, spec: Spec | None = None, names: tuple[str, ...] = (), *, image: str | int = 0, label: str | int = 1
+        self, rows: Any, spec: Spec | None = None, names: tuple[str, ...] = (), *, image: str | int = 0, label: str | int | None = 1
     ) -> None:
         self.rows, self.spec, self.names, self.image, self.label = rows, spec, names, image, label
         self.numbers: list[int] | None = None
@@ -158,7 +156,7 @@ def has_splits(data: str | Data | Dataset[Any]) -> bool:
 
 def local_folder(data: str) -> Path | None:
     """Return the folder of this machine that `load_data` reads; None where `data` is the name of a set, or a callable's import path."""
-    folder = Path(_label_named(data)[0])
+    folder = Path(label_named(data)[0])
     if data == "digits" or data in RENDERED or not (folder.is_absolute() or data.startswith(".") or folder.exists()):
         return None
     return folder
@@ -182,101 +180,13 @@ def _by_name(data: str, split: str, spec: Spec | None) -> Data:
     return _from_hub(data, split, spec)
 
 
-def open_hub(data: str, split: str, **options: Any) -> HubDataset:
-    """Return a set of the Hugging Face hub, or of a local folder of images or parquet files, whose builder gets the options.
-
-    `InputError` where it can't be read.
-    """
-    try:
-        import datasets
-    except ImportError as error:
-        raise MissingExtraError("datasets", "data", f"loading {data!r}") from error
-    datasets.disable_progress_bars()
-    data, _ = _label_named(data)
-    folder = Path(data)
-    name, at, configuration = data.partition("@")
-    if at and not (folder.is_dir() or (name and configuration)):
-        raise InputError(f"data: expected a name, an @ and a configuration, as `ufldl-stanford/svhn@cropped_digits`, got {data!r}")
-    try:
-        found: HubDataset = (
-            datasets.load_dataset(_builder(folder), data_dir=str(folder), split=split, **options)
-            if folder.is_dir()
-            else datasets.load_dataset(name, configuration or None, split=split)
-        )
-    except InputError:
-        raise
-    except Exception as error:  # the library raises many kinds, and all mean: this can't be read
-        lines = str(error).strip().splitlines() or [type(error).__name__]
-        named = " ".join(lines[:2]) + f" Write it as `{name}@...`" if "onfig name is missing" in lines[0] else lines[0]
-        raise InputError(f"can't load {data!r}, split {split!r}: {named}") from error
-    return found
-
-
 def _from_hub(data: str, split: str, spec: Spec | None) -> Data:
-    found, (_, named) = open_hub(data, split), _label_named(data)
-    if spec is not None and named is None and [type(feature).__name__ for feature in found.features.values()] == ["Image"]:
-        found = _of_one_class(data, split, spec) or found
-    image, label = _columns(found, spec) if named is None else (_column(found, "Image", ("image", "img")), named)
-    if label not in found.features:
-        raise InputError(f"the data have no column {label!r}{nearest(label, list(found.features), most=20)}")
-    names = tuple(getattr(found.features[label], "names", None) or ())
+    found, image, label = open_labelled(data, split, spec)
+    names = tuple(getattr(found.features[label], "names", None) or ()) if label is not None else ()
     return _collect(found, spec, names, image=image, label=label)
 
 
-def _of_one_class(data: str, split: str, spec: Spec) -> HubDataset | None:
-    """Return the images of a folder that has a single class, where its name is one of the model's; `datasets` takes them for unlabelled."""
-    if not Path(data).is_dir() or _builder(Path(data)) != "imagefolder":
-        return None
-    found = open_hub(data, split, drop_labels=False)
-    return found if set(found.features["label"].names) <= set(spec.names) else None
-
-
-def _label_named(data: str) -> tuple[str, str | None]:
-    """Return the name of a set, and the column of its labels that stands behind a ``#``."""
-    if "#" not in data or Path(data).exists():
-        return data, None
-    name, _, column = data.rpartition("#")
-    return name, column
-
-
-def _builder(folder: Path) -> str:
-    suffixes = {path.suffix.lower() for path in folder.rglob("*") if path.is_file()}
-    if ".parquet" in suffixes:
-        return "parquet"
-    if suffixes & {".png", ".jpg", ".jpeg", ".bmp", ".webp", ".gif", ".tif", ".tiff", ".avif"}:
-        return "imagefolder"
-    raise InputError(f"{folder} holds no images (PNG, JPEG, ...) and no parquet file")
-
-
-MASKS = ("mask", "masks", "annotation", "annotations", "segmentation_mask", "semantic_mask", "segmentation", "label", "labels", "seg")
-"""Columns in which masks are looked for."""
-
-
-def _columns(found: HubDataset, spec: Spec | None) -> tuple[str, str]:
-    """Return which columns hold the pictures, and their class numbers or, for a model that names a class a pixel, their masks."""
-    pictures = [str(name) for name, feature in found.features.items() if type(feature).__name__ == "Image"]
-    numbered = any(type(feature).__name__ == "ClassLabel" for feature in found.features.values())
-    dense = spec.task == "segmentation" if spec is not None and spec.classes != ANY_CLASSES else len(pictures) > 1 and not numbered
-    if not dense:
-        return _column(found, "Image", ("image", "img")), _column(found, "ClassLabel", ("label", "labels", "fine_label"))
-    mask = next((name for name in MASKS if name in found.features), pictures[1] if len(pictures) > 1 else None)
-    image = next((name for name in ("image", "img", "pixel_values", *pictures) if name in found.features and name != mask), None)
-    if image is None or mask is None:
-        raise InputError(f"the data have no columns of images and masks; they have {', '.join(found.features)}")
-    return image, mask
-
-
-def _column(found: HubDataset, kind: str, names: tuple[str, ...]) -> str:
-    for name, feature in found.features.items():
-        if type(feature).__name__ == kind:
-            return str(name)
-    for name in names:
-        if name in found.features:
-            return name
-    raise InputError(f"the data have no {names[0]} column; they have {', '.join(found.features)}")
-
-
-def _collect(rows: Any, spec: Spec | None, names: tuple[str, ...] = (), *, image: str | int = 0, label: str | int = 1) -> Data:
+def _collect(rows: Any, spec: Spec | None, names: tuple[str, ...] = (), *, image: str | int = 0, label: str | int | None = 1) -> Data:
     """Return the set in memory where it is small, else streamed."""
     count = len(cast("Sized", rows))
     if count == 0:

@@ -22,14 +22,14 @@ BITS_PER_SAMPLE = 258
 """The tag of a TIFF file."""
 
 
-def read_sample(rows: Any, number: int, image: str | int, label: str | int, spec: Spec | None) -> tuple[Tensor, Label]:
+def read_sample(rows: Any, number: int, image: str | int, label: str | int | None, spec: Spec | None) -> tuple[Tensor, Label]:
     """Return sample `number` of any set of rows: its image as uint8 (C, H, W), and its class number or mask.
 
     Args:
         rows: Anything with numbered rows.
         number: Which one.
         image: Where in a row the picture is.
-        label: Where its label is: what is a picture or an array there is a mask.
+        label: Where its label is: what is a picture or an array there is a mask. None: nobody has labelled it, which is said by -1.
         spec: What both are fitted to, where it is given.
 
     Raises:
@@ -44,9 +44,9 @@ def read_sample(rows: Any, number: int, image: str | int, label: str | int, spec
         raise InputError(f"image {number} can't be read: {reason}") from error
 
 
-def _read(row: Any, image: str | int, label: str | int, spec: Spec | None) -> tuple[Tensor, Label]:
+def _read(row: Any, image: str | int, label: str | int | None, spec: Spec | None) -> tuple[Tensor, Label]:
     try:
-        picture, said = row[image], row[label]
+        picture, said = row[image], row[label] if label is not None else -1
     except (KeyError, IndexError, TypeError) as error:
         raise InputError(f"expected an image at {image!r} and its label at {label!r} of a sample, got {outline(row)}") from error
     if not (isinstance(said, Image.Image) or np.ndim(said) >= 2):

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
+from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from pathlib import Path
 from typing import Any, ClassVar, ParamSpec
 
@@ -20,7 +20,7 @@ from tacit.core.models import ModelRef, model_hash
 from tacit.core.network import Ensemble, Network, count_parameters, work_per_image
 from tacit.core.run import METRICS, Run, free_folder, versions
 from tacit.core.spec import Spec, check_names
-from tacit.data import ANY_CLASSES, Data, ImageSet, Modality, StreamedSet, Views, load_data
+from tacit.data import Data, ImageSet, Modality, StreamedSet, Views, load_data
 from tacit.synthesize import Method
 
 __all__ = [
@@ -30,7 +30,6 @@ __all__ = [
     "Outcome",
     "RunVerb",
     "Verb",
-    "any_classes",
     "as_function",
     "check_pair",
     "data_option",
@@ -61,11 +60,6 @@ def data_option() -> Any:
 def view_option() -> Any:
     """Declare a field that the command line fills with the name of a view, or of two."""
     return field(default=None, metadata={"cli": str | None})
-
-
-def any_classes(spec: Spec) -> Spec:
-    """Return what is expected of images alone, whatever their labels."""
-    return replace(spec, task="classification", classes=ANY_CLASSES, names=(), upsample=None, ignore=None)
 
 
 def find_model(model: ModelLike, default: Spec | None = None, *, seed: int | None = None) -> Network:

@@ -18,7 +18,7 @@ from tacit.core.models import model_hash
 from tacit.core.network import Network, Teacher, count_parameters, stored_bytes
 from tacit.core.run import Run
 from tacit.core.spec import Spec
-from tacit.data import Data, Modality, Views, find_views, seen
+from tacit.data import Data, Modality, Views, any_classes, find_views, seen
 from tacit.data.modalities import ViewsLike
 from tacit.distill import Learner, Source, Stored, Synthetic, build_phases
 from tacit.distill.advice import Advice, pool_faults
@@ -28,7 +28,7 @@ from tacit.distill.selection import Selection
 from tacit.distill.sources import Unlabelled, Viewed
 from tacit.evaluate import Answers, agreement, predict
 from tacit.synthesize import Method, Pool, Synthesizer
-from tacit.verbs.base import ModelLike, Outcome, any_classes, as_function, check_pair, find_model, model_option, view_option
+from tacit.verbs.base import ModelLike, Outcome, as_function, check_pair, find_model, model_option, view_option
 from tacit.verbs.choose import choose_method, method_named, naming_what_remains
 from tacit.verbs.learning import LearningVerb
 from tacit.verbs.maps import named_maps, save_evaluated

@@ -12,7 +12,7 @@ from tacit.core.device import Clock, Runtime
 from tacit.core.errors import InputError
 from tacit.core.network import Network, count_parameters
 from tacit.core.spec import Spec
-from tacit.data import Data, ImageSet, Modality, Views, find_modality, find_views, has_splits, seen
+from tacit.data import Data, ImageSet, Modality, Views, any_classes, find_modality, find_views, has_splits, seen
 from tacit.data.modalities import ModalityLike, ViewsLike
 from tacit.evaluate import Probed, linear_probe, predict
 from tacit.evaluate.probe import few
@@ -22,7 +22,6 @@ from tacit.verbs.base import (
     ModelLike,
     Outcome,
     RunVerb,
-    any_classes,
     as_function,
     check_pair,
     data_option,
