@@ -43,6 +43,7 @@ from tacit.federate.client import Client, Kind
 from tacit.federate.teaching import ensemble_of, pixels_of, pool_of, teach
 from tacit.federate.work import Work
 from tacit.synthesize import DAFL, Gaussian
+from tacit.zoo import resnet
 from toyfed import SPEC, TEST, flat, network, plan, server, sites
 
 
@@ -196,6 +197,35 @@ def test_feddf_teaches_the_mean_towards_the_ensemble(runtime: Runtime) -> None:
     after = (made.central.network.eval()(images).argmax(1) == teacher(images).argmax(1)).float().mean()
     assert float(after) > max(0.8, float(before))
     assert numbers["images_made"] == 0
+
+
+@pytest.mark.parametrize("labels", [(-1,) * 12, tuple(range(12))])
+def test_feddf_looks_at_no_label_of_what_it_teaches_on(labels: tuple[int, ...], runtime: Runtime, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("toy.labelled", lambda: [(torch.rand(1, 8, 8), label) for label in labels], raising=False)
+    made = server(FedDF(steps=2, batch=8, proxy="toy:labelled"), runtime, steps=2)
+    assert made.round().learned
+    assert made.central.proxy is not None
+    assert made.central.proxy.labels.tolist() == list(labels)
+
+
+def test_an_architecture_with_too_few_answers_keeps_its_mean(runtime: Runtime) -> None:
+    kinds = [network(), Network(resnet(8, channels=1, width=4), SPEC)]
+    made = plan(FedDF(), runtime, networks=kinds, clients=5, replies=3, steps=2)
+    central, engine = made.central(), made.in_process(sites(5))
+    replies = engine.train({client: made.algorithm.letter(central, central.kinds[client]) for client in range(5)})
+    before = [flat(one.model.state_dict()) for one in central.networks]
+    central.aggregate({client: reply for client, reply in replies.items() if isinstance(reply, Upload)}, [1.0] * 5)
+    after = [flat(one.model.state_dict()) for one in central.networks]
+    assert not torch.equal(after[0], before[0])  # of three clients
+    assert torch.equal(after[1], before[1])  # of two
+
+
+def test_dense_whose_student_breaks_learned_nothing(runtime: Runtime) -> None:
+    broken = DENSE(method=Gaussian(batch=16, warmup=1), training=Training(steps=30, batch=16, lr=1e12, clip=0.0))
+    with pytest.raises(
+        FederationError, match=r"in no round was anything learned.* student's training broke: a lower training\.lr may help"
+    ):
+        server(broken, runtime, steps=2).run(lambda _: None)
 
 
 def test_dense_starts_from_first_weights_and_stands_beside_ensemble_and_mean(runtime: Runtime) -> None:

@@ -243,8 +243,22 @@ def test_failures_that_are_not_in_a_row_do_not_stop_a_run(runtime: Runtime) -> N
     assert [len(done.dropped) for done in told] == [1, 0, 1, 0, 1, 0]
 
 
+def test_weights_that_no_training_makes_are_dropped_before_they_are_the_mean(runtime: Runtime) -> None:
+    def huge(reply: Upload) -> Upload:
+        return replace(reply, weights={key: value * 1e12 if value.is_floating_point() else value for key, value in reply.weights.items()})
+
+    running = server(FedAvg(), runtime, steps=2, tamper=(0, huge))
+    assert "which no training of a round makes of what was sent" in running.round().dropped[0]
+    assert float(flat(running.central.network.model.state_dict()).abs().max()) < 100
+
+
+def test_more_answers_than_clients_take_part_are_refused(runtime: Runtime) -> None:
+    with pytest.raises(InputError, match="must have 3 sound answers and asks 2 of 4 clients"):
+        plan(FedAvg(), runtime, active=2, replies=3)
+
+
 def test_a_run_in_which_nothing_was_learned_is_an_error(runtime: Runtime) -> None:
-    with pytest.raises(FederationError, match="so that nothing was learned"):
+    with pytest.raises(FederationError, match=r"in no round was anything learned; in the last one: client 0: stages\.0\.weight holds NaN"):
         server(DENSE(), runtime, steps=1, replies=4, tamper=(0, nan_weights)).run(lambda _: None)
 
 

@@ -283,7 +283,7 @@ def test_a_site_whose_config_asks_for_noise_refuses_what_would_stay_exact(tmp_pa
     def carrier(plan: Any, parts: Any, folder: Path) -> FlowerEngine:
         return FlowerEngine(InProcessGrid(sites, range(3), node_of(sites, tmp_path, **NOISED)), 3, transport="bytes", data="dealt")
 
-    with pytest.raises(FederationError, match="nothing was learned"):
+    with pytest.raises(FederationError, match=r"in no round was anything learned.*tells exact label counts beside the weights"):
         verb.over(verb.gather, carrier)
     whys = {line["why"] for line in logged(tmp_path / "run", "dropped")}
     assert [why for why in whys if "privacy: FedGen tells exact label counts beside the weights" not in why] == []
@@ -356,7 +356,7 @@ def test_data_that_the_app_does_not_hold_must_be_at_an_absolute_path(tmp_path: P
 
 def test_a_recipe_that_counts_rounds_of_one_answer_is_told_what_that_means(tmp_path: Path) -> None:
     for replies in (1, 2, 3):
-        rows = dict(Federate(**{**FIELDS, "rules": Rules(replies=replies)}, export_app=tmp_path / f"app-{replies}").run().rows)
+        rows = dict(Federate(**{**FIELDS, "active": 3, "rules": Rules(replies=replies)}, export_app=tmp_path / f"app-{replies}").run().rows)
         assert rows.get("rules", "").startswith(f"replies is {replies}: in a round of fewer than 3 answers a site") == (replies < 3)
 
 
@@ -435,3 +435,14 @@ def test_a_site_whose_classes_nobody_else_could_know_is_refused(tmp_path: Path) 
     ):
         with pytest.raises(InputError, match=why):
             named.party(ImageSet(torch.zeros(2, 1, 8, 8, dtype=torch.uint8), torch.tensor(labels), ("benign", "cyst")))
+
+
+def test_what_could_never_be_learned_is_refused_before_it_travels(tmp_path: Path) -> None:
+    for fields, why in (
+        ({"rules": Rules(replies=3)}, "a round must have 3 sound answers and asks 2 of 3 clients, .* raise `active`, or lower"),
+        ({"active": 10}, "active: expected at most 3, the number of clients, got 10"),
+        ({"algorithm": FedGen(head="nosuch")}, "nosuch"),
+    ):
+        with pytest.raises(InputError, match=why):
+            exported(tmp_path / "app", **fields)
+    assert not (tmp_path / "app").exists()

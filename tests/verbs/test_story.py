@@ -36,6 +36,17 @@ def test_a_federation_that_learned_nothing_or_lost_what_it_knew_is_warned_of(sto
     assert set(story.faults(classes=10)) == kinds
 
 
+def test_a_server_whose_own_learning_broke_is_warned_of_whatever_came_of_it() -> None:
+    story = told([0.9])
+    for number, skipped in ((6, {"skipped": 1.0}), (7, {}), (8, {"skipped": 1.0})):
+        sent = {"bytes_down": 1, "bytes_up": 1, "seconds": 0.1, "dropped": {}, "learned": True, "loss": None, "replies": 2}
+        story.note(Round(number=number, numbers=skipped, **sent))  # type: ignore[arg-type]
+    later = Story([0.5])
+    later.load_state_dict(story.state_dict())
+    assert "broke in 2 of 8 rounds" in later.faults(10)["skipped"]
+    assert told([0.9]).faults(10) == {}
+
+
 def test_the_warning_says_what_to_change_and_outlives_a_resume() -> None:
     later = Story([0.5])
     later.load_state_dict(told([0.3, 0.95, 0.7]).state_dict())

@@ -37,6 +37,7 @@ class Central:
         local: How clients learn.
         runtime: Device and precision.
         seed: Of every draw.
+        least: Answers of one architecture with fewer of which its mean stays as it was, so that it is not a single client's own.
     """
 
     def __init__(
@@ -51,9 +52,11 @@ class Central:
         local: Local,
         runtime: Runtime,
         seed: int,
+        least: int = 1,
     ) -> None:
         self.networks, self.kinds = tuple(networks), dict(kinds)
         self.part, self.local, self.runtime, self.seed = part, local, runtime, seed
+        self.least = least
         self.splits = tuple(Split(network, head) if splits or part == "head" else None for network in self.networks)
         self.sharing = tuple(
             Sharing(network, part=part, bn=bn, split=split) for network, split in zip(self.networks, self.splits, strict=True)
@@ -92,6 +95,8 @@ class Central:
     def aggregate(self, replies: Mapping[int, Upload], weights: Sequence[float]) -> None:
         """Put the weighted mean of what came back into the networks: each architecture's own, or, of heads, one for all.
 
+        An architecture of which fewer than `least` answers came stays as it was.
+
         Args:
             replies: In the order of their clients.
             weights: One for each, positive.
@@ -102,7 +107,8 @@ class Central:
         groups: dict[int, list[tuple[Upload, float]]] = {}
         for (client, reply), weight in zip(replies.items(), weights, strict=True):
             groups.setdefault(self.kinds[client] if self.part == "all" else 0, []).append((reply, weight))
-        means = {kind: average([reply.weights for reply, _ in those], [weight for _, weight in those]) for kind, those in groups.items()}
+        enough = {kind: zip(*those, strict=True) for kind, those in groups.items() if len(those) >= self.least}
+        means = {kind: average([reply.weights for reply in those], mass) for kind, (those, mass) in enough.items()}
         for mean in means.values():
             if (key := not_finite(mean)) is not None:
                 raise FederationError(f"the mean of {len(replies)} answers holds NaN or infinite values, first in {key}: it is not used")

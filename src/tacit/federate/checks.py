@@ -21,6 +21,9 @@ class FederationError(RuntimeError):
 
 LARGE = 1e30
 """Largest magnitude of a metric, or of a value beside the weights: sums of such are far from what fp32 can hold."""
+FAR = 1e6
+"""How many times the largest magnitude of a tensor that was sent (or of 1) one that comes back can have: no training gets there in a round,
+and a single such answer would be the mean."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,6 +54,7 @@ class Expected:
 
     Args:
         weights: Shape and type of each tensor of the weights.
+        reach: Largest magnitude of those that hold floating point numbers.
         positive: Those that can't hold less than 0, as running variances.
         tensors: Shape of each further tensor, in fp32.
         classes: Number of label counts, where they are asked for; None: they may be withheld, or are not looked at.
@@ -60,6 +64,7 @@ class Expected:
     """
 
     weights: Mapping[str, tuple[tuple[int, ...], torch.dtype]] = field(default_factory=dict)
+    reach: Mapping[str, float] = field(default_factory=dict)
     positive: Collection[str] = ()
     tensors: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     classes: int | None = None
@@ -71,6 +76,12 @@ class Expected:
     def like(state: Tensors) -> dict[str, tuple[tuple[int, ...], torch.dtype]]:
         """Return shape and type of each tensor."""
         return {key: (tuple(value.shape), value.dtype) for key, value in state.items()}
+
+    @staticmethod
+    def reach_of(state: Tensors) -> dict[str, float]:
+        """Return the largest magnitude that each tensor can have after a round that began with these."""
+        floats = {key: value for key, value in state.items() if value.is_floating_point() and value.numel()}
+        return {key: FAR * max(1.0, float(value.detach().abs().max())) for key, value in floats.items()}
 
 
 def not_finite(state: Tensors) -> str | None:
@@ -98,6 +109,8 @@ def fault(upload: Upload, expected: Expected) -> str | None:
         return f"{key_} holds NaN or infinite values"
     if negative := [key for key in expected.positive if bool((given[key] < 0).any())]:
         return f"{negative[0]} holds values below 0"
+    if far := [key for key, most in expected.reach.items() if bool((given[key].abs() > most).any())]:
+        return f"{far[0]} holds values beyond {expected.reach[far[0]]:g}, which no training of a round makes of what was sent"
     if large := [key for key in upload.tensors if bool((upload.tensors[key].abs() > LARGE).any())]:
         return f"tensors.{large[0]} holds values beyond {LARGE:g}"
     return _numbers_fault(upload, expected) or _counts_fault(upload.counts, expected)

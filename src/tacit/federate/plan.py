@@ -57,6 +57,12 @@ class Plan:
                 )
         if self.rounds.active is not None and self.rounds.active > self.clients:
             raise InputError(f"active: expected at most {self.clients}, the number of clients, got {self.rounds.active}")
+        asked = self.clients if self.rounds.active is None else self.rounds.active
+        if self.rules.replies > asked:
+            raise InputError(
+                f"rules.replies: a round must have {self.rules.replies} sound answers and asks {asked} of {self.clients} clients, so that "
+                "nothing would ever be learned: raise `active`, or lower `rules.replies`"
+            )
 
     def kind_of(self, client: int) -> int:
         """Return which of the networks a client has."""
@@ -74,6 +80,7 @@ class Plan:
             local=self.local,
             runtime=self.runtime,
             seed=self.seed,
+            least=self.rules.replies,
         )
 
     def server(self, engine: Engine, test: ImageSet | None = None) -> Server:

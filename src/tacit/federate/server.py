@@ -117,10 +117,13 @@ class Server:
         Raises:
             FederationError: Where too much failed for too long, or nothing was learned in any round.
         """
+        done = None
         while self.central.round < self.rounds.rounds:
-            note(self.round())
+            done = self.round()
+            note(done)
         if not self.learned:
-            raise FederationError("in no round came enough sound answers, so that nothing was learned")
+            last = f"; in the last one: {_reasons(done)}" if done is not None else ""
+            raise FederationError(f"in no round was anything learned{last}")
 
     def round(self) -> Round:
         """Do one round."""
@@ -149,10 +152,8 @@ class Server:
         Raises:
             FederationError: Where too much failed for too long.
         """
-        central, algorithm = self.central, self.algorithm
-        kinds = {central.kinds[client] for client in letters}
-        expected = {kind: replace(algorithm.expected(central, kind), images=self.rules.images) for kind in kinds}
-        replies, dropped = sift(came, {client: expected[central.kinds[client]] for client in letters})
+        central = self.central
+        replies, dropped = self.sift(letters, came)
         numbers, why = self._learn(replies, max(least, self.rules.replies))
         if why is not None:
             dropped |= dict.fromkeys(replies, why)
@@ -172,6 +173,17 @@ class Server:
         )
         self._count_failures(done, len(letters))
         return done
+
+    def sift(self, letters: Iterable[int], came: Mapping[int, Upload | Lost]) -> tuple[dict[int, Upload], dict[int, str]]:
+        """Return which answers of a round are sound, and why the others are not, by client; as `sound` does for measurements.
+
+        Args:
+            letters: Who was asked.
+            came: By client; one that is missing did not answer.
+        """
+        kinds = {client: self.central.kinds[client] for client in letters}
+        expected = {kind: replace(self.algorithm.expected(self.central, kind), images=self.rules.images) for kind in set(kinds.values())}
+        return sift(came, {client: expected[kind] for client, kind in kinds.items()})
 
     def sample(self) -> list[int]:
         """Return who takes part in this round, in rising order; the draw depends on (seed, round) and who is there."""
@@ -229,8 +241,13 @@ class Server:
     def letters(self, clients: Sequence[int]) -> dict[int, Download]:
         """Return a letter to each of `clients`; those of one architecture get the same."""
         kinds = sorted({self.central.kinds[client] for client in clients})
-        letters = {kind: self.algorithm.letter(self.central, kind) for kind in kinds}
+        letters = {kind: self._within(self.algorithm.letter(self.central, kind)) for kind in kinds}
         return {client: letters[self.central.kinds[client]] for client in clients}
+
+    def _within(self, letter: Download) -> Download:
+        """Return a letter that says how many images a site may say it has, where a site that does not tell would say more."""
+        local, most = self.central.local, self.rules.images
+        return letter if most >= local.steps * local.batch else replace(letter, config={**letter.config, "images": most})
 
     def _learn(self, replies: Mapping[int, Upload], least: int) -> tuple[dict[str, float], str | None]:
         """Let the algorithm do its part; return its numbers, and why nothing was learned, if so."""
@@ -254,10 +271,10 @@ class Server:
         failed = 1.0 if not (asked and done.learned) else len(done.dropped) / asked
         self.failures = self.failures + 1 if failed > self.rules.failures else 0
         if self.failures >= self.rules.patience:
-            reasons = "; ".join(f"client {client}: {why}" for client, why in list(done.dropped.items())[:3]) or "there are no clients"
+            diverged = any("NaN" in why or "beyond" in why for why in done.dropped.values())
             raise FederationError(
-                f"in {self.failures} rounds in a row more than {self.rules.failures:.0%} of the answers failed ({reasons}); too high a "
-                "learning rate is a common cause"
+                f"in {self.failures} rounds in a row more than {self.rules.failures:.0%} of the answers failed ({_reasons(done)})"
+                + ("; too high a learning rate is a common cause" if diverged else "")
             )
 
     def state_dict(self) -> dict[str, Any]:
@@ -274,3 +291,7 @@ class Server:
         self.central.load_state_dict(state["central"])
         self.engine.load_state_dict(state["engine"])
         self.failures, self.learned = state["failures"], state["learned"]
+
+
+def _reasons(done: Round) -> str:
+    return "; ".join(f"client {client}: {why}" for client, why in list(done.dropped.items())[:3]) or "there are no clients"

@@ -23,7 +23,7 @@ from tacit.federate.flower import Deadlines, FlowerEngine, LocalPrivacy, Member,
 from tacit.federate.flower.apps import DATA
 from tacit.federate.flower.privacy import OPTIONS
 from tacit.verbs.base import Outcome
-from tacit.verbs.consortium import described
+from tacit.verbs.consortium import Consortium, described
 
 if TYPE_CHECKING:
     from tacit.verbs.federate import Federate
@@ -145,7 +145,8 @@ def export_app(verb: Federate, folder: Path) -> Outcome:
         folder: New or empty.
 
     Raises:
-        InputError: Where the folder is not empty, no algorithm is named, or the recipe would name what is not at the sites.
+        InputError: Where the folder is not empty, no algorithm is named, the recipe would name what is not at the sites, or asks for what
+            does not go together.
     """
     if verb.algorithm is None:
         raise InputError("export_app: name one algorithm, as `--algorithm FedGen`")
@@ -157,6 +158,8 @@ def export_app(verb: Federate, folder: Path) -> Outcome:
     dealt, proxy = _read_from("data", verb.data), _read_from("algorithm.proxy", getattr(verb.algorithm, "proxy", None))
     _check_absolute([*dealt, *proxy], "images", "name a set of the Hugging Face hub, or package.module:callable")
     networks = described(verb.model, verb.seed) or verb.gather().networks
+    plan = verb.plan(Consortium(networks, [], None, [], [], verb.open_runtime(*networks)))
+    verb.algorithm.check(plan.central())  # rather here than at the sites, after rounds in vain
     config = {key: value for key, value in verb.config().items() if key not in ("export_app", "engine", "device", "model")}
     alone = len(networks) == 1
     config["model"] = given if given and (places or not alone) else _reference(networks[0], alone=alone)

@@ -12,7 +12,7 @@ from tacit.federate import Round
 
 __all__ = ["Story"]
 
-ADDED = ("bytes_down", "bytes_up", "bytes_tests", "dropped", "images_made")
+ADDED = ("bytes_down", "bytes_up", "bytes_tests", "dropped", "images_made", "skipped")
 """What is added up over the rounds."""
 CHANCE, FALL, ENOUGH = 0.05, 0.1, 10
 """Accuracy above that of guessing, accuracy below the best on the way, and rounds from which on these are warned of."""
@@ -39,6 +39,7 @@ class Story:
         self.rounds = done.number
         news = {"bytes_down": done.bytes_down, "bytes_up": done.bytes_up, "bytes_tests": done.bytes_tests}
         news |= {"dropped": len(done.dropped) + len(done.unmeasured), "images_made": int(done.numbers.get("images_made", 0))}
+        news["skipped"] = int(done.numbers.get("skipped", 0))
         self.total = {name: self.total[name] + value for name, value in news.items()}
         if done.accuracy is not None or done.own:
             self.accuracy, self.own, self.beside = done.accuracy, dict(done.own), dict(done.beside)
@@ -53,20 +54,24 @@ class Story:
         return self.accuracy if self.accuracy is not None else fmean(self.own.values()) if self.own else None
 
     def faults(self, classes: int) -> dict[str, str]:
-        """Return warnings of a federation that learned nothing, or lost what it knew, by kind."""
-        known, (best, when) = self._known, self.best
+        """Return warnings of a federation whose server broke, that learned nothing, or lost what it knew, by kind."""
+        known, (best, when), skipped = self._known, self.best, int(self.total["skipped"])
+        broke = (
+            f"what the server learns itself broke in {skipped} of {self.rounds} rounds, so that they brought a mean of the clients' weights"
+        )
+        found = {"skipped": f"{broke} alone: try a tenth of the server's own rate (`server_lr` or `generator_lr`)"} if skipped else {}
         if known is None or self.rounds < ENOUGH:
-            return {}
+            return found
         if known <= 1 / classes + CHANCE:
-            return {
+            return found | {
                 "chance": f"after {self.rounds} rounds accuracy is {known:.1%}, about that of guessing: training diverged, as it does "
                 "where `lr` is too high; try a tenth of it (FedGen's own losses weigh ten times the labels' at first)"
             }
         if known < best - FALL:
-            return {
+            return found | {
                 "fall": f"accuracy was {best:.1%} after round {when} and is {known:.1%} now: a lower `lr`, or fewer `local_steps`, keep it"
             }
-        return {}
+        return found
 
     @staticmethod
     def log(run: Run, done: Round, clock: Clock) -> None:

@@ -14,7 +14,7 @@ import torch
 
 pytest.importorskip("flwr")
 
-from flwr.app import Context, RecordDict
+from flwr.app import Array, Context, RecordDict
 from flwr.clientapp.mod import LocalDpMod, adaptiveclipping_mod, fixedclipping_mod
 from flwr.serverapp.strategy import (
     DifferentialPrivacyClientSideAdaptiveClipping,
@@ -26,27 +26,31 @@ from flwr.serverapp.strategy import (
 from tacit.core.device import Runtime
 from tacit.core.errors import InputError
 from tacit.core.network import Network
+from tacit.data import ImageSet
 from tacit.distill import Training
 from tacit.federate import (
     DENSE,
     Algorithm,
+    Client,
     FedAvg,
     FedDF,
     FedDistill,
     FedDistillPlus,
     FedEnsemble,
+    FederationError,
     FedFTG,
     FedGen,
     FedProx,
     Server,
+    Shelf,
     Upload,
 )
-from tacit.federate.flower import LocalPrivacy, check_private, client_app, make_strategy
+from tacit.federate.flower import FlowerEngine, LocalPrivacy, Member, check_private, client_app, make_strategy
 from tacit.federate.flower.privacy import check_central, check_mods, gaussian_delta, private
 from tacit.federate.flower.records import tensors_of
 from tacit.synthesize import Gaussian
 from toyfed import SPEC, flat, plan, sites
-from toyflower import InProcessGrid, members, over_grid
+from toyflower import QUICK, InProcessGrid, broken, members, over_grid
 
 CLIP = 0.05
 MEAN = FedAvg(bn="local", average="equal")
@@ -223,8 +227,8 @@ class Subclass(DifferentialPrivacyServerSideFixedClipping):
 WRAPPERS: list[tuple[Any, dict[str, float], list[Any]]] = [
     (DifferentialPrivacyClientSideFixedClipping, {"noise_multiplier": 1.0, "clipping_norm": CLIP}, [fixedclipping_mod]),
     (DifferentialPrivacyServerSideFixedClipping, {"noise_multiplier": 1.0, "clipping_norm": CLIP}, []),
-    (DifferentialPrivacyClientSideAdaptiveClipping, {"noise_multiplier": 0.3}, [adaptiveclipping_mod]),
-    (DifferentialPrivacyServerSideAdaptiveClipping, {"noise_multiplier": 0.3}, []),
+    (DifferentialPrivacyClientSideAdaptiveClipping, {"noise_multiplier": 0.1}, [adaptiveclipping_mod]),
+    (DifferentialPrivacyServerSideAdaptiveClipping, {"noise_multiplier": 0.1}, []),
     (Subclass, {"noise_multiplier": 1.0, "clipping_norm": CLIP}, []),
 ]
 
@@ -282,6 +286,88 @@ def test_a_noised_mean_of_fewer_answers_than_the_noise_is_for_is_not_learned_fro
     result = wrapped.start(grid, strategy.initial_arrays, num_rounds=1)
     assert result.train_metrics_clientapp[1]["dropped"] == 4
     assert not strategy.server.learned
+
+
+@pytest.mark.parametrize(("wrapper", "fields", "mods"), WRAPPERS)
+def test_a_round_that_a_wrapper_gave_up_counts_as_one_that_failed(
+    wrapper: Any, fields: dict[str, float], mods: list[Any], runtime: Runtime, tmp_path: Path
+) -> None:
+    made = plan(MEAN, runtime, steps=1, every=0, active=2, patience=20)
+    strategy = make_strategy(made, transport="bytes")
+    grid = InProcessGrid(members(made, sites(), tmp_path, mods=[broken, *mods]), range(4))
+    wrapper(strategy, num_sampled_clients=2, **fields).start(grid, strategy.initial_arrays, num_rounds=6)
+    drawn = [client for client, kind in grid.asked if kind == "train"]
+    assert len({tuple(sorted(drawn[place : place + 2])) for place in range(0, 12, 2)}) > 2  # a round that failed is not asked again
+    assert 0 < strategy.server.learned < 6
+    made = plan(MEAN, runtime, steps=1, every=0, patience=2)
+    strategy = make_strategy(made, transport="bytes")
+    grid = InProcessGrid(members(made, sites(), tmp_path / "all", mods=[broken, *mods]), range(4))
+    with pytest.raises(FederationError, match=r"in 2 rounds in a row .* a wrapper of the strategy gave up the round"):
+        wrapper(strategy, num_sampled_clients=4, **fields).start(grid, strategy.initial_arrays, num_rounds=6)
+
+
+@pytest.mark.parametrize("shape", [(1,), (7,)])
+@pytest.mark.parametrize(("wrapper", "fields", "mods"), WRAPPERS)
+def test_an_answer_of_another_shape_is_dropped_before_a_wrapper_clips_it(
+    wrapper: Any, fields: dict[str, float], mods: list[Any], shape: tuple[int, ...], runtime: Runtime, tmp_path: Path
+) -> None:
+    def odd(message: Any, context: Any, call_next: Any) -> Any:
+        reply = call_next(message, context)
+        if context.node_config["partition-id"] == 1:
+            (arrays,) = reply.content.array_records.values()
+            arrays["classifier.bias"] = Array(np.ones(shape, dtype=np.float32))
+        return reply
+
+    made = plan(MEAN, runtime, steps=1, every=0)
+    strategy = make_strategy(made, transport="bytes")
+    grid = InProcessGrid(members(made, sites(), tmp_path, mods=[odd, *mods]), range(4))
+    wrapped = wrapper(strategy, num_sampled_clients=4, **fields)
+    before = flat(tensors_of(strategy.initial_arrays))
+    result = wrapped.start(strategy.checked(grid), strategy.initial_arrays, num_rounds=1)
+    assert result.train_metrics_clientapp[1]["dropped"] == 4  # one of them for its shape, and with it the round
+    assert torch.equal(flat(strategy.server.central.network.model.state_dict()), flat(made.networks[0].model.state_dict()))
+    assert torch.equal(flat(tensors_of(strategy.initial_arrays)), before)
+
+
+def test_a_site_that_does_not_tell_says_no_more_images_than_any_may(runtime: Runtime, tmp_path: Path) -> None:
+    made = plan(PRIVATE[0], runtime, steps=10, every=0, images=200)
+    small = [replace(site, train=site.train.part(torch.arange(50))) for site in sites()]
+    grid = InProcessGrid(members(made, small, tmp_path, mods=[OwnMod(CLIP, CLIP, 10.0, 1e-5)]), range(4))
+    running = made.server(FlowerEngine(grid, 4, deadlines=QUICK, transport="bytes"))
+    assert told(running)["trained"] == dict.fromkeys(range(4), (200, {}))
+    assert running.round().replies == 4
+
+
+def test_what_is_wrong_with_a_sites_images_stays_in_its_own_log(runtime: Runtime, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    made, mine = plan(FedAvg(), runtime, steps=1), sites()
+
+    def member(context: Context) -> Member:
+        number = int(context.node_config["partition-id"])
+        if number == 1:
+            raise InputError("image 0 can't be read: /scans/benign/Jane_Doe_1961.png")
+        site = mine[number]
+        if number == 2:
+            site = replace(site, train=Unreadable(site.train.images, site.train.labels))
+        return Member(Client(site, made.kind(number), seed=0), Shelf(tmp_path / str(number)))
+
+    for discreet in (True, False):
+        grid = InProcessGrid(
+            client_app(member, number=lambda context, _: int(context.node_config["partition-id"]), discreet=discreet), range(4)
+        )
+        dropped = made.server(FlowerEngine(grid, 4, deadlines=QUICK)).round().dropped
+        assert sorted(dropped) == [1, 2]
+        assert all(("Jane_Doe" in why) is not discreet for why in dropped.values())
+        assert ("Jane_Doe" in caplog.text) is discreet
+        if discreet:
+            assert dropped[1].endswith("InputError at this site: what it says, which may name images, is in the site's own log")
+        caplog.clear()
+
+
+class Unreadable(ImageSet):
+    """Images that can't be read any more."""
+
+    def batch(self, index: torch.Tensor) -> Any:
+        raise OSError("/scans/benign/Jane_Doe_1961.png: input/output error")
 
 
 def test_secure_aggregation_is_refused_with_its_reason() -> None:

@@ -147,11 +147,19 @@ class Algorithm:
 
     def expected(self, central: Central, kind: int) -> Expected:
         """Return what an answer of clients of one architecture must look like."""
-        sharing = central.sharing[kind]
-        return Expected(weights=Expected.like(sharing.out(central.networks[kind])), positive=sharing.positive)
+        sent = central.sharing[kind].out(central.networks[kind])
+        return Expected(weights=Expected.like(sent), reach=Expected.reach_of(sent), positive=central.sharing[kind].positive)
 
     def learn(self, central: Central, replies: Mapping[int, Upload]) -> dict[str, float]:
-        """Do the server's part of a round; return numbers for the log. `replies` are sound, at least one, in the order of their clients."""
+        """Do the server's part of a round; return numbers for the log: ``skipped`` where what it learns itself broke and was put back.
+
+        Args:
+            central: What the server holds.
+            replies: Sound, at least one, in the order of their clients.
+
+        Raises:
+            FederationError: Where nothing could be learned; all is as it was before then.
+        """
         return {}
 
     def beside(self, central: Central) -> dict[str, Network]:
@@ -172,8 +180,8 @@ class Counting(Algorithm):
     count_noise: float = 0.0
     """Scale of the Laplace noise that each client adds to each of its counts before it tells them (then rounded, and at least 0). Noise of
     scale b hides of which class an image is with epsilon = 2 r / b in a round, where r is how often one is shown in it at most: local_steps
-    x batch / images, rounded up. An image of another class takes r from one count and gives r to another. Rounds in which a client takes
-    part add up."""
+    x batch / images that the client learns from, rounded up. An image of another class takes r from one count and gives r to another.
+    Rounds in which a client takes part add up."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

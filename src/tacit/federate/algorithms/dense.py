@@ -22,6 +22,7 @@ from tacit.federate.aggregate import average
 from tacit.federate.algorithms.base import Counting
 from tacit.federate.believed import Believed, beliefs
 from tacit.federate.central import Central
+from tacit.federate.checks import FederationError
 from tacit.federate.messages import Upload
 from tacit.federate.teaching import ensemble_of, pool_of, teach
 from tacit.synthesize import Method
@@ -54,15 +55,22 @@ class DENSE(Counting):
             raise InputError(f"{self.name}.temperature: expected more than 0, got {self.temperature}")
 
     def learn(self, central: Central, replies: Mapping[int, Upload]) -> dict[str, float]:
-        """Teach the student, which starts from its first weights, not from a mean."""
+        """Teach the student, which starts from its first weights, not from a mean.
+
+        Raises:
+            FederationError: Where its training broke, since nothing else is learned here.
+        """
         networks = [central.model_of(client, reply.weights) for client, reply in replies.items()]
         weights = beliefs(replies)
         central.tensors = {} if weights is None else {BELIEFS: weights}
         teacher = ensemble_of(networks) if weights is None else Teacher.of(Believed.by(networks, weights))
         method = self.method or pool_of(teacher)
-        return teach(
+        told = teach(
             central, central.network, teacher, self.training, method=method, images=None, temperature=self.temperature, role="teach"
         )
+        if told.get("skipped"):
+            raise FederationError("the student's training broke: a lower training.lr may help")
+        return told
 
     def beside(self, central: Central) -> dict[str, Network]:
         """The ensemble that taught, that of plain means where it is another and, of one architecture, the mean by numbers of images."""

@@ -18,7 +18,7 @@ from typing import ClassVar
 
 from tacit.core.errors import InputError
 from tacit.core.network import Network
-from tacit.data.images import ImageSet
+from tacit.data.images import ImageSet, any_classes
 from tacit.data.load import load_data
 from tacit.distill import Training
 from tacit.federate.algorithms.base import Averaging
@@ -35,8 +35,8 @@ class FedDF(Averaging):
     """FedAvg, and then distillation at the server, from the clients' ensemble into the mean, one of each architecture."""
 
     proxy: str | None = None
-    """Images to teach on, labels not looked at: digits, a Hugging Face id, a folder, or package.module:callable; not given: they are made
-    of the clients' models by `method`."""
+    """Images to teach on, of any classes or unlabelled: digits, a Hugging Face id, a folder, or package.module:callable; not given: they
+    are made of the clients' models by `method`."""
     proxy_split: str = "train"
     """Split of `proxy`."""
     method: Method | None = None
@@ -67,7 +67,7 @@ class FedDF(Averaging):
     def begin(self, central: Central) -> None:
         super().begin(central)
         if self.proxy is not None:
-            found = load_data(self.proxy, self.proxy_split, central.network.spec)
+            found = load_data(self.proxy, self.proxy_split, any_classes(central.network.spec))
             if not isinstance(found, ImageSet):
                 raise InputError(f"{self.name}.proxy: {self.proxy} is too large to be kept in memory; give a part of it")
             central.proxy = found.to(central.runtime.device)

@@ -206,7 +206,7 @@ class FedGen(Counting, Averaging):
         if not_finite(generator.state_dict()) is not None or skipped == self.steps:
             generator.load_state_dict(before[0])
             optimizer.load_state_dict(before[1])
-            return {"generator_skipped": float(self.steps)}
+            return {"generator_skipped": float(self.steps), "skipped": 1.0}
         central.ready = True
         return {f"loss/{name}": float(part.detach()) for name, part in parts.items()} | {"generator_skipped": float(skipped)}
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import functools
+import logging
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from tacit.core.errors import import_extra
+from tacit.federate.checks import FederationError
 from tacit.federate.flower.member import Member
 from tacit.federate.flower.privacy import check_mods, check_plain, check_private, private, withheld
 from tacit.federate.flower.records import answer_record, read_letter
@@ -19,6 +21,9 @@ if TYPE_CHECKING:
 
 __all__ = ["CLIENT", "DATA", "client_app", "server_app"]
 
+T = TypeVar("T")
+
+log = logging.getLogger("tacit")
 CLIENT = "tacit.client"
 """Where a node says which client it is, in the record ``config`` of its answer to a query."""
 DATA = "tacit.data"
@@ -30,6 +35,7 @@ def client_app(
     *,
     mods: Sequence[Any] = (),
     number: Callable[[Context, Mapping[str, Any]], int] | None = None,
+    discreet: bool = True,
 ) -> ClientApp:
     """Return an app that answers letters.
 
@@ -37,18 +43,22 @@ def client_app(
     many images it has, and tells nothing of tests; with algorithms of which the noise would not cover all, it answers with the
     reason alone.
 
+    What goes wrong with a site's own images or network stays in the log of the site, since an error may name files, people or classes: the
+    server is told the kind of error alone. That what was asked for does not go together is told in full, since it is of the options.
+
     Args:
         member: Gives the client that this node is; called for every letter, so it should remember what takes long.
         mods: Flower's modifiers, for training alone: an answer that only measures holds nothing for them.
         number: Says which client this node is, from its context and the config of the server's query, or raises `InputError` where it can't
             be used; it should load nothing, since the server waits for it. Not given: the member is asked.
+        discreet: Whether errors stay at the site. False is for trials in which server and sites are one person's.
     """
     check_mods(mods)
     flower = import_extra("flwr.app", "federate", "Flower")
     app: ClientApp = import_extra("flwr.clientapp", "federate", "Flower").ClientApp()
 
     def train(message: Message, context: Context) -> Message:
-        own = member(context)
+        own = _here(context)
         if private(mods, context):
             check_private(own.client.kind)
             return _answered(message, lambda letter: withheld(own.train(letter), letter))
@@ -56,19 +66,35 @@ def client_app(
         return _answered(message, own.train)
 
     def evaluate(message: Message, context: Context) -> Message:
-        own = member(context)
+        own = _here(context)
         return _answered(message, functools.partial(_untested, own) if private(mods, context) else own.measure)
 
     def query(message: Message, context: Context) -> Message:
-        found = member(context).number if number is None else number(context, _config(message))
+        found = _here(context).number if number is None else number(context, _config(message))
         content = flower.RecordDict({"config": flower.ConfigRecord({CLIENT: found})})
         reply: Message = flower.Message(content, reply_to=message)
         return reply
 
     def _answered(message: Message, work: Callable[[Download], Upload]) -> Message:
-        content = answer_record(work(read_letter(message.content)), _config(message)["tacit.transport"])
+        letter = read_letter(message.content)
+        content = answer_record(_at_home(lambda: work(letter)), _config(message)["tacit.transport"])
         reply: Message = flower.Message(content, reply_to=message)
         return reply
+
+    def _here(context: Context) -> Member:
+        if number is not None:
+            number(context, {})  # what it has against the node's config is told in full
+        return _at_home(lambda: member(context))
+
+    def _at_home(work: Callable[[], T]) -> T:
+        try:
+            return work()
+        except Exception as error:  # anything can be wrong with a site's images
+            if not discreet:
+                raise
+            log.exception("this site can't do its part; the server is told the kind of error alone")
+            kind = type(error).__name__
+        raise FederationError(f"{kind} at this site: what it says, which may name images, is in the site's own log")
 
     def _config(message: Message) -> Mapping[str, Any]:
         return message.content.config_records["config"]

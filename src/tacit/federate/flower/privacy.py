@@ -157,8 +157,12 @@ def private(mods: Sequence[Any], context: Context) -> bool:
 
 
 def withheld(answer: Upload, letter: Download) -> Upload:
-    """Return an answer without what gets no noise: its loss, and its number of images, in whose place is how many a round shows to all."""
-    return replace(answer, examples=int(letter.config["steps"]) * int(letter.config["batch"]), metrics={})
+    """Return an answer without what gets no noise: its loss, and its number of images.
+
+    In the place of these is how many a round shows to any site or, where that is less, the most that a site may say (`Rules.images`).
+    """
+    shown = int(letter.config["steps"]) * int(letter.config["batch"])
+    return replace(answer, examples=min(shown, int(letter.config.get("images", shown))), metrics={})
 
 
 def check_private(kind: Kind) -> None:

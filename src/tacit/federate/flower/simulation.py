@@ -228,7 +228,7 @@ class Simulation:
         try:
             simulation.run_simulation(
                 server_app=server_app(main),
-                client_app=client_app(lambda context: _member(stage, context)),
+                client_app=client_app(lambda context: _member(stage, context), discreet=False),
                 num_supernodes=self.plan.clients,
                 backend_config={"client_resources": resources, "init_args": {}},
             )

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import functools
 import logging
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from statistics import fmean
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from tacit.core.errors import InputError, import_extra
 from tacit.data.images import ImageSet
@@ -21,7 +21,7 @@ from tacit.federate.flower.privacy import CLIPPING, check_central, noising
 from tacit.federate.flower.records import Transport, arrays_of, check_transport, letter_record, tensors_of
 from tacit.federate.messages import Download, Lost, Upload
 from tacit.federate.plan import Plan
-from tacit.federate.server import Server
+from tacit.federate.server import Round, Server
 from tacit.federate.sharing import statistics_keys
 
 if TYPE_CHECKING:
@@ -64,6 +64,7 @@ def _kind() -> type[Any]:
         def __init__(self, server: Server, clients: int, deadlines: Deadlines, transport: Transport) -> None:
             self.server, self.count, self.deadlines, self.transport = server, clients, deadlines, transport
             self._letters: dict[int, Download] = {}
+            self._lost: dict[int, Lost] = {}
             self._sent: list[tuple[int, Message]] = []
             self._least = 1
 
@@ -89,9 +90,16 @@ def _kind() -> type[Any]:
         def configure_train(self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid) -> Iterable[Message]:
             """Draw who takes part, and write to them.
 
+            A wrapper that gave up the round before, as Flower's do where a site answered with an error, did not hand its answers on: that
+            round is counted here, as one in which nothing was learned.
+
             Raises:
+                FederationError: Where too much failed for too long.
                 InputError: Where a wrapper adds noise that would not cover everything, or all rounds that the algorithm has are done.
             """
+            if self._letters:
+                given_up = dict.fromkeys(self._letters, Lost("a wrapper of the strategy gave up the round"))
+                self._end({**given_up, **self._lost})
             algorithm, done = self.server.algorithm, self.server.central.round
             if algorithm.rounds is not None and done >= algorithm.rounds:
                 raise InputError(f"{algorithm.name} has {algorithm.rounds} round and no more: start(..., num_rounds={algorithm.rounds})")
@@ -113,9 +121,7 @@ def _kind() -> type[Any]:
 
             Where a wrapper adds noise to the mean, nothing is learned from fewer answers than the noise is for.
             """
-            done = self.server.take(self._letters, self._by_client(replies), least=self._least)
-            for client, why in done.dropped.items():
-                log.warning("round %d: the answer of client %d is dropped: %s", done.number, client, why)
+            done = self._end({**self._lost, **self._by_client(replies)}, least=self._least)
             numbers: dict[str, Any] = {"replies": done.replies, "dropped": len(done.dropped), **done.numbers}
             metrics = flower.MetricRecord(numbers | ({"loss": done.loss} if done.loss is not None else {}))
             return (self.initial_arrays if done.learned else None), metrics
@@ -157,6 +163,31 @@ def _kind() -> type[Any]:
             """Say what is done."""
             log.info("%s, %d clients, %s of them in a round", self.server.algorithm.name, self.count, self.server.rounds.active or "all")
 
+        def checked(self, grid: Grid) -> Grid:
+            """Return the grid for Flower's wrappers of strategies: answers that are not sound are taken out before a wrapper sees them.
+
+            A wrapper that clips at the server works on what came as it is: numpy would make a tensor of one number fit any shape, and one
+            that fits none would end the run. ``wrapper.start(strategy.checked(grid), ...)``.
+            """
+            return cast("Grid", _Sieve(grid, self._sound))
+
+        def _sound(self, replies: Iterable[Message]) -> list[Message]:
+            """Return the messages of a round whose answers are sound; remember why others are not. Measurements stay as they are."""
+            asked, came = {message.metadata.message_id: client for client, message in self._sent}, list(replies)
+            if any(message.metadata.message_type != "train" for _, message in self._sent):
+                return came
+            sound, why = self.server.sift(self._letters, self._by_client(came))
+            self._lost = {client: Lost(reason) for client, reason in why.items()}
+            return [reply for reply in came if asked.get(reply.metadata.reply_to_message_id) in sound]
+
+        def _end(self, came: Mapping[int, Upload | Lost], *, least: int = 1) -> Round:
+            """End a round with what came."""
+            letters, self._letters, self._lost = self._letters, {}, {}
+            done = self.server.take(letters, came, least=least)
+            for client, why in done.dropped.items():
+                log.warning("round %d: the answer of client %d is dropped: %s", done.number, client, why)
+            return done
+
         def _over(self, grid: Grid) -> FlowerEngine:
             engine = self.server.engine
             if not isinstance(engine, FlowerEngine) or engine.grid is not grid:
@@ -183,3 +214,16 @@ def _kind() -> type[Any]:
             return {client: answer(reply) for client, reply in came if client is not None}
 
     return TacitStrategy
+
+
+class _Sieve:
+    """A grid that hands on only those answers that `sound` returns."""
+
+    def __init__(self, grid: Grid, sound: Callable[[Iterable[Message]], list[Message]]) -> None:
+        self.grid, self.sound = grid, sound
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.grid, name)
+
+    def send_and_receive(self, messages: Iterable[Message], *, timeout: float | None = None) -> list[Message]:
+        return self.sound(self.grid.send_and_receive(messages, timeout=timeout))
