@@ -94,12 +94,15 @@ def test_images_with_many_classes_each_are_counted_as_images() -> None:
     assert "among the last 60 images" in found["classes"]
 
 
-def test_chance_alone_does_not_lack_a_class() -> None:
-    many = Spec(shape=(1, 2, 2), classes=100)
-    drawn = torch.bincount(torch.randint(100, (256,), generator=torch.Generator().manual_seed(0)), minlength=100).tolist()
-    covered = sum(1 for count in drawn if count) / 100
-    assert covered < 1
+@pytest.mark.parametrize("classes", [20, 100, 1000])
+def test_chance_alone_does_not_lack_a_class_and_one_class_alone_does(classes: int) -> None:
+    many = Spec(shape=(1, 2, 2), classes=classes)
+    drawn = torch.bincount(torch.randint(classes, (256,), generator=torch.Generator().manual_seed(0)), minlength=classes).tolist()
+    covered = sum(1 for count in drawn if count) / classes
+    assert covered < 1 or classes == 20
     assert image_faults({**WELL, "class_coverage": covered}, drawn, many, None) == {}
+    alone = image_faults({**WELL, "class_coverage": 1 / classes}, [256] + [0] * (classes - 1), many, None)
+    assert ("where a fair draw has about" in alone["classes"]) == (classes > 64)
     assert image_faults({**WELL, "class_coverage": 0.1}, [1] + [0] * 9, SPEC, None) == {}  # ten images are too few to say
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from typing import Any
 
 import pytest
 import torch
@@ -153,9 +154,9 @@ def test_images_of_a_live_generator_are_kept_of_every_check_alike(teacher: Teach
     batches: list[int] = []
     peek = made.synthesizer.peek
 
-    def numbered(images: int, generator: torch.Generator) -> object:
+    def numbered(images: int, generator: torch.Generator, **options: Any) -> object:
         batches.append(len(batches))
-        found = peek(images, generator)
+        found = peek(images, generator, **options)
         found.images.fill_(batches[-1] / 255)
         return found
 

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 import pytest
+import torch
 
 from tacit.core.device import Clock, Runtime
 from tacit.core.errors import InputError
-from tacit.core.network import Teacher
+from tacit.core.network import Network, Teacher
 from tacit.distill import Synthetic
+from tacit.distill.health import StudentMonitor
 from tacit.distill.synthetic import rounds_within
+from tacit.evaluate import AT_ONCE
 from tacit.synthesize import DAFL, DFAD, ZSKT, Gaussian, Method, Synthesizer
+from toy import BNNet
 
 LIVE: dict[str, Any] = {"batch": 8, "latent": 8, "width": 4}
 
@@ -70,3 +75,43 @@ def test_a_budget_that_pays_for_nothing_is_refused(teacher: Teacher, runtime: Ru
     with pytest.raises(InputError, match="at least one batch of the student, 5 images"):
         source(teacher, runtime, DFAD(**LIVE), 4)
     assert rounds_within(Gaussian(batch=16), None) is None
+
+
+def counted(usual: Callable[..., Any], seen: list[Any], read: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a function that does the same, and tells `seen` what `read` finds of what it is given."""
+
+    def call(*given: Any) -> Any:
+        seen.append(read(*given))
+        return usual(*given)
+
+    return call
+
+
+def test_a_live_generator_makes_no_batch_that_nobody_looks_at(teacher: Teacher, runtime: Runtime, monkeypatch: pytest.MonkeyPatch) -> None:
+    for method, again in ((DFAD(**LIVE), 0), (Warm(every=3, **LIVE), 3)):
+        made, looks = source(teacher, runtime, method, None), list[int]()
+        monkeypatch.setattr(made.synthesizer.canvas, "again", counted(made.synthesizer.canvas.again, looks, lambda: 1))
+        list(made.prepare())
+        for step in range(4):
+            made.batch(step)
+        assert len(looks) == again
+        assert len(made.synthesizer.round().images) == 8  # where it is asked for
+        assert len(looks) == again + 1
+
+
+@pytest.mark.parametrize("method", [DFAD(**LIVE), Gaussian(batch=16, warmup=2)])
+def test_what_is_looked_at_is_made_in_parts_no_larger_than_a_step(
+    method: Method, teacher: Teacher, runtime: Runtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made, sizes = source(teacher, runtime, method, None), list[int]()
+    list(made.prepare())
+    made.batch(0)
+    torch.manual_seed(0)
+    student, asked = Network(BNNet(channels=1, classes=10), teacher.spec), list[int]()
+    monkeypatch.setattr(student.model, "forward", counted(student.model.forward, asked, len))
+    if not method.pooled:
+        monkeypatch.setattr(made.synthesizer.canvas, "sample", counted(made.synthesizer.canvas.sample, sizes, lambda one: one.images))
+    StudentMonitor(made, student, checks=2, seed=0).observe(0.5)
+    assert max(asked) <= AT_ONCE
+    assert len(made.unseen(12).images) == (2 if method.pooled else 12)
+    assert max(sizes, default=0) <= made.size

@@ -151,10 +151,11 @@ def test_the_input_counts_where_its_constants_tell_what_it_was() -> None:
     unit = torch.ones(1, 1, 1)
     equal = torch.ones(3)
     view = told((equal, equal, equal, equal))
-    assert float(BNDivergence(0 * unit, 2 * unit, inputs=False)(view)) == 0.0
-    assert float(BNDivergence(0 * unit, unit)(view)) == 0.0
-    dead = float(oracle("code", *(torch.tensor(value) for value in (0.0, LEAST, 0.0, 1.0))))
-    assert float(BNDivergence(0 * unit, 2 * unit)(view)) == pytest.approx(dead / 2, rel=1e-4)
+    assert float(BNDivergence(0.3 * unit, 0.2 * unit, inputs=False)(view)) == 0.0
+    for mean, std in ((0.0, 1.0), (0.0, 2.0), (0.3, 1 / 255), (120 / 255, 1 / 255)):  # a scale, and not a deviation
+        assert float(BNDivergence(mean * unit, std * unit)(view)) == 0.0
+    dead = float(oracle("code", *(torch.tensor(value) for value in (-1.5, LEAST, 0.0, 1.0))))
+    assert float(BNDivergence(0.3 * unit, 0.2 * unit)(view)) == pytest.approx(dead / 2, rel=1e-4)
 
 
 def test_an_unknown_direction_is_refused() -> None:

@@ -86,7 +86,7 @@ MAKE: dict[str, Callable[[Teacher], Loss]] = {
     "InterSample": lambda teacher: InterSample(teacher.std),
     "Intermediate": lambda _: Intermediate(["bn1", "bn2"], ["bn1", "bn2"]),
     "ModeSeeking": lambda _: ModeSeeking(torch.ones(1, 1, 1)),
-    "PixelNorm": lambda _: PixelNorm(),
+    "PixelNorm": lambda teacher: PixelNorm(teacher.mean, teacher.std),
     "Smoothness": lambda teacher: Smoothness(teacher.mean, teacher.std),
     "SoftCrossEntropy": lambda _: SoftCrossEntropy(),
     "TargetLogit": lambda _: TargetLogit(),

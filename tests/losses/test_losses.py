@@ -243,11 +243,14 @@ def test_priors_on_pixels_look_at_the_canvas_and_not_at_the_augmented_images() -
     canvas = torch.tensor([[[[0.0, 1.0]]]])
     view = View(torch.full((1, 1, 1, 2), 0.5), canvas=canvas)
     assert float(TotalVariation()(view)) == 1.0
-    assert float(PixelNorm()(view)) == 1.0
+    assert float(PixelNorm(torch.zeros(1, 1, 1), torch.ones(1, 1, 1))(view)) == 1.0
 
 
 def test_pixel_norm_is_the_root_of_the_sum_of_squares_over_the_whole_batch() -> None:
-    assert float(PixelNorm()(View(torch.full((2, 2, 2, 2), 0.5)))) == pytest.approx(2.0)
+    grey = View(torch.full((2, 2, 2, 2), 0.5))
+    assert float(PixelNorm(torch.zeros(2, 1, 1), torch.ones(2, 1, 1))(grey)) == pytest.approx(2.0)
+    mean, std = torch.tensor([0.5, 0.25]).view(2, 1, 1), torch.tensor([0.1, 0.5]).view(2, 1, 1)
+    assert float(PixelNorm(mean, std)(grey)) == pytest.approx((8 * 0.5**2) ** 0.5)
 
 
 def test_decision_adversarial_counts_only_images_on_which_both_name_the_same_class() -> None:

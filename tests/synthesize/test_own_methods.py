@@ -71,6 +71,49 @@ def test_a_toy_method_of_the_users_own_teaches_a_student(teacher: Teacher, stude
     assert any(not torch.equal(value, student.state_dict()[key]) for key, value in before.items())
 
 
+class LooksThrough(Loss):
+    """How far a network's answers are from one another; with a head of its own."""
+
+    def __init__(self, network: torch.nn.Module) -> None:
+        super().__init__()
+        self.network, self.head = network, torch.nn.Linear(5, 5)
+
+    def forward(self, view: View) -> Tensor:
+        said: Tensor = self.head(self.network(view.images))
+        return said.var()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Perceptual(Bright):
+    """Judged by another network."""
+
+    network: torch.nn.Module
+
+    def objective(self, teacher: Teacher) -> Objective:
+        return Objective(alike=(1.0, LooksThrough(self.network)))
+
+
+@pytest.mark.parametrize("whose", ["teacher", "student", "network", "frozen"])
+def test_a_network_that_a_loss_looks_through_stays_as_it_is_and_heads_are_drawn(
+    whose: str, teacher: Teacher, student: Network, runtime: Runtime
+) -> None:
+    torch.manual_seed(2)
+    judge = Network(BNNet(width=3), SPEC).eval()
+    chosen = {"teacher": teacher, "student": student, "network": judge, "frozen": judge.model.requires_grad_(False)}[whose]
+    before = copy.deepcopy(chosen.state_dict())
+    heads = []
+    for seed in (0, 0, 1):
+        method = Perceptual(network=chosen)
+        work = Synthesizer(teacher, method, runtime=runtime, generator=runtime.generator(seed), student=student)
+        heads.append(work.objective.losses["alike"].get_submodule("head").state_dict()["weight"].clone())
+        assert all(torch.equal(value, before[key]) for key, value in chosen.state_dict().items())
+        work.round()
+        assert all(torch.equal(value, before[key]) for key, value in chosen.state_dict().items())
+        assert not torch.equal(work.objective.losses["alike"].get_submodule("head").state_dict()["weight"], heads[-1])
+    assert torch.equal(heads[0], heads[1])
+    assert not torch.equal(heads[0], heads[2])
+
+
 @dataclass(frozen=True, kw_only=True)
 class Patient(Bright):
     """White in its second round alone."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import cast
 
@@ -16,7 +16,7 @@ from tacit.core.probe import Signals
 
 __all__ = [
     "ADVICE", "Loss", "Needs", "NonFiniteLossError", "Objective", "Opening", "View", "Weight", "all_finite", "check_finite",
-    "positive_temperature", "risen",
+    "own_modules", "positive_temperature", "risen",
 ]  # fmt: skip
 
 
@@ -152,6 +152,26 @@ In distillation `round` is 0 throughout, so that such a weight would stay 0 ther
 
 class NonFiniteLossError(RuntimeError):
     """A term of the loss became NaN or infinite; raised before the optimiser's step."""
+
+
+def own_modules(loss: Loss, networks: Iterable[nn.Module] = ()) -> Iterator[nn.Module]:
+    """Give the modules of a loss whose weights are its own to learn, as heads; neither what is frozen, nor a network that it looks through.
+
+    Args:
+        loss: Itself the first, where it is not frozen.
+        networks: Others, whose modules are not its own wherever they are found in it; a `Network` never is.
+    """
+    others = {id(module) for network in networks for module in network.modules()}
+
+    def walk(module: nn.Module) -> Iterator[nn.Module]:
+        weights = list(module.parameters())
+        if id(module) in others or isinstance(module, Network) or (weights and not any(weight.requires_grad for weight in weights)):
+            return
+        yield module
+        for child in module.children():
+            yield from walk(child)
+
+    return walk(loss)
 
 
 class Objective(Loss):

@@ -7,13 +7,22 @@ from typing import Literal, get_args
 
 from tacit.core.errors import InputError
 
-__all__ = ["VOID", "Spec", "Task", "Upsample", "check_names"]
+__all__ = ["VOID", "Spec", "Task", "Upsample", "check_names", "tells"]
 
 VOID = 255
 """Of a pixel that belongs to no class: losses and measures leave it out."""
 
 Task = Literal["classification", "segmentation"]
 Upsample = Literal["nearest", "bilinear", "bicubic"]
+
+
+GREY = (0.5, 0.25)
+"""Mean and standard deviation of images in [0, 1] of which nothing is told."""
+
+
+def tells(mean: float, std: float) -> bool:
+    """Return whether a channel's constants are the mean and deviation of data in [0, 1], and not a mere scale, as 0 and 1, or 1/255."""
+    return 0 < mean < 1 and 0.02 <= std < 0.6
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,6 +83,11 @@ class Spec:
         for name in self.names:
             if not name.isprintable():
                 raise InputError(f"names: expected class names of one line, got {name!r}")
+
+    @property
+    def moments(self) -> tuple[tuple[float, float], ...]:
+        """Mean and standard deviation of the data in [0, 1], a pair a channel, as far as the preprocessing tells; else those of grey."""
+        return tuple((m, s) if tells(m, s) else GREY for m, s in zip(self.mean, self.std, strict=True))
 
     def class_name(self, label: int) -> str:
         """Return the name of class `label`, or its number where the classes have no names."""

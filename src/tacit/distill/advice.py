@@ -16,6 +16,8 @@ __all__ = ["Advice", "budget_faults", "image_faults", "pool_faults", "student_fa
 
 ALIKE = 2.0
 """Standard deviation over a set, averaged over pixels, in steps of 8 bits, below which all its images are alike."""
+FEW = 64
+"""Images, where there are more than 16 classes, by which classes that are never named are told from chance."""
 Values = Mapping[str, float | None]
 """Measures by name, as `tacit.distill.health` makes them; None where there was nothing to measure."""
 
@@ -74,7 +76,14 @@ def _hint(method: Method | None, *, more: tuple[str, ...] = (), less: tuple[str,
     return "try " + (words[0] if len(words) == 1 else f"{', '.join(words[:-1])}, or {words[-1]}")
 
 
-def _unseen(spec: Spec, counts: list[int], among: str, method: Method | None) -> str:
+def _missed(images: int, classes: int) -> tuple[float, float]:
+    """Return how many classes so many draws miss, were all equally likely: mean and standard deviation."""
+    once, twice = (1 - 1 / classes) ** images, (1 - 2 / classes) ** images
+    mean = classes * once
+    return mean, math.sqrt(max(mean + classes * (classes - 1) * twice - mean * mean, 0.0))
+
+
+def _unseen(spec: Spec, counts: list[int], images: int, among: str, method: Method | None) -> str:
     missing = [spec.class_name(label) for label, count in enumerate(counts) if not count]
     names = ", ".join(missing[:5]) + (", ..." if len(missing) > 5 else "")
     asks = ("balance", "classes", "ce", "authenticity")
@@ -82,6 +91,9 @@ def _unseen(spec: Spec, counts: list[int], among: str, method: Method | None) ->
         hint = _hint(method, more=asks, less=("lr",), other="another seed")
     else:  # nothing in it asks for classes, whatever its options
         hint = _hint(method, more=("bn",), other="a method that balances classes")
+    if images < 4 * spec.classes:  # too few for every class to be there
+        named, fair = spec.classes - len(missing), spec.classes - _missed(images, spec.classes)[0]
+        return f"the teacher sees {named} of {spec.classes} classes{among}, where a fair draw has about {fair:.0f}; {hint}"
     return f"the teacher sees no sample of {len(missing)} of {spec.classes} classes ({names}){among}: the student can't learn them; {hint}"
 
 
@@ -102,9 +114,9 @@ def image_faults(values: Values, counts: list[int], spec: Spec, method: Method |
     """
     found: dict[str, str] = {}
     images, classes = sum(counts) if images is None else images, spec.classes
-    expected = 1 - (1 - 1 / classes) ** images  # share of classes that as many draws would reach, were all equally likely
-    if images >= 4 * classes and (values["class_coverage"] or 0.0) < 0.8 * expected + 0.01:  # 8 of 10 are too few
-        found["classes"] = _unseen(spec, counts, f" among the last {images} images", method)
+    expected = 1 - _missed(images, classes)[0] / classes
+    if images >= min(4 * classes, FEW) and (values["class_coverage"] or 0.0) < 0.8 * expected + 0.01:  # 8 of 10 are too few
+        found["classes"] = _unseen(spec, counts, images, f" among the last {images} images", method)
     spread, doubles, sure = values["pixel_deviation"] or 0.0, values["duplicate_rate"] or 0.0, values["teacher_confidence"] or 0.0
     if images > 1 and spread * 255 < ALIKE:
         found["alike"] = _alike(method)
@@ -162,7 +174,7 @@ def pool_faults(pool: Pool, method: Method | None = None) -> dict[str, str]:
     if len(images) > 1 and float(images.std(dim=0).mean()) < ALIKE:
         found["alike"] = _alike(method)
     classes, missing = pool.spec.classes, pool.class_counts.count(0)
-    by_chance = classes * (1 - 1 / classes) ** len(pool)  # classes that as many draws would miss, were all equally likely
-    if missing > by_chance + 3 * math.sqrt(by_chance) and len(pool) >= 4 * classes:
-        found["classes"] = _unseen(pool.spec, pool.class_counts, "", method)
+    by_chance, scatter = _missed(len(pool), classes)
+    if missing > by_chance + 3 * scatter and len(pool) >= min(4 * classes, FEW):
+        found["classes"] = _unseen(pool.spec, pool.class_counts, len(pool), "", method)
     return found

@@ -20,6 +20,7 @@ from tacit.core.similarity import duplicate_rate, pairwise_distance
 from tacit.core.state import evaluation_mode
 from tacit.distill.advice import Advice, budget_faults, image_faults, student_faults
 from tacit.distill.synthetic import Synthetic
+from tacit.evaluate import AT_ONCE
 from tacit.losses.logits import kd_divergence
 from tacit.synthesize.canvas import Noise, Round
 from tacit.synthesize.method import Method
@@ -38,10 +39,10 @@ EARLY = 0.2
 def _see(teacher: Network, images: Tensor, runtime: Runtime) -> Seen:
     """Return penultimate features and logits; the logits for both where the network has no layer that makes them."""
     try:
-        return watch(teacher, images, runtime)
+        return watch(teacher, images, runtime, size=AT_ONCE)
     except InputError:
         with torch.no_grad(), evaluation_mode(teacher):
-            logits = torch.cat([teacher(part).float() for part in torch.split(images, IMAGES)])
+            logits = torch.cat([teacher(part).float() for part in torch.split(images, AT_ONCE)])
         return Seen(logits.flatten(1), logits)
 
 
@@ -175,7 +176,9 @@ class StudentMonitor(Monitor):
         """Look at what has been made for the student to begin with, and say what is wrong with it; the student is not asked."""
         self.first = self._share_of_first()
         draw = self.runtime.generator(derived_seed(self.seed, "health, first", self.first))
-        images = _newest(self.source.pool) if self.method.pooled else self.source.synthesizer.peek(IMAGES, draw).images
+        images = (
+            _newest(self.source.pool) if self.method.pooled else self.source.synthesizer.peek(IMAGES, draw, size=self.source.size).images
+        )
         self.tell(self.look(images), min(self.first / self.checks, 0.99))  # whatever it is, it may still pass
 
     def observe(self, share: float) -> None:
@@ -186,7 +189,7 @@ class StudentMonitor(Monitor):
             last, old = _newest(self.source.pool), as_floats(self.source.pool.columns["images"][:IMAGES])
             fresh = _newest(self.source.held_out) if len(self.source.held_out) else last
         else:
-            last = fresh = self.source.synthesizer.peek(IMAGES, draw).images
+            last = fresh = self.source.synthesizer.peek(IMAGES, draw, size=self.source.size).images
             old = as_floats(self._kept)
         noise = Noise(self.teacher.spec).sample(Round(0, IMAGES, None, draw))
         faults, earlier = self.look(last), self.best_old
@@ -219,10 +222,13 @@ class StudentMonitor(Monitor):
         """Return agreement and KD loss of student and teacher on `images`; None for none."""
         if not len(images):
             return None, None
+        agreed, apart = torch.zeros((), device=images.device), torch.zeros((), device=images.device)
         with evaluation_mode(self.student):
-            parts = torch.split(images, IMAGES)
-            ours, theirs = (torch.cat([self._answer(network, part) for part in parts]) for network in (self.student, self.teacher))
-        return float((ours.argmax(dim=1) == theirs.argmax(dim=1)).double().mean()), float(kd_divergence(ours, theirs))
+            for part in torch.split(images, AT_ONCE):  # answers for every pixel of many images are large
+                ours, theirs = (self._answer(network, part) for network in (self.student, self.teacher))
+                agreed += (ours.argmax(dim=1) == theirs.argmax(dim=1)).float().mean() * len(part)
+                apart += kd_divergence(ours, theirs) * len(part)
+        return float(agreed) / len(images), float(apart) / len(images)
 
     def _answer(self, network: Network, images: Tensor) -> Tensor:
         with self.runtime.autocast():

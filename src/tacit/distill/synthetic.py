@@ -104,7 +104,7 @@ class Synthetic:
 
     def _round(self, rate: float = 1.0) -> None:
         with self.clock("synthesis"):
-            painted = self.synthesizer.round(rate)
+            painted = self.synthesizer.round(rate, asked=not self.drawn_fresh)
         if not self.method.pooled and not self.drawn_fresh:
             self._shown = painted
             self.drawn += len(painted.images)
@@ -134,7 +134,8 @@ class Synthetic:
     def unseen(self, images: int = 512) -> Batch:
         """Return synthetic images that no student step saw: held out of the pool, or fresh from the live generator."""
         if not self.method.pooled:
-            return self.synthesizer.sample(images)
+            sizes = [min(self.size, images - done) for done in range(0, images, self.size)]  # as in training, whose memory is then enough
+            return Batch(torch.cat([self.synthesizer.sample(size).images for size in sizes]))
         held = len(self.held_out)
         wanted = min(images, held)  # where there are more, they are taken from all ages alike
         return self.held_out.batch(torch.arange(wanted, device=self.held_out.device) * held // max(1, wanted))

@@ -14,7 +14,10 @@ from tacit.core.state import evaluation_mode
 from tacit.evaluate.answers import Answers
 from tacit.evaluate.maps import Maps
 
-__all__ = ["agreement", "predict"]
+__all__ = ["AT_ONCE", "agreement", "predict"]
+
+AT_ONCE = 64
+"""Images that are looked at in one pass, no more than most trainings have in a batch, whose memory is then enough."""
 
 
 @torch.no_grad()
@@ -39,4 +42,5 @@ def agreement(student: Network, teacher: Network, batch: Batch, runtime: Runtime
     """Return the share of `batch`, images or pixels, on which student and teacher name the same class; None for no images."""
     if not len(batch.images):
         return None
-    return predict(student, [batch], runtime).agreement(predict(teacher, [batch], runtime))
+    parts = [Batch(images) for images in torch.split(batch.images, AT_ONCE)]
+    return predict(student, parts, runtime).agreement(predict(teacher, parts, runtime))

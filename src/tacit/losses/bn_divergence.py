@@ -16,6 +16,7 @@ from tacit.core.errors import InputError
 from tacit.core.loss import Loss, Needs, View
 from tacit.core.moments import batch_moments
 from tacit.core.probe import BNStat
+from tacit.core.spec import tells
 
 __all__ = ["BNDivergence", "Direction", "normal_divergence"]
 
@@ -58,8 +59,8 @@ class BNDivergence(Loss):
         mean: The network's preprocessing, of shape (C, 1, 1): normalised images should have mean 0 and variance 1.
         std: The same.
         direction: Which divergence.
-        inputs: Whether the input counts; not given: where `mean` or `std` tell what it was (0 and 1 throughout tell nothing, and no image
-            in [0, 1] has such statistics).
+        inputs: Whether the input counts; not given: where `mean` and `std` are those of data in [0, 1] (`tacit.core.spec.tells`), and no
+            mere scale, as 0 and 1: no image has such statistics.
     """
 
     needs = Needs(bn=True)
@@ -69,7 +70,8 @@ class BNDivergence(Loss):
         if direction not in get_args(Direction):
             raise InputError(f"direction: expected one of {', '.join(get_args(Direction))}, got {direction!r}")
         self.direction = direction
-        self.inputs = inputs if inputs is not None else bool((mean != 0).any() or (std != 1).any())
+        constants = zip(mean.flatten().tolist(), std.flatten().tolist(), strict=True)
+        self.inputs = inputs if inputs is not None else all(tells(m, s) for m, s in constants)
         self.register_buffer("mean", mean.detach().clone(), persistent=False)
         self.register_buffer("std", std.detach().clone(), persistent=False)
 

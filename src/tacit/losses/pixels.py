@@ -34,10 +34,20 @@ class TotalVariation(Loss):
 
 
 class PixelNorm(Loss):
-    """L2 norm of the whole canvas, pixels in [0, 1]."""
+    """L2 norm of the whole canvas after normalisation: how far it is from the mean colour of the data.
+
+    Args:
+        mean: The network's preprocessing, of shape (C, 1, 1).
+        std: The same.
+    """
 
     needs = Needs(teacher=False)
 
+    def __init__(self, mean: Tensor, std: Tensor) -> None:
+        super().__init__()
+        self.register_buffer("mean", mean.detach().clone(), persistent=False)
+        self.register_buffer("std", std.detach().clone(), persistent=False)
+
     def forward(self, view: View) -> Tensor:
-        size: Tensor = torch.linalg.vector_norm(view.canvas.float())
+        size: Tensor = torch.linalg.vector_norm((view.canvas.float() - self.get_buffer("mean")) / self.get_buffer("std"))
         return size

@@ -30,4 +30,4 @@ class AdaptiveDeepInversion(DeepInversion):
     minimum: ClassVar[dict[str, float]] = {**DeepInversion.minimum, "warmup": 1}
 
     def objective(self, teacher: Teacher) -> Objective:
-        return Objective(**self.terms(), adv=(after(self.warmup, self.adv), Competition()))
+        return Objective(**self.terms(teacher), adv=(after(self.warmup, self.adv), Competition()))

@@ -121,9 +121,9 @@ def uniform_noise(spec: Spec, round: Round) -> Tensor:
 
 
 def normal_noise(spec: Spec, round: Round) -> Tensor:
-    """Return normal noise with the mean and standard deviation of `spec`, clamped to [0, 1], of shape (N, C, H, W)."""
+    """Return normal noise with the mean and standard deviation of the data (`Spec.moments`), clamped to [0, 1], of shape (N, C, H, W)."""
     draw = torch.randn(round.images, *spec.shape, generator=round.generator, device=round.device)
-    mean, std = (torch.tensor(values, device=round.device).view(-1, 1, 1) for values in (spec.mean, spec.std))
+    mean, std = (torch.tensor(values, device=round.device).view(-1, 1, 1) for values in zip(*spec.moments, strict=True))
     return (mean + std * draw).clamp_(0.0, 1.0)
 
 

@@ -3,8 +3,8 @@
 "Dreaming to Distill: Data-free Knowledge Transfer via DeepInversion", Yin et al., 2020, https://arxiv.org/abs/1912.08795, eqs. 1-4.
 Pixels start as uniform noise and are optimised by Adam; the teacher sees them rolled by up to 1/16 of their size and, by option, flipped.
 The authors' settings for CIFAR-10: 2,000 steps, batch 256, lr 0.05, bn 10, tv 2.5e-5, l2 0, on
-pixels after normalisation. Here they are in [0, 1]: a learning rate acts as if 1 / std times as large, the weights of tv and l2 as if std
-times as large. The defaults are for short runs on small images.
+pixels after normalisation. Here they are in [0, 1]: a learning rate acts as if 1 / std times as large, the weight of tv as if std times as
+large; that of l2 is the authors'. The defaults are for short runs on small images.
 Classes are drawn; in the authors' script, which is for batches of 256 on ten classes, they come in turn.
 Where the teacher names a class for every pixel, the class prior is dense: a map of classes that are drawn (`tacit.synthesize.wanted`).
 """
@@ -49,7 +49,7 @@ class DeepInversion(IterativeMethod):
     tv: float = 2.5e-5
     """Weight of total variation."""
     l2: float = 0.0
-    """Weight of the norm of the pixels."""
+    """Weight of the norm of the normalised pixels."""
     jitter: float = 1 / 16
     """Largest roll of the images before each look, as a share of their height and width."""
     flip: bool = False
@@ -64,15 +64,15 @@ class DeepInversion(IterativeMethod):
         return Pixels(teacher.spec)
 
     def objective(self, teacher: Teacher) -> Objective:
-        return Objective(**self.terms())
+        return Objective(**self.terms(teacher))
 
-    def terms(self) -> dict[str, tuple[Weight, Loss]]:
+    def terms(self, teacher: Teacher) -> dict[str, tuple[Weight, Loss]]:
         """Return the weighted losses, for methods that add one."""
         return {
             "ce": (self.ce, ClassPrior()),
             "bn": (self.bn, BNAlignment()),
             "tv": (self.tv, TotalVariation()),
-            "l2": (self.l2, PixelNorm()),
+            "l2": (self.l2, PixelNorm(teacher.mean, teacher.std)),
         }
 
     def augment(self, images: Tensor, generator: torch.Generator) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from itertools import pairwise
 
 import torch
@@ -11,7 +12,16 @@ from torch import Tensor, nn
 
 from tacit.core.spec import Spec
 
-__all__ = ["LARGE", "ConvGenerator", "TransposedGenerator", "UpConv2d", "fitting_generator", "initialise", "sigmoid_moments"]
+__all__ = [
+    "LARGE",
+    "ConvGenerator",
+    "TransposedGenerator",
+    "UpConv2d",
+    "draw_weights",
+    "fitting_generator",
+    "initialise",
+    "sigmoid_moments",
+]
 
 LARGE = 128
 """Height and width from which an image is large: made by a `TransposedGenerator`."""
@@ -24,7 +34,13 @@ def initialise(net: nn.Module, generator: torch.Generator) -> None:
     Running statistics of batch-norm layers start again too. The net moves to the generator's device.
     """
     net.to(generator.device)
-    for module in net.modules():
+    draw_weights(net.modules(), generator)
+
+
+@torch.no_grad()
+def draw_weights(modules: Iterable[nn.Module], generator: torch.Generator) -> None:
+    """Draw the weights that each of `modules` itself has, as `initialise` does; they are on the generator's device."""
+    for module in modules:
         if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
             module.weight.normal_(0.0, 0.02, generator=generator)
             if module.bias is not None:
@@ -62,16 +78,15 @@ def sigmoid_moments(mean: float, std: float) -> tuple[float, float]:
 
 
 class _Moments(nn.Module):
-    """Batch norm without scale, then a sigmoid that gives the moments of `spec`; one without constants counts as grey, deviation 0.25."""
+    """Batch norm without scale, then a sigmoid that gives the moments of the data, as far as `spec` tells them."""
 
     slope: Tensor
     shift: Tensor
 
     def __init__(self, spec: Spec) -> None:
         super().__init__()
-        known = [(m, s) if 0 < m < 1 and 0 < s < 0.6 else (0.5, 0.25) for m, s in zip(spec.mean, spec.std, strict=True)]
-        slopes, shifts = zip(*(sigmoid_moments(m, s) for m, s in known), strict=True)
-        self.norm = nn.BatchNorm2d(len(known), affine=False)
+        slopes, shifts = zip(*(sigmoid_moments(mean, std) for mean, std in spec.moments), strict=True)
+        self.norm = nn.BatchNorm2d(len(spec.moments), affine=False)
         self.register_buffer("slope", torch.tensor(slopes).view(-1, 1, 1))
         self.register_buffer("shift", torch.tensor(shifts).view(-1, 1, 1))
 

@@ -13,12 +13,12 @@ from tacit.core.batch import Batch, as_bytes, as_floats
 from tacit.core.device import Runtime
 from tacit.core.errors import InputError
 from tacit.core.gather import average_gradients, share, whole_moments
-from tacit.core.loss import View
+from tacit.core.loss import View, own_modules
 from tacit.core.network import Network, Teacher
 from tacit.core.probe import Probe, Signals
 from tacit.core.state import frozen_as_critic, load_state
 from tacit.synthesize.canvas import Round
-from tacit.synthesize.generators import initialise
+from tacit.synthesize.generators import draw_weights
 from tacit.synthesize.method import Method
 from tacit.synthesize.wanted import moved_alike
 
@@ -48,7 +48,8 @@ class Synthesizer:
             raise InputError(f"{method.name} {refused}: `tacit inspect` says which methods can be used")
         self.objective = method.objective(teacher)
         self.objective.fit(teacher, student)
-        initialise(self.objective, generator)
+        runtime.place(self.objective)
+        draw_weights(own_modules(self.objective, [network for network in (teacher, student) if network is not None]), generator)
         self.needs = self.objective.needs
         if self.needs.student and student is None:
             raise InputError(f"{method.name} paints against a student: give `student`, or use `tacit distill --method {method.name}`")
@@ -57,7 +58,6 @@ class Synthesizer:
             Probe(student or teacher, taps=self.needs.student_taps if student is not None else ())
         except InputError as error:
             raise type(error)(f"{method.name}: {error}") from error
-        runtime.place(self.objective)
         share(self.objective)  # what learns in it is drawn by each process for itself
         self.gives_targets = method.targets(2, teacher, runtime.generator(0, "a look at the targets"), 0) is not None
         self._new_canvas()
@@ -65,11 +65,13 @@ class Synthesizer:
         self.rounds = 0
         self.parts: dict[str, Tensor] = {}
 
-    def round(self, rate: float = 1.0) -> Batch:
+    def round(self, rate: float = 1.0, *, asked: bool = True) -> Batch:
         """Paint one batch, learn from it, and return it: for a pool, as 8-bit images with the teacher's logits; else as it stands.
 
         Args:
             rate: The share of its own learning rate that the student is at, for canvases whose rate falls with it.
+            asked: Whether the batch is looked at; where not, a live generator that shows fresh images later makes none of the round's
+                latents as it is after the round, and those that it learned from are returned.
         """
         method = self.method
         targets = method.targets(method.batch, self.teacher, self.generator, self.rounds)
@@ -105,7 +107,7 @@ class Synthesizer:
                     if method.iterations:
                         self.objective.remember(view)
                     batch = self._kept(best, targets)
-                elif method.shows == "painted":
+                elif method.shows == "painted" or (method.iterations and not asked):
                     batch = Batch(view.images.detach().float(), targets, view.teacher.logits.detach())
                 else:
                     again = self.canvas.again()
@@ -151,13 +153,20 @@ class Synthesizer:
         return Batch(shown.float())
 
     @torch.no_grad()
-    def peek(self, images: int, generator: torch.Generator) -> Batch:
-        """Return what `sample` would, by draws of the caller's `generator`; later rounds and samples don't notice."""
-        latent = self.canvas.latent
+    def peek(self, images: int, generator: torch.Generator, *, size: int | None = None) -> Batch:
+        """Return what `sample` would, by draws of the caller's `generator`; later rounds and samples don't notice.
+
+        Args:
+            images: How many.
+            generator: Source of the draws.
+            size: Images that are made at once, as many as in training, whose memory is then enough; None: all.
+        """
+        latent, size = self.canvas.latent, size or images
         with frozen_as_critic(self.canvas, "train" if self.method.every else "eval", buffers_move=False), self.runtime.autocast():
-            shown = self.canvas.sample(Round(self.rounds, images, None, generator))
+            rounds = [Round(self.rounds, min(size, images - done), None, generator) for done in range(0, images, size)]
+            shown = torch.cat([self.canvas.sample(round).float() for round in rounds])
         self.canvas.latent = latent
-        return Batch(shown.float())
+        return Batch(shown)
 
     def _view(self, look: Probe, watch: Probe, targets: Tensor | None, step: int) -> View:
         def see(images: Tensor) -> Signals:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from tacit.core.errors import InputError
-from tacit.core.loss import Objective
+from tacit.core.loss import Objective, own_modules
 from tacit.core.network import Teacher
 from tacit.synthesize.canvas import Canvas
 from tacit.synthesize.wanted import drawn, turns
@@ -90,7 +90,10 @@ class Method:
         raise NotImplementedError
 
     def objective(self, teacher: Teacher) -> Objective:
-        """Build what is minimised; called once, so that banks and heads stay. Weights of heads are drawn by the loop."""
+        """Build what is minimised; called once, so that banks and heads stay.
+
+        The loop draws the weights that its losses have to learn; a `Network` in a loss, and what is frozen, it leaves alone.
+        """
         raise NotImplementedError
 
     def targets(self, n: int, teacher: Teacher, generator: torch.Generator, round: int) -> Tensor | None:
@@ -164,7 +167,7 @@ class IterativeMethod(Method):
         return torch.optim.Adam(canvas.parameters(), lr=self.lr, betas=self.betas)
 
     def loss_optimizer(self, objective: Objective) -> Optimizer | None:
-        parameters = list(objective.parameters())
+        parameters = [weight for module in own_modules(objective) for weight in module.parameters(recurse=False)]
         return torch.optim.Adam(parameters, lr=self.lr) if parameters else None
 
     def clip_gradients(self, parameters: list[nn.Parameter]) -> None:

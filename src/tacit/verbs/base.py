@@ -229,7 +229,7 @@ class LaunchVerb(RunVerb):
     """Stop after this many seconds of synthesis and training; a learning rate then falls with the time. A round of synthesis that has begun
     is finished."""
     checkpoint_seconds: float = 30.0
-    """Seconds between checkpoints."""
+    """Seconds between checkpoints; more, where one takes more than a twentieth of that."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -27,6 +27,9 @@ from tacit.verbs.base import DataLike, LaunchVerb, data_option, load_for
 
 __all__ = ["LearningVerb"]
 
+SELDOM = 20
+"""How many times as long as a checkpoint takes it is at least until the next, so that a large one costs little of the time."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class LearningVerb(LaunchVerb):
@@ -123,18 +126,20 @@ class LearningVerb(LaunchVerb):
         if runtime.main and len(learner.phases) > 1:
             lengths = (f"{phase.name} ({learner.timetable.length(number):,})" for number, phase in enumerate(learner.phases))
             print(f"tacit: {title} in {len(learner.phases)} phases, by steps: {', then '.join(lengths)}", file=sys.stderr)
-        steps, saved = self.training.steps, time.monotonic()
+        steps, saved, took = self.training.steps, time.monotonic(), 0.0
         begun: float | None = state["begun"] if state is not None else None  # share of the seconds that had gone by before the first step
         stride = max(1, steps // self.evaluations) if evaluate is not None and self.evaluations else 0
 
         def checkpoint(*, due: bool) -> None:
-            nonlocal saved
-            if due or runtime.agreed(time.monotonic() - saved) >= self.checkpoint_seconds:
+            nonlocal saved, took
+            if due or runtime.agreed(time.monotonic() - saved) >= max(self.checkpoint_seconds, SELDOM * took):
+                began = time.monotonic()
                 runtime.settle(f"before the checkpoint of step {learner.done}")
                 source.save(run.folder)
                 held = {"learner": learner.state_dict(), "seconds": clock.seconds, "begun": begun, "selection": selection.state_dict()}
                 run.checkpoint(learner.done, {**held, "health": monitor.state_dict() if monitor is not None else None})
                 saved = time.monotonic()
+                took = runtime.agreed(saved - began)
 
         def spent() -> float:
             return runtime.agreed(clock.budgeted) / self.max_seconds if self.max_seconds else 0.0
