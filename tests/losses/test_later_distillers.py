@@ -17,7 +17,7 @@ from tacit.core.match import stages
 from tacit.core.network import Ensemble, Network, Teacher
 from tacit.core.probe import Probe, Signals
 from tacit.core.spec import Spec
-from tacit.losses import FSP, ActivationBoundary, FactorTransfer, FeatureOverhaul, Intermediate, ReviewKD
+from tacit.losses import FSP, ActivationBoundary, FactorTransfer, FeatureOverhaul, Intermediate, ReviewKD, SimilarityPreserving
 from tacit.losses.activation_boundary import boundary_distance
 from tacit.losses.before_relu import BridgeNorm, before_relu, norms_behind
 from tacit.losses.factor import Factors, factor_distance
@@ -25,7 +25,7 @@ from tacit.losses.fsp import flow
 from tacit.losses.overhaul import batch_margin, negative_mean, partial_distance
 from tacit.losses.pairs import PairedTaps
 from tacit.losses.review import Fusion, hierarchical_distance
-from tacit.zoo import resnet, wrn
+from tacit.zoo import resnet, resnet32x4, shufflenetv1, wrn
 from toy import BNNet
 
 GREY = Spec(shape=(1, 16, 16), classes=5)
@@ -127,6 +127,20 @@ def test_each_wants_to_be_fitted_and_is_fp32_inside_autocast(make: Callable[...,
 
 
 # ---------------------------------------------------------------- before the ReLU
+
+
+@pytest.mark.parametrize("make", [SimilarityPreserving, FactorTransfer])
+def test_each_network_s_own_last_map_is_compared_though_one_be_larger(make: Callable[[], PairedTaps]) -> None:
+    spec = Spec(shape=(3, 32, 32), classes=10)
+    teacher, student = Network(resnet32x4(10), spec).eval(), Network(shufflenetv1(10), spec).eval()
+    loss, images = make(), torch.rand(2, 3, 32, 32)
+    loss.fit(teacher, student)
+    assert [(theirs.removesuffix(":copy"), ours) for theirs, ours in loss.pairs] == [("stages", "stages")]
+    with torch.no_grad(), Probe(teacher, taps=loss.needs.teacher_taps) as ask, Probe(student, taps=loss.needs.student_taps) as look:
+        view = View(images, teacher=ask(images), student=look(images))
+        ((ours, theirs),) = loss.seen(view)
+        assert (tuple(ours.shape[1:]), tuple(theirs.shape[1:])) == ((960, 4, 4), (256, 8, 8))
+        assert float(loss(view)) > 0
 
 
 def test_maps_that_a_batch_norm_reads_are_taken_behind_it() -> None:

@@ -15,11 +15,11 @@ from tacit.core.input_range import implied_input_mean
 from tacit.core.network import Ensemble, Network, Teacher
 from tacit.core.spec import Spec
 from tacit.distill import Training
-from tacit.losses import CRD, AttentionTransfer
+from tacit.losses import CRD, AttentionTransfer, SimilarityPreserving
 from tacit.synthesize import DAFL, METHODS, MSKD, NAYER, ZSKD, DeepInversion
 from tacit.verbs.choose import choose_method, method_named, obstacle
 from tacit.verbs.inspect import matched, reach, taps
-from tacit.zoo import resnet
+from tacit.zoo import resnet, shufflenetv1
 from toy import BNNet, DictNet, GroupNet
 
 GREY = Spec(shape=(1, 28, 28), classes=7)
@@ -62,6 +62,16 @@ def test_layers_are_shown_beside_those_of_each_member_of_an_ensemble_as_losses_c
     shown = [(pair["teacher"]["tap"], pair["student"]["tap"]) for pair in matched(teacher, student)]
     assert len(shown) == 8
     assert shown == [*attention.pairs[:3], *crd.pairs[:1], *attention.pairs[3:], *crd.pairs[1:]]
+
+
+def test_last_maps_that_are_no_pair_of_stages_are_shown_too() -> None:
+    spec, losses = Spec(shape=(3, 32, 32), classes=10), (AttentionTransfer(), SimilarityPreserving(), CRD())
+    teacher, student = Network(resnet(8, width=4), spec), Network(shufflenetv1(10), spec)
+    for loss in losses:
+        loss.fit(teacher, student)
+    shown = matched(teacher, student)
+    assert [(pair["teacher"]["tap"], pair["student"]["tap"]) for pair in shown] == [pair for loss in losses for pair in loss.pairs]
+    assert [shown[3][role]["shape"] for role in ("teacher", "student")] == [[16, 8, 8], [960, 4, 4]]
 
 
 def test_counts_are_those_of_the_model() -> None:

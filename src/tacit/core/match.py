@@ -16,7 +16,7 @@ from tacit.core.probe import COPY, Probe
 from tacit.core.state import evaluation_mode
 from tacit.core.taps import layouts_of, penultimate_tap, stage_names
 
-__all__ = ["Layer", "Match", "layers", "match", "pooled", "stages"]
+__all__ = ["Layer", "Match", "last", "layers", "match", "pooled", "stages"]
 
 
 @dataclass(frozen=True)
@@ -93,6 +93,15 @@ def pooled(network: Network) -> Layer:
     """
     (found,) = layers(network, [penultimate_tap(network)])
     return Layer(found.name, (found.channels,), -math.inf)
+
+
+def last(teacher: Network, student: Network) -> Match:
+    """Return the coarsest stage of each of two networks, which need not be of one size.
+
+    Raises:
+        InputError: One of them has no feature maps.
+    """
+    return Match(stages(teacher)[-1], stages(student)[-1])
 
 
 def match(teacher: Network, student: Network) -> list[Match]:

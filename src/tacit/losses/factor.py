@@ -71,7 +71,7 @@ class FactorTransfer(AdaptedTaps):
     """Sum over layers, of which there usually is one, of `factor_distance`; the paraphraser gets no gradient of it.
 
     Args:
-        teacher: Taps of the teacher, maps; not given: the coarsest map.
+        teacher: Taps of the teacher, maps; not given: its coarsest map, and the student's.
         student: Taps of the student, as many.
         rate: k, the factor's channels by the teacher's.
         whole: Whether a factor is normalised as one vector (eq. 3); otherwise it is the channels' mean square that is.

@@ -15,13 +15,13 @@ from tacit.core.errors import InputError
 from tacit.core.features import as_vector
 from tacit.core.layout import MAP
 from tacit.core.loss import Loss, Needs, View
-from tacit.core.match import Match, layers, match, pooled
+from tacit.core.match import Match, last, layers, match, pooled
 from tacit.core.network import Network, members
 
 __all__ = ["AdaptedTaps", "Level", "PairedTaps", "as_vector", "in_fp32", "only_maps", "same_size"]
 
 Level = Literal["stages", "last", "pooled"]
-"""The last map of each resolution, the coarsest of them, or the vector that the classifier reads."""
+"""The last map of each resolution, each network's own coarsest, or the vector that the classifier reads."""
 
 
 def same_size(student: Tensor, teacher: Tensor) -> tuple[Tensor, Tensor]:
@@ -105,8 +105,7 @@ class PairedTaps(Loss):
         """Return which layers of one teacher are compared."""
         if self.level == "pooled":
             return [Match(pooled(teacher), pooled(student))]
-        found = match(teacher, student)
-        return found[-1:] if self.level == "last" else found
+        return [last(teacher, student)] if self.level == "last" else match(teacher, student)
 
     def build(self, matched: Sequence[Match]) -> None:
         """Make what lies between the layers, or refuse them; called once, when their shapes are known."""

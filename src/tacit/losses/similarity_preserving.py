@@ -3,9 +3,9 @@
 "Similarity-Preserving Knowledge Distillation", Tung and Mori, 2019, https://arxiv.org/abs/1907.09682, sec. 3: with Q the flattened
 features of a batch of b, ``G = Q Q'`` with rows of L2 norm 1, and ``L = 1 / b^2 || G_T - G_S ||_F^2``.
 
-Beside cross-entropy its usual weight is 3000 (``ce=1,sp=3000``). What differs from the paper, which may sum over several layers: the
-last map alone, as in the tables that others compare with, where none are named. Features of any shape will do: only images are
-compared with images.
+Beside cross-entropy its usual weight is 3000 (``ce=1,sp=3000``). What differs from the paper, which may sum over several layers: each
+network's own last map alone, of whatever size, as in the tables that others compare with, where none are named. Features of any shape
+will do: only images are compared with images.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class SimilarityPreserving(PairedTaps):
     """Sum over layers of `similarity_distance`; 0 where the student is the teacher, and for a batch of one.
 
     Args:
-        teacher: Taps of the teacher; not given: the last map of the smallest size.
+        teacher: Taps of the teacher; not given: its last map of the smallest size, and the student's.
         student: Taps of the student, as many.
     """
 

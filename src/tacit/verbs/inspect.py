@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from tacit.core.device import Runtime
 from tacit.core.errors import InputError
 from tacit.core.input_range import input_range
-from tacit.core.match import Match, match, pooled
+from tacit.core.match import Match, last, match, pooled
 from tacit.core.models import model_hash
 from tacit.core.network import Network, Teacher, count_parameters, members, work_per_image
 from tacit.core.norms import Norms, norms_of
@@ -171,14 +171,16 @@ def taps(network: Network) -> dict[str, list[int]]:
 def matched(teacher: Network, student: Network) -> list[dict[str, Any]]:
     """Return the layers that losses on features compare where none are named: stage by stage, then what the classifiers read.
 
-    Of an ensemble these are those of each member, one after the other. Each has the name and shape (channels, height, width) of the
-    teacher's layer and of the student's; nothing where a network has none.
+    Between these stand the last maps of both, which `sp` and `ft` compare, where they are no pair of stages already. Of an ensemble these
+    are those of each member, one after the other. Each has the name and shape (channels, height, width) of the teacher's layer and of the
+    student's; nothing where a network has none.
     """
     found: list[Match] = []
     for prefix, member in members(teacher).items():
         pairs: list[Match] = []
         with contextlib.suppress(InputError):
             pairs += match(member, student)
+            pairs += [each for each in [last(member, student)] if each not in pairs]
         with contextlib.suppress(InputError):
             pairs.append(Match(pooled(member), pooled(student)))
         found += [Match(replace(each.teacher, name=f"{prefix}{each.teacher.name}"), each.student) for each in pairs]
