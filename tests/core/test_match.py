@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor, nn
 
+from tacit import zoo
 from tacit.core.errors import InputError
 from tacit.core.match import layers, match, pooled, stages
 from tacit.core.network import Network
@@ -39,6 +42,30 @@ def names(teacher: nn.Module, student: nn.Module, student_spec: Spec = SPEC) -> 
 def test_stages_of_one_size_stand_beside_each_other() -> None:
     assert names(Chain(32, 16, 8, 4), Chain(16, 4)) == [("body.1", "body.0"), ("body.3", "body.1")]
     assert names(Chain(16, 4), Chain(32, 16, 8, 4)) == [("body.0", "body.1"), ("body.1", "body.3")]
+
+
+@pytest.mark.parametrize(
+    ("theirs", "ours", "wanted"),
+    [
+        ((32, 16, 8, 4), (16, 8, 4, 2), [(16, 16), (8, 8), (4, 4)]),
+        ((16, 8, 4, 2), (32, 16, 8, 4), [(16, 16), (8, 8), (4, 4)]),
+        ((32, 16, 4), (16, 8, 4, 2), [(16, 16), (4, 4)]),
+        ((16, 8), (8, 4), [(8, 8)]),
+        ((32, 16, 8), (16, 4), [(16, 16), (8, 4)]),
+        ((32, 8), (16, 8), [(32, 16), (8, 8)]),
+        ((32, 15, 7, 3), (32, 16, 8), [(32, 32), (15, 16), (7, 8)]),
+        ((30, 14, 6), (28, 12, 5), [(30, 28), (14, 12), (6, 5)]),
+        (tuple(range(32, 2, -1)), tuple(range(31, 1, -1)), [(size, size) for size in range(31, 2, -1)]),
+    ],
+)
+def test_layers_are_left_out_of_both_for_pairs_of_one_size_and_for_nothing_else(theirs: Any, ours: Any, wanted: Any) -> None:
+    found = match(Network(Chain(*theirs), SPEC), Network(Chain(*ours), SPEC))
+    assert [(each.teacher.shape[1], each.student.shape[1]) for each in found] == wanted
+
+
+def test_stages_of_mobilenet_at_half_width_stand_beside_those_of_vgg_of_their_size() -> None:
+    found = match(Network(zoo.vgg13(), SPEC), Network(zoo.mobilenetv2_half(), SPEC))
+    assert [(each.teacher.shape[1:], each.student.shape[1:]) for each in found] == [((size, size),) * 2 for size in (16, 8, 4)]
 
 
 def test_sizes_are_relative_to_the_image() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import combinations
+from fractions import Fraction
 
 import torch
 
@@ -105,25 +105,46 @@ def last(teacher: Network, student: Network) -> Match:
 
 
 def match(teacher: Network, student: Network) -> list[Match]:
-    """Return the stages of two networks beside each other, largest first: as many as the one with fewer has.
+    """Return the stages of two networks beside each other, largest first: mostly as many as the one with fewer has.
 
-    Stages stand beside those of the most similar size relative to the image, in order; where sizes say nothing, beside those as deep.
+    As many as can be stand beside those of the same size relative to the image, in order, though others of both networks be left out for
+    it. Of the rest as many as have room stand beside those of the most similar size; where sizes say nothing, beside those as deep.
 
     Raises:
         InputError: One of them has no feature maps.
     """
     theirs, ours = stages(teacher), stages(student)
-    if len(theirs) >= len(ours):
-        return [Match(theirs[number], layer) for number, layer in zip(_align(ours, theirs), ours, strict=True)]
-    return [Match(layer, ours[number]) for number, layer in zip(_align(theirs, ours), theirs, strict=True)]
+    return [Match(theirs[one], ours[other]) for one, other in _align(theirs, ours)]
 
 
-def _align(few: Sequence[Layer], many: Sequence[Layer]) -> tuple[int, ...]:
-    """Return which of `many` stand beside `few`, in order; of equals the deepest."""
+@dataclass(frozen=True)
+class _Alignment:
+    """Which layers stand beside each other, by their numbers, and how well."""
 
-    def apart(chosen: tuple[int, ...]) -> tuple[float, float, tuple[int, ...]]:
-        sizes = sum(abs(many[number].scale - layer.scale) for number, layer in zip(chosen, few, strict=True))
-        depths = sum(abs((number + 1) / len(many) - (place + 1) / len(few)) for place, number in enumerate(chosen))
-        return round(sizes, 6), round(depths, 6), tuple(-number for number in chosen)
+    pairs: tuple[tuple[int, int], ...] = ()
+    equal: int = 0
+    """Pairs of the same size."""
+    sizes: float = 0.0
+    """Summed differences, in powers of two."""
+    depths: Fraction = Fraction(0)
 
-    return min(combinations(range(len(many)), len(few)), key=apart)
+    def cost(self) -> tuple[int, int, float, Fraction, list[int]]:
+        """Return what the best has the least of; of equals the deepest is the best."""
+        return -self.equal, -len(self.pairs), round(self.sizes, 6), self.depths, [-one - other for one, other in self.pairs]
+
+
+def _align(theirs: Sequence[Layer], ours: Sequence[Layer]) -> tuple[tuple[int, int], ...]:
+    """Return which of `theirs` stand beside which of `ours`, in order, by the best alignments of what is left of both."""
+    first, second = len(theirs), len(ours)
+    best = {(one, other): _Alignment() for one in range(first + 1) for other in range(second + 1)}
+    for one in reversed(range(first)):
+        for other in reversed(range(second)):
+            rest, apart = best[one + 1, other + 1], abs(theirs[one].scale - ours[other].scale)
+            paired = _Alignment(
+                ((one, other), *rest.pairs),
+                rest.equal + (apart < 1e-6),
+                rest.sizes + apart,
+                rest.depths + abs(Fraction(one + 1, first) - Fraction(other + 1, second)),
+            )
+            best[one, other] = min(paired, best[one + 1, other], best[one, other + 1], key=_Alignment.cost)
+    return best[0, 0].pairs
