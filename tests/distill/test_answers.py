@@ -88,6 +88,46 @@ def test_what_is_recalled_has_the_bits_the_type_and_the_layout_of_what_was_said(
     assert answers.bytes == 40 * (10 * 4 + (16 * 4 * 4 + 32) * first.features["stages.1"].element_size())
 
 
+class Tokens(nn.Module):
+    """Tokens of an image behind one of its class, which alone is classified, as a transformer does."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.token, self.body, self.head = nn.Linear(64, 6), nn.Linear(16, 6), nn.Linear(6, 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        patches = self.body(x.view(len(x), 4, 16))
+        logits: Tensor = self.head(torch.cat([self.token(x.flatten(1))[:, None], patches], dim=1)[:, 0])
+        return logits
+
+
+@pytest.mark.parametrize("batch", [16, 1])
+def test_rows_that_lie_apart_in_memory_are_kept_too_without_gaps(batch: int, teacher: Teacher, runtime: Runtime) -> None:
+    asked, found = Teacher(Tokens(), teacher.spec), []
+    for wanted in (False, True):
+        answers = Answers(asked, stored(), runtime, wanted=wanted)
+        answers.check(Needs(teacher_taps=("head:in",)))
+        answers.begin(Needs(teacher_taps=("head:in",)), 1000)
+        with torch.no_grad(), Probe(asked, taps=["head:in"]) as ask:
+            parts = torch.split(torch.arange(40), batch)
+            found += [answers(part, partial(ask, images().batch(part).images)).features["head:in"] for part in parts]
+    found.append(answers(torch.arange(40), lambda: pytest.fail("it was asked again")).features["head:in"])
+    assert (answers.asked, answers.recalled, answers.bytes) == (40, 40, 40 * (10 + 6) * 4)
+    assert all(each.stride() == (6, 1) for each in found)
+    first = torch.cat(found[: -(-40 // batch)])
+    assert torch.equal(first, found[-1])
+
+
+def test_a_run_on_the_token_of_a_class_learns_the_very_same_whether_it_recalls(teacher: Teacher, runtime: Runtime) -> None:
+    asked = Teacher(Tokens(), teacher.spec)
+    asking, recalling = (learner("pkt=1000,rkd=1,crd=1,ce=1", Teacher.of(asked), runtime, cache) for cache in (False, True))
+    for _ in range(12):
+        asking.step()
+        recalling.step()
+    assert same(asking, recalling)
+    assert recalling.answers.recalled >= 0.4 * 12 * 16
+
+
 def test_the_teacher_is_asked_once_of_each_image(teacher: Teacher, runtime: Runtime, monkeypatch: pytest.MonkeyPatch) -> None:
     work, shown = learner("kd=1", teacher, runtime, None, source=stored(32), steps=100), list[int]()
     plain = Teacher.forward
