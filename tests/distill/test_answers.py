@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from tacit.core.device import Runtime
 from tacit.core.errors import InputError
@@ -86,6 +87,25 @@ def test_what_is_recalled_has_the_bits_the_type_and_the_layout_of_what_was_said(
         assert (one.dtype, one.stride(), one.shape) == (two.dtype, two.stride(), two.shape)
     assert first.features["stages.1"].dtype == (torch.float32 if precision == "32-true" else torch.bfloat16)
     assert answers.bytes == 40 * (10 * 4 + (16 * 4 * 4 + 32) * first.features["stages.1"].element_size())
+
+
+def test_once_all_are_known_nothing_is_waited_for_though_batches_do_not_divide_the_set(teacher: Teacher, runtime: Runtime) -> None:
+    source = Stored(images(130), size=32, seed=0, device=torch.device("cpu"), augmentation="none")
+    answers, waits = Answers(teacher, source, runtime, wanted=True), list[int]()
+    answers.begin(Needs(), 10**4)
+
+    class Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
+        def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            waits.extend([answers.asked] * (func is torch.ops.aten._local_scalar_dense.default))
+            return func(*args, **(kwargs or {}))
+
+    with torch.no_grad(), Probe(teacher) as ask:
+        for step in range(40):
+            batch = source.batch(step)
+            with Watch():  # type: ignore[no-untyped-call]
+                answers(batch.index, partial(ask, batch.images))
+    assert 4 * 32 < answers.asked < 10 * 32
+    assert waits.count(answers.asked) == 1  # by which it was found that all are known
 
 
 class Tokens(nn.Module):

@@ -139,7 +139,7 @@ class Answers:
         self._keep(index, said)
         self.asked += len(index)
         self._filled += len(index)
-        if self._filled % self.population < len(index):
+        if self._filled >= self.population:
             self._whole = bool(self._known.all())
         return said
 
