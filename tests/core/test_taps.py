@@ -13,7 +13,7 @@ from tacit.core.errors import InputError
 from tacit.core.network import Ensemble, Network, Teacher
 from tacit.core.probe import Probe
 from tacit.core.spec import Spec
-from tacit.core.taps import classifier_name, classifier_rows, stage_names
+from tacit.core.taps import classifier_name, classifier_rows, penultimate_tap, stage_names
 from tacit.losses import SimilarityPreserving
 from tacit.zoo import resnet
 from toy import BNNet, GroupNet
@@ -92,6 +92,34 @@ def test_rows_of_a_layer_whose_weight_is_normalised_are_read() -> None:
     model = TwoHeads()
     nn.utils.parametrizations.weight_norm(model.classifier)
     assert torch.equal(classifier_rows(Network(model, GREY)), model.classifier.weight.detach())
+
+
+@pytest.mark.parametrize(
+    ("head", "wanted"),
+    [
+        ((nn.Dropout(0.5), nn.Linear(6, 5)), "1.0:in"),
+        ((nn.ReLU(inplace=True), nn.Dropout(0.5), nn.Dropout(0.1, inplace=True), nn.Linear(6, 5)), "1.1:in"),
+        ((nn.Dropout(0.5), nn.ReLU(), nn.Linear(6, 5)), "1.2:in"),
+        ((nn.Linear(6, 5),), "1.0:in"),
+    ],
+)
+def test_features_that_a_dropout_hands_on_are_read_before_it(head: tuple[nn.Module, ...], wanted: str) -> None:
+    body = nn.Sequential(nn.Flatten(), nn.Linear(64, 6))
+    network, images = Network(nn.Sequential(body, nn.Sequential(*head)), GREY), torch.rand(3, 1, 8, 8)
+    tap = penultimate_tap(network)
+    assert tap == wanted
+    found = []
+    for train in (False, True):
+        with Probe(network.train(train), taps=[tap]) as look:
+            found.append(look(images).features[tap])
+    if wanted != "1.2:in":
+        assert torch.equal(*found)
+
+
+@pytest.mark.parametrize("name", ["resnet20", "resnet8", "wrn16_1", "vgg8", "mobilenetv2_half", "shufflenetv2"])
+def test_networks_without_dropout_are_read_where_their_classifier_is(name: str) -> None:
+    network = Network(getattr(zoo, name)(), Spec(shape=(3, 32, 32), classes=10))
+    assert penultimate_tap(network) == f"{classifier_name(network)}:in" == "classifier:in"
 
 
 def test_an_ensemble_has_the_classifier_of_its_last_member() -> None:

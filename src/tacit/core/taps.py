@@ -9,6 +9,7 @@ from contextlib import suppress
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
+from torch.nn.modules.dropout import _DropoutNd
 
 from tacit.core.errors import InputError
 from tacit.core.layout import MAP, Layouts
@@ -72,17 +73,25 @@ def classifier_name(network: Network) -> str:
 def penultimate_tap(network: Network) -> str:
     """Return the tap of what the classifier reads: its input, as a map where it has its channels last.
 
+    Where a dropout makes that, it is what goes into the dropout: the same in evaluation mode, and whole in a student that learns.
+
     Raises:
         InputError: Where there is no such layer.
     """
     name, layer = _classifier(network)
-    given: list[int] = []
-    handle = layer.register_forward_pre_hook(lambda _, args: given.append(args[0].ndim if args else 0))
-    try:
-        _watch(network, lambda *_: None)
-    finally:
-        handle.remove()
-    return f"{name}{INPUT}{MAP if isinstance(layer, nn.Linear) and given[-1:] == [4] else ''}"
+    given: list[Tensor] = []
+    dropped: dict[str, Tensor] = {}
+
+    def note(part: str, module: nn.Module, shown: Tensor | None, made: Tensor | None) -> None:
+        if module is layer and shown is not None:
+            given.append(shown)
+        if isinstance(module, _DropoutNd) and made is not None:
+            dropped[part] = made
+
+    dry_run(network, note)
+    read = given[-1] if given else None
+    tapped = next((part for part, made in dropped.items() if made is read), name)
+    return f"{tapped}{INPUT}{MAP if isinstance(layer, nn.Linear) and read is not None and read.ndim == 4 else ''}"
 
 
 def no_classifier(network: Network, use: str) -> str | None:
