@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
 import torch
+import yaml
 from torch import Tensor, nn
 
 from tacit import zoo
@@ -13,6 +15,8 @@ from tacit.core.errors import InputError
 from tacit.core.match import layers, match, pooled, stages
 from tacit.core.network import Network
 from tacit.core.spec import Spec
+from tacit.distill import build_objective
+from tacit.losses import CRD
 from tacit.zoo import resnet
 
 SPEC = Spec(shape=(3, 32, 32), classes=10)
@@ -133,6 +137,19 @@ def test_what_is_not_there_is_said() -> None:
     flat = Network(nn.Sequential(nn.Flatten(), nn.Linear(3 * 32 * 32, 10)), SPEC)
     with pytest.raises(InputError, match="has no feature maps"):
         stages(flat)
+
+
+def test_without_a_classifier_taps_can_be_named_as_the_error_says() -> None:
+    model = nn.Sequential(nn.Sequential(nn.Flatten(), nn.Linear(3 * 32 * 32, 6)), nn.Bilinear(6, 6, 10))
+    model.forward = lambda x: model[1](model[0](x), model[0](x))  # type: ignore[method-assign]
+    network = Network(model, SPEC)
+    with pytest.raises(InputError, match=r"no linear or convolution layer.*or name taps of both networks, as `(.+)`") as caught:
+        pooled(network)
+    (said,) = re.findall(r"as `({.+})`", str(caught.value))
+    loss = build_objective([yaml.safe_load(said.replace("body", "'0'"))]).losses["crd"]
+    assert isinstance(loss, CRD)
+    loss.fit(network, network)
+    assert loss.pairs == [("0", "0")]
 
 
 def test_networks_are_left_as_they_were() -> None:

@@ -91,7 +91,11 @@ def pooled(network: Network) -> Layer:
     Raises:
         InputError: There is no layer with as many outputs as classes.
     """
-    (found,) = layers(network, [penultimate_tap(network)])
+    try:
+        tap = penultimate_tap(network)
+    except InputError as error:
+        raise InputError(f"{error}, or name taps of both networks, as `{{loss: crd, teacher: [body], student: [body]}}`") from error
+    (found,) = layers(network, [tap])
     return Layer(found.name, (found.channels,), -math.inf)
 
 
