@@ -220,10 +220,13 @@ def test_the_opening_of_ft_moves_the_paraphraser_alone_and_what_follows_all_else
 def test_a_loss_named_alike_in_two_phases_is_one_loss(teacher: Teacher, runtime: Runtime) -> None:
     small = {"loss": "crd", "width": 16, "negatives": 64}
     work = learner([{"phase": [{**small, "weight": 0.5}], "share": 0.5}, {"phase": [{"loss": "kd"}, small]}], teacher, runtime, steps=4)
-    taken(work, 2)
     sides = [work.losses.losses["crd"].contrasts[0].get_buffer(name) for name in ("student", "teacher")]  # type: ignore[union-attr, index]
+    filled = [side.clone() for side in sides]
+    taken(work, 2)
     kept = [side.clone() for side in sides]
-    assert all(bool((side.norm(dim=1) - 1 < 1e-3).any()) for side in sides)
+    moved = [(side != before).any(dim=1) for side, before in zip(sides, filled, strict=True)]
+    assert [int(rows.sum()) for rows in moved] == [2 * 32, 2 * 32]
+    assert all(bool(((side[rows].norm(dim=1) - 1).abs() < 1e-5).all()) for side, rows in zip(sides, moved, strict=True))
     taken(work, 1)
     assert [int((side != before).any(dim=1).sum()) for side, before in zip(sides, kept, strict=True)] == [32, 32]
     other = build_phases([{"phase": [small]}, {"phase": [{**small, "width": 8}]}])

@@ -366,6 +366,28 @@ def test_negatives_of_ones_own_count_as_those_of_the_batch() -> None:
     assert len({tuple(row.tolist()) for row in scores}) == 3
 
 
+@pytest.mark.parametrize("bank", ["memory", "queue"])
+def test_where_all_rows_are_shared_none_is_copied_and_scores_are_the_same_bits(bank: Any) -> None:
+    loss, copied = ready(50 if bank == "memory" else None, width=8, bank=bank, negatives=50), list[tuple[int, ...]]()
+    (pair,), anchors = loss._pairs(), F.normalize(torch.randn(3, 8, generator=seeded()), dim=1)
+    if bank == "queue":
+        pair.push(torch.randn(50, 6, generator=seeded(1)), torch.zeros(50).long(), torch.arange(50), 50)
+
+    class Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
+        def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            made = func(*args, **(kwargs or {}))
+            copied.extend([tuple(made.shape)] * (func is torch.ops.aten.index.Tensor))
+            return made
+
+    with Watch():  # type: ignore[no-untyped-call]
+        scores, _ = loss._negatives(pair, 0, anchors, torch.arange(3), None, shown(3)[0])
+    assert copied == [(1, 50)]  # numbers of the rows alone
+    keys = pair.held(1)[torch.arange(50)]
+    with torch.no_grad():
+        keys = pair.embed(1, keys) if bank == "queue" else keys
+    assert torch.equal(scores, anchors @ keys.T / 0.07)
+
+
 @pytest.mark.parametrize("normaliser", ["first", "ema"])
 def test_the_normaliser_can_be_measured(normaliser: Any) -> None:
     loss = ready(50, width=8, negatives=50, normaliser=normaliser)

@@ -247,7 +247,7 @@ class CRD(PairedTaps):
             picked = torch.arange(rows, device=device).expand(1 if self.shared else len(anchors), rows)
         else:
             picked = _drawn(rows, (1 if self.shared else len(anchors), count), view, device)
-        keys = bank[picked[0]] if self.shared else bank
+        keys = bank[picked[0]] if self.shared and count < rows else bank
         if self.kind == "queue":
             with torch.no_grad():
                 keys = pair.embed(1 - side, keys)
