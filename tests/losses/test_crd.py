@@ -7,6 +7,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -21,6 +22,7 @@ from tacit.core.probe import Probe, Signals
 from tacit.core.spec import Spec
 from tacit.losses import CRD
 from tacit.losses.crd import infonce_loss, nce_loss
+from tacit.losses.embeddings import sphere_log_mean
 from toy import BNNet
 
 SPEC = Spec(shape=(1, 6, 6), classes=5)
@@ -133,9 +135,32 @@ def test_the_normaliser_of_random_memories_is_known(normaliser: Any) -> None:
     assert found == pytest.approx(math.exp(1 / (2 * 128 * 0.07**2)), rel=5e-3)
 
 
+@pytest.mark.parametrize("temperature", [0.05, 0.07, 0.5, 10.0])
+@pytest.mark.parametrize("width", [1, 2, 3, 8, 16, 128])
+def test_the_mean_over_the_sphere_is_that_of_closed_forms_and_of_a_sum_over_angles(width: int, temperature: float) -> None:
+    """The density of an angle a is proportional to sin(a)^(d - 2); on a circle it is even, and d = 1 has two points."""
+    scale = 1 / temperature
+    angles = (np.arange(200_000) + 0.5) * np.pi / 200_000
+    density = np.sin(angles) ** (width - 2.0)
+    summed = float((np.exp(scale * np.cos(angles)) * density).sum() / density.sum())
+    wanted = {1: math.cosh(scale), 2: float(np.i0(scale)), 3: math.sinh(scale) / scale}.get(width, summed)
+    assert math.exp(sphere_log_mean(width, temperature)) == pytest.approx(wanted, rel=1e-9)
+    assert width == 1 or summed == pytest.approx(wanted, rel=1e-6)
+    assert CRD(width=width, temperature=temperature).log_mean == sphere_log_mean(width, temperature)
+
+
+def test_the_mean_over_the_sphere_in_few_dimensions_is_not_that_of_a_normal_distribution() -> None:
+    """1 / (2 d T^2) is the first term of ln mean: 6.38 at d = 16 and T = 0.07, where the mean over the sphere is exp(5.07)."""
+    assert sphere_log_mean(16, 0.07) == pytest.approx(5.07, abs=0.005)
+    assert math.exp(sphere_log_mean(128, 0.07)) == pytest.approx(math.exp(1 / (2 * 128 * 0.07**2)), rel=5e-3)
+    vectors = F.normalize(torch.randn(2_000_000, 16, generator=seeded(), dtype=torch.double), dim=1)
+    assert float((vectors[:, 0] / 0.2).exp().mean().log()) == pytest.approx(sphere_log_mean(16, 0.2), abs=5e-3)
+    assert sphere_log_mean(4, 1e-9) == pytest.approx(1e9, rel=1e-6)
+
+
 def slow_crd(loss: CRD, view: View, ours: Tensor) -> Tensor:
     """Both sides of CRD in doubles, by heads and the student's features in doubles, image by image; every row there is, is a negative."""
-    (pair,), assumed = loss._pairs(), 1 / (2 * loss.width * loss.temperature**2)
+    (pair,), assumed = loss._pairs(), sphere_log_mean(loss.width, loss.temperature)
     taught = view.teacher.features["t0"].double()
     embedded = [F.normalize(head(features), dim=1) for head, features in zip(pair.heads, (ours, taught), strict=True)]
     assert view.index is not None
@@ -293,7 +318,7 @@ def test_the_batch_alone_can_be_told_apart() -> None:
     same = torch.tensor([[1, 1, 0, 0], [1, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]]).bool()
     for side in (0, 1):
         scores = sides[side] @ sides[1 - side].T / 0.5
-        wanted = wanted + slow_nce(scores.diagonal(), scores, same, 1 / (2 * 8 * 0.25))
+        wanted = wanted + slow_nce(scores.diagonal(), scores, same, sphere_log_mean(8, 0.5))
     assert float(loss(view).detach()) == pytest.approx(float(wanted.detach()), rel=1e-5)
 
 
@@ -332,7 +357,7 @@ def test_a_relaxed_positive_is_the_same_image_for_both_sides() -> None:
                 signs = torch.where(torch.arange(40) % 2 == 0, 1.0, -1.0)
                 pair.held(1 - side).copy_(signs[:, None] * pair.embed(side, features))
         found.add(round(float(loss(view).detach()), 4))
-    bias = 1 / (2 * 8 * 0.5**2)
+    bias = sphere_log_mean(8, 0.5)
     assert found == {round(2 * math.log1p(math.exp(bias - score)), 4) for score in (2.0, -2.0)}
 
 

@@ -9,9 +9,28 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-__all__ = ["SIDES", "Embeddings"]
+__all__ = ["SIDES", "Embeddings", "sphere_log_mean"]
 
 SIDES = ("student", "teacher")
+
+
+def sphere_log_mean(width: int, temperature: float) -> float:
+    """Return ln of the mean of exp(t / T), for the cosines t of a unit vector with random ones, uniform on the sphere in d dimensions.
+
+    The mean is ``sum over m of (1 / (2 T))^(2m) Gamma(d / 2) / (m! Gamma(m + d / 2))``, all of whose terms are positive; those around the
+    largest are summed, in doubles. For d far above 1 / T it is near exp(1 / (2 d T^2)), the mean of a normal distribution of variance
+    1 / d.
+
+    Args:
+        width: d, at least 1.
+        temperature: T, above 0.
+    """
+    half, log_half = width / 2, -math.log(2 * temperature)
+    largest = (math.hypot(half, 1 / temperature) - half) / 2
+    spread = 12 * math.sqrt(largest + 1) + 60
+    m = torch.arange(max(0, math.floor(largest - spread)), math.ceil(largest + spread), dtype=torch.float64)
+    terms = 2 * m * log_half - torch.lgamma(m + 1) - torch.lgamma(m + half) + math.lgamma(half)
+    return float(terms.logsumexp(dim=0))
 
 
 class Embeddings(nn.Module):
