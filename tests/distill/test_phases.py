@@ -63,6 +63,8 @@ def same(one: dict[str, Tensor], two: dict[str, Tensor]) -> bool:
         ([{"loss": "ab", "weight": 0.003, "opening": 0}, {"loss": "ce"}], [("ab+ce", 1.0, False)]),
         ([{"loss": "fsp", "opening": 0.3}, {"loss": "ce"}], [("fsp", 0.3, False), ("ce", 0.7, False)]),
         ([{"phase": "fsp=50,ce=1"}], [("fsp+ce", 1.0, False)]),
+        ([{"phase": [{"loss": "ab", "opening": 0}, {"loss": "ce"}]}], [("ab+ce", 1.0, False)]),
+        ([{"phase": [{"loss": "ft", "opening": 0.5}, {"loss": "ce"}]}], [("ft: opening", 0.5, True), ("ft+ce", 0.5, False)]),
         ("fsp=50,kd=0", [("fsp", 1.0, False)]),
         ("ft=200,ce=1", [("ft: opening", 0.1, True), ("ft+ce", 0.9, False)]),
         ("ce@0.5;ft=200,ab=1;ft=200", [("ce", 0.5, False), ("ft: opening", 0.025, True), ("ft+ab", 0.225, False), ("ft", 0.25, False)]),
@@ -94,6 +96,18 @@ def test_phases_are_read_with_their_shares_and_openings(terms: Any, expected: li
         ("kd=1,ft=1;kdd", "no loss is called 'kdd'"),
         ([{"loss": "ft", "opening": 1.0}], "opening: expected a share of the steps"),
         ([{"loss": "ab", "steady": 0.0}, {"loss": "ce"}], "steady: expected a share of the learning rate above 0, got 0"),
+        (
+            [{"phase": [{"loss": "ab", "opening": 0.2}, {"loss": "ce"}]}],
+            "ab: opening: it plays no part where phases are written: leave it out",
+        ),
+        ([{"phase": [{"loss": "fsp", "steady": 1.0}], "share": 0.2}, {"phase": "ce"}], "fsp: steady: it plays no part where phases are"),
+        ([{"loss": "ab", "opening": 0.1}], "ab: opening: it plays no part where nothing is named beside it"),
+        ([{"loss": "ab"}, {"loss": "fsp", "steady": 0.5}, {"loss": "kd", "weight": 0}], "fsp: steady: it plays no part where nothing"),
+        (
+            [{"loss": "ab", "opening": 0, "steady": 0.5}, {"loss": "ce"}],
+            "steady: it plays no part with `opening: 0`, got 0.5: leave it out",
+        ),
+        ([{"loss": "ft", "opening": 0, "steady": 0.5}, {"loss": "ce"}], "ft: steady: it plays no part with `opening: 0`, got 0.5"),
         ([{"loss": "ab", "opening": 0.6}, {"loss": "fsp", "opening": 0.4}, {"loss": "ce"}], "the openings of ab, fsp leave nothing"),
     ],
 )

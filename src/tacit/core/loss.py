@@ -106,17 +106,35 @@ class Opening:
             on modules that the two share, from which they learn while the student stays as it is.
         share: Of the steps of that phase, above 0 and below 1.
         steady: Share of the peak learning rate that holds throughout, behind a warm-up; None: it goes through the whole schedule.
+        asked: Options that were asked for, by name, where the loss teaches alone first: they are refused where it can't.
     """
 
     loss: Loss
     share: float
     steady: float | None = None
+    asked: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not 0 < self.share < 1:
             raise InputError(f"opening: expected a share of the steps, 0 (none) or more and below 1, got {self.share}")
         if self.steady is not None and not self.steady > 0:
             raise InputError(f"steady: expected a share of the learning rate above 0, got {self.steady}")
+
+    @staticmethod
+    def of(loss: Loss, share: float | None, steady: float | None) -> Opening | None:
+        """Return the opening in which `loss` itself teaches, alone; None where it has no share.
+
+        Args:
+            loss: Which goes by what it was asked for.
+            share: 0 for none; None, where it was not asked for: a tenth.
+            steady: None, where it was not asked for.
+        """
+        if share == 0:
+            if steady is not None:
+                raise InputError(f"steady: it plays no part with `opening: 0`, got {steady}: leave it out")
+            return None
+        asked = tuple(name for name, value in (("opening", share), ("steady", steady)) if value is not None)
+        return Opening(loss, 0.1 if share is None else share, steady, asked)
 
 
 class Loss(nn.Module):

@@ -2,19 +2,20 @@
 
 A loss may say that it begins with an opening (`tacit.core.loss.Opening`). One on modules of its own, as an autoencoder that must be
 learned before it is of use, comes before the first phase in which the loss is named, and the student stays as it is. One that is the loss
-itself is split off where no phases were written: it teaches alone, and the others go on without it; written phases are taken as written.
+itself is split off where no phases were written: it teaches alone, and the others go on without it; written phases are taken as written,
+and options of such an opening are refused there.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate
 from typing import cast
 
 from tacit.core.errors import InputError
-from tacit.core.loss import Loss, Objective, Weight
+from tacit.core.loss import Loss, Objective, Opening, Weight
 
 __all__ = ["Phase", "Timetable", "all_losses", "opened"]
 
@@ -59,6 +60,9 @@ def opened(phases: Sequence[Phase], *, split: bool) -> tuple[Phase, ...]:
     Args:
         phases: As they were written.
         split: Whether a loss that is its own opening is split off, unless it is all that there is.
+
+    Raises:
+        InputError: The openings leave nothing of the steps, or an option was given of one that plays no part.
     """
     made: list[Phase] = []
     seen: set[int] = set()
@@ -68,6 +72,7 @@ def opened(phases: Sequence[Phase], *, split: bool) -> tuple[Phase, ...]:
         seen |= {id(loss) for _, loss in terms.values()}
         alone = {name for name, opening in openings.items() if opening.loss is terms[name][1]}
         if not split or alone == set(terms):
+            _refuse_asked({name: opening for name, opening in openings.items() if name in alone}, split=split)
             openings = {name: opening for name, opening in openings.items() if name not in alone}
             alone = set()
         for name, opening in openings.items():
@@ -82,6 +87,14 @@ def opened(phases: Sequence[Phase], *, split: bool) -> tuple[Phase, ...]:
             phase = Phase.of(Objective(**{name: term for name, term in terms.items() if name not in alone}), share=rest)
         made += [*parts, replace(phase, share=rest)]
     return tuple(made)
+
+
+def _refuse_asked(openings: Mapping[str, Opening], *, split: bool) -> None:
+    """Raise `InputError` where an option was given of an opening, by the name of its loss, that will not be."""
+    where = "nothing is named beside it that could go on without it" if split else "phases are written"
+    for name, opening in openings.items():
+        if opening.asked:
+            raise InputError(f"{name}: {opening.asked[0]}: it plays no part where {where}: leave it out")
 
 
 def all_losses(phases: Sequence[Phase]) -> Objective:

@@ -47,7 +47,7 @@ class ActivationBoundary(BeforeReLU):
         student: Taps of the student, as many.
         margin: By which a neuron should be on its side.
         opening: Share of the steps in which it teaches by itself, where it is named beside others, which then go on without it; 0: none,
-            it teaches beside them.
+            it teaches beside them. Not given: 0.1. Refused, as `steady`, where phases are written, or nothing else is named.
         steady: Share of the peak learning rate that holds throughout the opening, 1 in the published tables; not given: the opening goes
             through the whole schedule, as any phase.
     """
@@ -58,7 +58,7 @@ class ActivationBoundary(BeforeReLU):
         student: Sequence[str] | None = None,
         *,
         margin: float = 1.0,
-        opening: float = 0.1,
+        opening: float | None = None,
         steady: float | None = None,
     ) -> None:
         super().__init__(teacher, student)
@@ -67,7 +67,7 @@ class ActivationBoundary(BeforeReLU):
         self.margin, self.share, self.steady = margin, opening, steady
 
     def opening(self) -> Opening | None:
-        return Opening(self, self.share, self.steady) if self.share else None
+        return Opening.of(self, self.share, self.steady)
 
     def forward(self, view: View) -> Tensor:
         with in_fp32(view.images):

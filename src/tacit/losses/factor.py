@@ -95,6 +95,8 @@ class FactorTransfer(AdaptedTaps):
         super().__init__(teacher, student)
         if not rate > 0:
             raise InputError(f"ft: rate: expected a positive number, got {rate}")
+        if not opening and steady is not None:
+            raise InputError(f"ft: steady: it plays no part with `opening: 0`, got {steady}: leave it out")
         self.rate, self.whole, self.share, self.steady = rate, whole, opening, steady
 
     def opening(self) -> Opening | None:

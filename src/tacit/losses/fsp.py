@@ -42,7 +42,7 @@ class FSP(PairedTaps):
         teacher: Taps of the teacher, maps, two at least, shallow first; not given: the last feature map of each resolution.
         student: Taps of the student, as many, each of as many channels as the teacher's.
         opening: Share of the steps in which it teaches by itself, where it is named beside others, which then go on without it; 0: none,
-            it teaches beside them.
+            it teaches beside them. Not given: 0.1. Refused, as `steady`, where phases are written, or nothing else is named.
         steady: Share of the peak learning rate that holds throughout the opening, 1 in the published tables; not given: the opening goes
             through the whole schedule, as any phase.
     """
@@ -52,14 +52,14 @@ class FSP(PairedTaps):
         teacher: Sequence[str] | None = None,
         student: Sequence[str] | None = None,
         *,
-        opening: float = 0.1,
+        opening: float | None = None,
         steady: float | None = None,
     ) -> None:
         super().__init__(teacher, student)
         self.share, self.steady = opening, steady
 
     def opening(self) -> Opening | None:
-        return Opening(self, self.share, self.steady) if self.share else None
+        return Opening.of(self, self.share, self.steady)
 
     def build(self, matched: Sequence[Match]) -> None:
         only_maps("fsp", matched)
