@@ -142,7 +142,7 @@ def test_stages_are_the_last_maps_of_each_resolution_largest_first() -> None:
 
 
 def test_maps_of_one_pixel_are_no_stages_and_a_network_of_rows_has_none() -> None:
-    assert stage_names(Network(convolutional(), GREY)) == ["0"]
+    assert stage_names(Network(convolutional(), GREY)) == ["1"]
     assert stage_names(Network(TwoHeads(), GREY)) == []
 
 
@@ -180,6 +180,46 @@ def test_what_only_rescales_a_map_makes_no_stage() -> None:
         nn.MaxPool2d(2),
     )
     assert stage_names(Network(nn.Sequential(*model, nn.Flatten(), nn.Linear(12, 5)), GREY)) == ["0", "3", "4"]
+
+
+def chain(*, inplace: bool, norm: bool = True) -> nn.Module:
+    """Return convolutions, norms, activations and pools in one row, as in the features of torchvision's VGG."""
+    made: list[nn.Module] = []
+    for inputs, outputs in ((1, 4), (4, 6)):
+        made += [nn.Conv2d(inputs, outputs, 3, padding=1), *[nn.BatchNorm2d(outputs)] * norm, nn.ReLU(inplace=inplace)]
+        made += [nn.Conv2d(outputs, outputs, 3, padding=1), *[nn.BatchNorm2d(outputs)] * norm, nn.ReLU(inplace=inplace), nn.MaxPool2d(2)]
+    return nn.Sequential(nn.Sequential(*made[:-1]), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(6, 5))
+
+
+@pytest.mark.parametrize("inplace", [False, True])
+@pytest.mark.parametrize(("norm", "wanted"), [(True, ["0.5", "0"]), (False, ["0.3", "0"])])
+def test_the_stages_of_a_chain_end_behind_its_activations(norm: bool, wanted: list[str], inplace: bool) -> None:
+    network = Network(chain(inplace=inplace, norm=norm), GREY).eval()
+    found = stage_names(network)
+    assert found == wanted
+    with Probe(network, taps=found) as look:
+        features = look(torch.rand(2, 1, 8, 8)).features
+    assert all(bool((features[tap] >= 0).all()) for tap in found)
+    assert [tuple(features[tap].shape[1:]) for tap in found] == [(4, 8, 8), (6, 4, 4)]
+
+
+class PreActivated(nn.Module):
+    """Hands on what its convolution made as it is, beside what the norm and the activation make of it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.norm, self.relu = nn.Conv2d(1, 4, 3, padding=1), nn.BatchNorm2d(4), nn.ReLU()
+        self.short, self.long = nn.Conv2d(4, 4, 1, 2), nn.Conv2d(4, 4, 3, 2, 1)
+        self.head = nn.Linear(4, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.stem(x)
+        logits: Tensor = self.head((self.short(x) + self.long(self.relu(self.norm(x)))).mean((2, 3)))
+        return logits
+
+
+def test_a_map_that_is_handed_on_as_it_is_too_is_the_stage() -> None:
+    assert stage_names(Network(PreActivated(), GREY)) == ["stem", "long"]
 
 
 class Bottleneck(nn.Module):

@@ -148,11 +148,13 @@ def test_maps_that_a_batch_norm_reads_are_taken_behind_it() -> None:
     assert [layer.name for layer in before_relu(wide, stages(wide))] == ["stages.1.0.bn1", "stages.2.0.bn1", "norm.1:in"]
     assert [layer.name for layer in before_relu(plain, stages(plain))] == [f"stages.{stage}.0.relu2:in" for stage in range(3)]
     chain = Network(nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU(inplace=True), nn.Flatten(), nn.Linear(784, 5)), GREY)
-    assert [layer.name for layer in stages(chain)] == ["0"]
+    assert [layer.name for layer in stages(chain)] == ["2"]
     assert [layer.name for layer in before_relu(chain, stages(chain))] == ["2:in"]
     assert norms_behind(chain, ["2:in", "1", "model.1", "2:in", "0", "4"]) == [chain.model.get_submodule("1")] * 4 + [None] * 2
     bare = Network(nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(784, 5)), GREY)
-    assert before_relu(bare, stages(bare)) == stages(bare)
+    assert [layer.name for layer in before_relu(bare, stages(bare))] == ["1:in"]
+    linear = Network(nn.Sequential(nn.Conv2d(1, 4, 3), nn.Flatten(), nn.Linear(784, 5)), GREY)
+    assert before_relu(linear, stages(linear)) == stages(linear)
 
 
 class Residual(nn.Module):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 import torch
@@ -17,7 +17,10 @@ from tacit.core.network import Network, dry_run
 from tacit.core.probe import INPUT
 from tacit.core.state import evaluation_mode
 
-__all__ = ["classifier_name", "classifier_rows", "layouts_of", "no_classifier", "penultimate_tap", "stage_names"]
+__all__ = ["ACTIVATIONS", "classifier_name", "classifier_rows", "layouts_of", "no_classifier", "penultimate_tap", "stage_names"]
+
+ACTIVATIONS = (nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.PReLU, nn.SiLU, nn.GELU, nn.Hardswish)
+NORMS = (nn.modules.batchnorm._BatchNorm, nn.modules.instancenorm._InstanceNorm, nn.GroupNorm)
 
 
 def _watch(network: Network, note: Callable[[str, nn.Module, Tensor], None]) -> None:
@@ -133,6 +136,33 @@ def layouts_of(network: Network) -> Layouts:
     return _seen(network)[1]
 
 
+def _activated(network: Network, convolutions: Sequence[str]) -> dict[str, str]:
+    """Return by the name of each convolution that of the activation behind it, where it hands its map to one, straight or through norms.
+
+    A map that something else reads too, as the one that a pre-activation net hands on, stands for itself.
+    """
+    calls: dict[str, tuple[nn.Module, Tensor, Tensor]] = {}
+
+    def note(name: str, module: nn.Module, given: Tensor | None, made: Tensor | None) -> None:
+        calls.pop(name, None)
+        if given is not None and made is not None and not isinstance(module, nn.Identity) and not any(True for _ in module.children()):
+            calls[name] = module, given, made
+
+    dry_run(network, note)
+    found: dict[str, str] = {}
+    for name in convolutions:
+        at, feature = name, calls[name][2] if name in calls else None
+        while feature is not None:
+            readers = [part for part, (_, given, _) in calls.items() if given is feature and part != at]
+            module, _, made = calls[readers[0]] if readers else (None, None, None)
+            if len(readers) > 1 and not getattr(module, "inplace", False):
+                break
+            at, feature = (readers[0], made) if isinstance(module, NORMS) else (at, None)
+            if isinstance(module, ACTIVATIONS):
+                found[name] = readers[0]
+    return found
+
+
 def stage_names(network: Network) -> list[str]:
     """Return the taps of the last feature map of each resolution, largest first.
 
@@ -140,7 +170,8 @@ def stage_names(network: Network) -> list[str]:
     count, nor does what the classifier makes, nor layers that only rescale a map (norms, activations): a pre-activation net begins a stage
     with those of the stage before. A single convolution counts only where no larger part makes a map of that size: a block that halves its
     map often begins with one (bottlenecks, MobileNet). The tokens of a transformer are a map too, as is one with channels last
-    (``blocks:map``); where only the embedding of its patches can be read as one, there is none.
+    (``blocks:map``); where only the embedding of its patches can be read as one, there is none. A stage that ends in a convolution by
+    itself, as in a chain of convolutions, norms and activations, goes on to the activation.
     """
     seen, layouts = _seen(network)
     last = ""
@@ -162,4 +193,5 @@ def stage_names(network: Network) -> list[str]:
     names = sorted((name for name in whole if name in chosen.values()), key=lambda name: -math.prod(made[name][0]))
     if layouts.tokens and len(names) == 1 and made[names[0]][1] <= 1:
         return []
-    return [f"{name}{made[name][2]}" for name in names]
+    active = _activated(network, [name for name in names if isinstance(seen[name][0], _ConvNd)])
+    return [f"{active.get(name, name)}{made[name][2]}" for name in names]

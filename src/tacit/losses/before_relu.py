@@ -15,11 +15,10 @@ from torch import Tensor, nn
 from tacit.core.match import Layer, Match, layers
 from tacit.core.network import Network, dry_run
 from tacit.core.probe import COPY, INPUT
+from tacit.core.taps import ACTIVATIONS
 from tacit.losses.pairs import AdaptedTaps, only_maps
 
 __all__ = ["BeforeReLU", "BridgeNorm", "before_relu", "norms_behind"]
-
-ACTIVATIONS = (nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.PReLU, nn.SiLU, nn.GELU, nn.Hardswish)
 
 
 @dataclass(frozen=True)
