@@ -61,8 +61,8 @@ class Distill(LearningVerb):
     """Whether the teacher is asked only once of an image that comes again unchanged (augmentation none); what is learned is the same. Not
     given: where each image comes twice or more, and 1 GiB holds the answers."""
     max_images: int | None = None
-    """Budget of synthesized images. When it is used up, a pool goes on teaching; with a live generator training ends, and the learning
-    rate falls with the images."""
+    """Budget of synthesized images that the student can be shown; what a generator makes to learn from by itself does not count. When it is
+    used up, a pool goes on teaching; with a live generator training ends, and the learning rate falls with the images."""
     keep_images: int | None = None
     """Most images that a growing pool keeps; the oldest are forgotten."""
     checks: int = 20
