@@ -13,7 +13,7 @@ from tacit.core.errors import InputError
 from tacit.core.network import Ensemble, Network, Teacher
 from tacit.core.probe import Probe
 from tacit.core.spec import Spec
-from tacit.core.taps import classifier_name, classifier_rows, penultimate_tap, stage_names
+from tacit.core.taps import classifier_inputs, classifier_name, classifier_rows, penultimate_tap, stage_names
 from tacit.losses import SimilarityPreserving
 from tacit.zoo import resnet
 from toy import BNNet, GroupNet
@@ -122,8 +122,13 @@ def test_networks_without_dropout_are_read_where_their_classifier_is(name: str) 
     assert penultimate_tap(network) == f"{classifier_name(network)}:in" == "classifier:in"
 
 
-def test_an_ensemble_has_the_classifier_of_its_last_member() -> None:
-    assert classifier_name(Ensemble.of([Network(BNNet(), GREY) for _ in range(2)])) == "networks.1.model.head"
+def test_an_ensemble_has_the_classifiers_of_all_its_members() -> None:
+    both = [Network(BNNet(width=width), GREY) for width in (4, 3)]
+    ensemble = Ensemble.of(both)
+    assert classifier_inputs(ensemble) == ("networks.0.model.head:in", "networks.1.model.head:in")
+    rows = classifier_rows(ensemble)
+    assert torch.equal(rows, torch.cat([classifier_rows(member) for member in both], dim=1))
+    assert classifier_rows(both[0]).shape == (GREY.classes, 8)
 
 
 def test_a_network_without_a_layer_of_as_many_outputs_is_refused() -> None:

@@ -11,11 +11,11 @@ import torch
 
 from tacit.core.device import Clock, Runtime
 from tacit.core.errors import InputError
+from tacit.core.features import AT_ONCE
 from tacit.core.network import Network, Teacher
 from tacit.distill import Synthetic
 from tacit.distill.health import StudentMonitor
 from tacit.distill.synthetic import rounds_within
-from tacit.evaluate import AT_ONCE
 from tacit.synthesize import DAFL, DFAD, ZSKT, Gaussian, Method, Synthesizer
 from toy import BNNet
 

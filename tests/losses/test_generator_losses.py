@@ -71,6 +71,8 @@ def test_activation_is_minus_the_mean_absolute_value_of_the_tapped_features() ->
     assert loss.needs == Needs(teacher_taps=("head:in",))
     feature = torch.tensor([[1.0, -3.0], [0.0, 8.0]])
     assert float(loss(View(IMAGES, teacher=Signals(feature, {"head:in": feature, "head": feature * 9})))) == -3.0
+    both = View(IMAGES, teacher=Signals(feature, {"one": feature, "two": torch.full((2, 5), 7.0)}))
+    assert float(Activation("one", "two")(both)) == -5.0
 
 
 @settings(max_examples=15, deadline=None)

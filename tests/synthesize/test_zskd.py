@@ -13,12 +13,13 @@ from torch import nn
 from quick_methods import quick, synthesizer
 from tacit.core.device import Runtime
 from tacit.core.errors import InputError
-from tacit.core.network import Teacher
+from tacit.core.network import Ensemble, Network, Teacher
 from tacit.core.spec import Spec
 from tacit.core.taps import classifier_rows
 from tacit.synthesize import ZSKD
 from tacit.synthesize.canvas import Round
 from tacit.synthesize.zskd import class_similarity
+from toy import BNNet
 
 
 def seeded(seed: int = 0) -> torch.Generator:
@@ -33,7 +34,7 @@ def test_class_similarity_is_the_cosine_of_rows_scaled_row_by_row() -> None:
 
 
 def test_zskds_answers_sum_to_one_and_have_the_mean_of_their_dirichlet_distributions(teacher: Teacher) -> None:
-    method, n = ZSKD(concentrations=(1.0, 0.1)), 40_000
+    method, n = ZSKD(concentrations=(1.0, 0.1)), 200_000
     targets = method.targets(n, teacher, seeded(), 0)
     assert targets is not None
     assert targets.shape == (n, 10)
@@ -116,3 +117,20 @@ def test_zskd_reads_the_rows_of_any_classifier() -> None:
 def test_concentrations_that_are_not_two_positive_numbers_are_refused(given: Any) -> None:
     with pytest.raises(InputError, match=r"ZSKD.concentrations: expected two positive numbers, got \["):
         ZSKD(concentrations=given)
+
+
+def test_of_an_ensemble_classes_are_as_alike_as_in_the_mean_over_members_whatever_their_order() -> None:
+    members = []
+    for width in (4, 9):
+        torch.manual_seed(width)
+        members.append(Network(BNNet(width=width), Spec(shape=(1, 8, 8), classes=5)))
+    with torch.no_grad():
+        members[0].model.get_parameter("head.weight").mul_(50)  # its scale tells nothing
+    drawn = [ZSKD().targets(40, Teacher.of(Ensemble.of(order)), torch.Generator().manual_seed(0), 0) for order in (members, members[::-1])]
+    assert drawn[0] is not None
+    assert drawn[1] is not None
+    torch.testing.assert_close(drawn[0], drawn[1])
+    for member in members:
+        alone = ZSKD().targets(40, Teacher.of(member), torch.Generator().manual_seed(0), 0)
+        assert alone is not None
+        assert not torch.allclose(drawn[0], alone)

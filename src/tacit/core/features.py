@@ -16,7 +16,10 @@ from tacit.core.spec import VOID
 from tacit.core.state import evaluation_mode
 from tacit.core.taps import penultimate_tap
 
-__all__ = ["Seen", "as_vector", "images_by_class", "penultimate", "watch"]
+__all__ = ["AT_ONCE", "Seen", "as_vector", "images_by_class", "penultimate", "watch"]
+
+AT_ONCE = 64
+"""Images that checks look at in one pass: no more than most trainings have in a batch, whose memory is then enough."""
 
 
 def as_vector(feature: Tensor) -> Tensor:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -13,11 +14,20 @@ from torch.nn.modules.dropout import _DropoutNd
 
 from tacit.core.errors import InputError
 from tacit.core.layout import MAP, Layouts
-from tacit.core.network import Network, dry_run
+from tacit.core.network import Network, dry_run, members
 from tacit.core.probe import INPUT
 from tacit.core.state import evaluation_mode
 
-__all__ = ["ACTIVATIONS", "classifier_name", "classifier_rows", "layouts_of", "no_classifier", "penultimate_tap", "stage_names"]
+__all__ = [
+    "ACTIVATIONS",
+    "classifier_inputs",
+    "classifier_name",
+    "classifier_rows",
+    "layouts_of",
+    "no_classifier",
+    "penultimate_tap",
+    "stage_names",
+]
 
 ACTIVATIONS = (nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.PReLU, nn.SiLU, nn.GELU, nn.Hardswish)
 NORMS = (nn.modules.batchnorm._BatchNorm, nn.modules.instancenorm._InstanceNorm, nn.GroupNorm)
@@ -105,18 +115,24 @@ def no_classifier(network: Network, use: str) -> str | None:
         use: What the layer is for, and what can be done without it: the end of the sentence.
     """
     try:
-        classifier_name(network)
+        classifier_inputs(network)
     except InputError:
         return f"needs a linear or convolution layer with {network.spec.classes} outputs, which this teacher has not, {use}"
     return None
 
 
+def classifier_inputs(network: Network) -> tuple[str, ...]:
+    """Return the taps of what makes the logits; of an ensemble, one a member. `InputError` where there is none."""
+    return tuple(f"{prefix}{classifier_name(member)}{INPUT}" for prefix, member in members(network).items())
+
+
 def classifier_rows(network: Network) -> Tensor:
-    """Return the weights of that layer, one row a class, of shape (classes, features), detached; kernels are flattened."""
-    _, layer = _classifier(network)
-    weight = layer.weight
-    assert isinstance(weight, Tensor)
-    return weight.detach().flatten(1)
+    """Return the weights of that layer, one row a class, of shape (classes, features), detached; kernels are flattened.
+
+    Those of an ensemble's members stand side by side.
+    """
+    rows = [cast("Tensor", _classifier(member)[1].weight) for member in members(network).values()]
+    return torch.cat([weight.detach().flatten(1) for weight in rows], dim=1)
 
 
 def _seen(network: Network) -> tuple[dict[str, tuple[nn.Module, tuple[int, ...]]], Layouts]:

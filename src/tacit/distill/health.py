@@ -14,13 +14,12 @@ from torch import Tensor
 from tacit.core.batch import as_bytes, as_floats
 from tacit.core.device import Runtime, derived_seed
 from tacit.core.errors import InputError
-from tacit.core.features import Seen, images_by_class, watch
+from tacit.core.features import AT_ONCE, Seen, images_by_class, watch
 from tacit.core.network import Network, Teacher
 from tacit.core.similarity import duplicate_rate, pairwise_distance
 from tacit.core.state import evaluation_mode
 from tacit.distill.advice import Advice, budget_faults, image_faults, student_faults
 from tacit.distill.synthetic import Synthetic
-from tacit.evaluate import AT_ONCE
 from tacit.losses.logits import kd_divergence
 from tacit.synthesize.canvas import Noise, Round
 from tacit.synthesize.method import Method

@@ -6,11 +6,10 @@ from tacit.evaluate.answers import Answers
 from tacit.evaluate.diversity import class_histogram
 from tacit.evaluate.fidelity import density_coverage, frechet_distance, precision_recall
 from tacit.evaluate.maps import Maps
-from tacit.evaluate.measures import AT_ONCE, agreement, predict
+from tacit.evaluate.measures import agreement, predict
 from tacit.evaluate.probe import Probed, linear_probe
 
 __all__ = [
-    "AT_ONCE",
     "Answers",
     "Maps",
     "Probed",

@@ -8,16 +8,14 @@ import torch
 
 from tacit.core.batch import Batch
 from tacit.core.device import Runtime
+from tacit.core.features import AT_ONCE
 from tacit.core.network import Network
 from tacit.core.spec import VOID
 from tacit.core.state import evaluation_mode
 from tacit.evaluate.answers import Answers
 from tacit.evaluate.maps import Maps
 
-__all__ = ["AT_ONCE", "agreement", "predict"]
-
-AT_ONCE = 64
-"""Images that are looked at in one pass, no more than most trainings have in a batch, whose memory is then enough."""
+__all__ = ["agreement", "predict"]
 
 
 @torch.no_grad()

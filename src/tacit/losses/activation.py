@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 from tacit.core.loss import Loss, Needs, View
@@ -13,16 +14,15 @@ __all__ = ["Activation"]
 
 
 class Activation(Loss):
-    """Minus the mean absolute value of the teacher's features at `tap` (all samples, all features).
+    """Minus the mean absolute value of the teacher's features at a tap (all samples, all features); of several taps, the mean.
 
     Args:
-        tap: Name of a tap, as ``classifier:in`` (see `tacit.core.taps.classifier_name`).
+        taps: Names, at least one, as ``classifier:in`` (see `tacit.core.taps.classifier_inputs`).
     """
 
-    def __init__(self, tap: str) -> None:
+    def __init__(self, *taps: str) -> None:
         super().__init__()
-        self.tap = tap
-        self.needs = Needs(teacher_taps=(tap,))
+        self.needs = Needs(teacher_taps=taps)
 
     def forward(self, view: View) -> Tensor:
-        return -view.teacher.features[self.tap].float().abs().mean()
+        return -torch.stack([view.teacher.features[tap].float().abs().mean() for tap in self.needs.teacher_taps]).mean()

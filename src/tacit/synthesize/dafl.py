@@ -22,8 +22,7 @@ from typing import ClassVar, Literal
 
 from tacit.core.loss import Loss, Objective, Weight
 from tacit.core.network import Teacher
-from tacit.core.probe import INPUT
-from tacit.core.taps import classifier_name, no_classifier
+from tacit.core.taps import classifier_inputs, no_classifier
 from tacit.losses import Activation, ClassBalance, ClassPrior
 from tacit.synthesize.live_generator import JointGenerator
 
@@ -58,5 +57,5 @@ class DAFL(JointGenerator):
         """Return the weighted losses, for methods that add one."""
         terms: dict[str, tuple[Weight, Loss]] = {"ce": (self.ce, ClassPrior()), "balance": (self.balance, ClassBalance("log10"))}
         if self.activation:
-            terms["activation"] = (self.activation, Activation(f"{classifier_name(teacher)}{INPUT}"))
+            terms["activation"] = (self.activation, Activation(*classifier_inputs(teacher)))
         return terms

@@ -35,7 +35,7 @@ from torch import Tensor
 
 from tacit.core.errors import InputError
 from tacit.core.loss import Objective
-from tacit.core.network import Teacher
+from tacit.core.network import Teacher, members
 from tacit.core.taps import classifier_rows, no_classifier
 from tacit.losses import ClassPrior
 from tacit.synthesize.canvas import Canvas, Pixels, Start
@@ -103,6 +103,7 @@ class ZSKD(IterativeMethod):
 
     def targets(self, n: int, teacher: Teacher, generator: torch.Generator, round: int) -> Tensor | None:
         classes, place = teacher.spec.classes, turns(n, round, generator.device)
-        rows = class_similarity(classifier_rows(teacher))[place % classes]
+        alike = torch.stack([class_similarity(classifier_rows(member)) for member in members(teacher).values()]).mean(dim=0)
+        rows = alike[place % classes]
         beta = torch.tensor(self.concentrations, dtype=torch.float64, device=generator.device)[place // classes % 2, None]
         return torch._sample_dirichlet(beta * rows + 1e-4, generator).float()
