@@ -194,6 +194,7 @@ def _notes(suite: Suite, pair: Pair, lines: Sequence[Line]) -> str:
         if each and (found := _differences(suite, pair, each[0])):
             different.setdefault(found, []).append(f"`{line.label}`")
     notes += [f"Of their own: {found} ({', '.join(labels)})." for found, labels in different.items()]
+    notes += [pace] if (pace := _pace(lines)) else []
     figures = [figure for line in lines if line.row for figure in line.row.published]
     if figures:
         by_source: dict[str, set[str]] = {}
@@ -203,6 +204,24 @@ def _notes(suite: Suite, pair: Pair, lines: Sequence[Line]) -> str:
         marks = " [M]: remembered, not verified; [U]: unverified." if any(figure.mark for figure in figures) else ""
         notes.append(f"Published figures: their own budgets, often the best epoch on the test set; {sources}.{marks}")
     return "".join(f"\n{note}\n" for note in notes)
+
+
+def _pace(lines: Sequence[Line]) -> str:
+    """Return how many steps later seeds took where the budget ended a run, against the first; nothing where that is about as many."""
+    shares: dict[int, list[float]] = {}
+    for line in lines:
+        steps = {seed: int(run["metrics"]["steps"]) for seed, run in line.runs.items()}
+        if len(steps) > 1 and min(steps.values()) < line.runs[min(steps)]["settings"]["training"]["steps"]:
+            for seed in sorted(steps)[1:]:
+                shares.setdefault(seed, []).append(steps[seed] / steps[min(steps)])
+    found = {seed: mean(each) for seed, each in sorted(shares.items())}
+    if all(abs(share - 1) < 0.05 for share in found.values()):
+        return ""
+    told = ", ".join(f"seed {seed} {100 * share:.0f} %" for seed, share in found.items())
+    return (
+        "A budget of seconds reaches as far as the processor that a run had, and what ran beside it, let it. Where it ended runs, "
+        f"later seeds took of the first one's student steps, in the mean: {told}."
+    )
 
 
 def _changed(kept: Record, now: Record) -> str:

@@ -241,6 +241,27 @@ def test_the_page_sorts_rows_and_names_what_is_missing(smoked: Path, tmp_path: P
     assert "`DFAD` (seed 2)" in page.partition("**Run before its settings changed (")[2]
 
 
+def test_the_page_says_where_a_budget_reached_less_far(smoked: Path, tmp_path: Path) -> None:
+    kept = json.loads((smoked / "results/data_free/mnist/resnet8/DFAD-seed0.json").read_text())
+    place = tmp_path / "results/data_free/mnist/resnet8"
+    place.mkdir(parents=True)
+    most = kept["settings"]["training"]["steps"] = 4000
+    for row, seed, steps in (
+        ("DFAD", 0, 2000),
+        ("DFAD", 1, 1000),
+        ("MSKD", 0, most),
+        ("MSKD", 1, 3000),
+        ("CMI", 0, most),
+        ("CMI", 1, most),
+    ):
+        run = {**kept, "row": row, "seed": seed, "metrics": {**kept["metrics"], "steps": steps}}
+        (place / f"{row}-seed{seed}.json").write_text(json.dumps(run))
+    assert "of the first one's student steps, in the mean: seed 1 62 %." in tables.data_free(tmp_path)
+    (place / "DFAD-seed1.json").unlink()
+    (place / "MSKD-seed1.json").unlink()
+    assert "A budget of seconds reaches" not in tables.data_free(tmp_path)
+
+
 def test_what_the_suites_were_to_show_is_judged_by_the_rows_that_ran(tmp_path: Path, smoked: Path) -> None:
     kept = json.loads((smoked / "results/data_free/cifar10-cpu/resnet20-resnet8/DFAD-seed0.json").read_text())
     place = tmp_path / "results/data_free/cifar10-cpu/resnet20-resnet8"
