@@ -67,10 +67,38 @@ def _in_one_line(message: str, parser: ArgumentParser) -> str:
         return f"no option is called {name!r}{nearest(name, options)}"
     if chosen and (given := re.search(r"Expected a dot import path string: (\S+)", message)):
         known = [kind.__name__ for kind in CHOSEN[chosen[1]]]
+        if ":" in given[1]:
+            return f"{chosen[1]}: a class of your own is named with a dot, as {given[1].replace(':', '.')}, got {given[1]}"
         return f"no {chosen[1]} is called {given[1]!r}{nearest(given[1], known, most=20)}"
+    if (why := _refused(message)) is not None:
+        return why
     text = re.sub(r"<class '([\w.]+)'>", r"\1", message)
     text = re.sub(r'Parser key "([^"]+)":', r"\1:", text)
     return _expected(re.sub(r"\s+", " ", text).strip())
+
+
+def _refused(message: str) -> str | None:
+    """Return why a value that may also be left out is refused, where jsonargparse says more than what type it wants; None: it does not."""
+    found = re.search(
+        r'key "([\w.]+)":\s+Does not validate.*?Errors:\n(.*?)\n\s*Given value type: .*?\n\s*Given value: (.*)', message, re.DOTALL
+    )
+    if found is None:
+        return None
+    key, listed, given = found.groups()
+    reasons = [" ".join(one.split()) for one in re.split(r"(?m)^\s+- ", listed) if one.strip()]
+    reasons = [one for one in reasons if one != "Expected a <class 'NoneType'>"]
+    if len(reasons) != 1:
+        return None
+    why = reasons[0]
+    if of := re.match(r"Problem with given class_path '([\w.]+)': (.*)", why):
+        return f"{key}: can't use {of[1]}: {of[2]}"
+    if of := re.match(r"Import path does not correspond to a subclass of (\w+)", why):
+        return f"{key}: expected a class made of tacit's {of[1]}, got {given.strip()}"
+    if of := re.match(r"Expected a tuple with (\d+) elements", why):
+        return f"{key}: expected a list of {of[1]}, got {given.strip()}"
+    if of := re.match(r"([\w.]+: expected .*)", why):  # said by the parser of a class's own fields
+        return f"{key}.{of[1]}"
+    return None if why.startswith("Expected a") else f"{key}: {why}"
 
 
 def _expected(text: str) -> str:
@@ -156,6 +184,9 @@ def _root(error: BaseException) -> BaseException:
     inner: BaseException | None = error
     while inner is not None and not isinstance(inner, InputError):
         inner = inner.__cause__ or inner.__context__
+    if inner is None and (listed := re.search(r"Errors:\n\s+- (.*?)\n\s+- Expected a <class 'NoneType'>", str(error), re.DOTALL)):
+        path = re.search(r"class_path='([\w.]+)'", str(error))
+        return InputError(f"{path[1] if path else 'an option'} can't be made: {' '.join(listed[1].split())}")
     return inner or error
 
 

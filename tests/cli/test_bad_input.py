@@ -83,6 +83,13 @@ def test_synthesize_refuses(command: Command, tmp_path: Path, words: tuple[str, 
         (("--source", "DFAD", "--method", "Gaussian"), ("choose one",)),
         (("--method", "MSKD", "--method.batch", "1"), ("MSKD.batch: expected at least 2, got 1",)),
         (("--method", "DeepInversion", "--method.jitter", "-0.5"), ("DeepInversion.jitter: expected at least 0, got -0.5",)),
+        (("--method", "usermodels.Bright"), ("method: can't use usermodels.Bright: module 'usermodels' has no attribute 'Bright'",)),
+        (("--method", "nowhere.Bright"), ("method: can't use nowhere.Bright: No module named 'nowhere'",)),
+        (("--method", "usermodels.Answering"), ("method: expected a class made of tacit's Method, got usermodels.Answering",)),
+        (("--method", "usermodels:Answering"), ("named with a dot, as usermodels.Answering",)),
+        (("--method", "usermodels.Unmakeable"), ("usermodels.Unmakeable can't be made: no such thing",)),
+        (("--method", "DFAD", "--method.lr", "abc"), ("method.lr: expected a number, got abc",)),
+        (("--student.shape", "[24, 40]"), ("student.shape: expected a list of 3, got [24, 40]",)),
         (("--max-seconds", "0"), ("max_seconds: expected more than 0",)),
         (("--max-seconds", "soon"), ("max_seconds: expected a number or null, got soon",)),
         (("--select", "best"), ("select: expected one of 'last', 'ema', 'agreement', got best",)),
@@ -134,7 +141,7 @@ def test_weights_that_are_missing_truncated_or_of_another_model_are_refused(comm
         pickle.dump(Evil(), file)
     refused(command(*inspect, "--teacher.weights", "evil.pt"), "never unpickles")
     assert not (tmp_path / "evil-ran").exists()
-    renamed = {f"old.{key}": value for key, value in load_file(path).items()}
+    renamed = {f"{key}.old": value for key, value in load_file(path).items()}
     save_file(renamed, tmp_path / "renamed.safetensors")
     refused(command(*inspect, "--teacher.weights", "renamed.safetensors"), "lacks body.0.weight, body.0.bias, body.1.weight", "and 4 more")
     refused(command(*inspect, "--teacher.weights", path, "--teacher.kwargs.width", "9"), "body.0.weight has shape [8, 3, 3, 3]")

@@ -2,9 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset
+
+from tacit.synthesize import Gaussian
+
+
+@dataclass(frozen=True, kw_only=True)
+class Unmakeable(Gaussian):
+    """A method with a mistake in it."""
+
+    def __post_init__(self) -> None:
+        raise TypeError("no such thing")
 
 
 def grey_groupnorm(width: int = 8) -> nn.Module:

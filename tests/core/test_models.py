@@ -227,6 +227,22 @@ def test_a_whole_pickled_module_is_refused(tmp_path: Path) -> None:
         load("toy:BNNet", weights=tmp_path / "w.pt", **FIELDS)
 
 
+@pytest.mark.parametrize("prefix", ["", "module.", "model.", "net.student."])
+@pytest.mark.parametrize("key", [None, "state_dict", "net", "ema"])
+def test_weights_are_found_inside_a_checkpoint_and_behind_a_prefix(key: str | None, prefix: str, tmp_path: Path) -> None:
+    weights = BNNet().state_dict()
+    named = {f"{prefix}{name}": value for name, value in weights.items()} | ({"loss.weight": torch.ones(1)} if "net" in prefix else {})
+    torch.save(named if key is None else {key: named, "epoch": 3, "optimizer": {"lr": 0.1, "state": {}}}, tmp_path / "w.pt")
+    loaded = load("toy:BNNet", weights=tmp_path / "w.pt", **FIELDS)
+    assert all(torch.equal(value, weights[name]) for name, value in loaded.model.state_dict().items())
+
+
+def test_of_two_sets_of_weights_in_a_checkpoint_none_is_taken(tmp_path: Path) -> None:
+    torch.save({"one": BNNet().state_dict(), "two": BNNet().state_dict()}, tmp_path / "w.pt")
+    with pytest.raises(InputError, match=r"holds no state_dict: .* got one: OrderedDict, two: OrderedDict"):
+        load("toy:BNNet", weights=tmp_path / "w.pt", **FIELDS)
+
+
 @pytest.mark.parametrize("value", [torch.zeros(3), [torch.zeros(3)], {"a": 1}, {"a": torch.zeros(1), "b": "text"}, 5])
 def test_a_file_without_a_state_dict_is_refused(value: Any, tmp_path: Path) -> None:
     torch.save(value, tmp_path / "w.pt")

@@ -17,6 +17,18 @@ def test_a_line_has_numbers_in_four_digits_and_words_as_they_are(capsys: pytest.
     assert last.endswith("kd 0.3333  classes 10/10  conf .98")
 
 
+def test_speed_counts_from_the_beginning_and_not_what_was_done_before(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [0.0]
+    monkeypatch.setattr("tacit.core.progress.time.monotonic", lambda: now[0])
+    for before, done, speed in ((0, 4, "0.4/s"), (4, 6, "0.2/s")):
+        with Progress("distill", 8, "steps", every=0.0, done=before) as progress:
+            now[0] += 10
+            progress.update(done)
+        assert f"distill: {done}/8 steps  {speed}" in capsys.readouterr().err
+
+
 def test_a_quiet_one_says_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     with Progress("distill", 10, "steps", quiet=True, every=0.0) as progress:
         progress.update(10, final=True)

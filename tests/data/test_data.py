@@ -170,16 +170,23 @@ def test_pictures_take_the_channels_and_the_size_of_the_model(tmp_path: Path) ->
         (("cat", "cow", "dog"), [0, 0, 0, 2, 2, 2]),
         (("dog", "cow", "cat"), [2, 2, 2, 0, 0, 0]),
         (("ant", "bee", "cow"), [0, 0, 0, 1, 1, 1]),
+        (("Dog", "cow", " CAT"), [2, 2, 2, 0, 0, 0]),
     ],
 )
 def test_classes_that_the_model_names_are_numbered_as_the_model_does(
-    names: tuple[str, ...], labels: list[int], streamed: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    names: tuple[str, ...],
+    labels: list[int],
+    streamed: bool,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     """A folder that lacks a class would else take all after it for others."""
     pytest.importorskip("datasets")
     if streamed:
         monkeypatch.setattr("tacit.data.load.IN_MEMORY_BYTES", 0)
     found = load_data(str(folder_of_images(tmp_path)), "train", Spec(shape=(1, 8, 8), classes=3, names=names))
+    assert ("which the model does not name" in caplog.text) == ("ant" in names)
     assert isinstance(found, StreamedSet) == streamed
     taken = found.batch(torch.arange(6)).targets
     assert taken is not None

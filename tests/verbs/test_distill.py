@@ -145,6 +145,12 @@ def test_training_images_are_never_reported_as_evaluation(tmp_path: Path) -> Non
     assert outcome.metrics["student_accuracy"] is None
 
 
+def test_options_of_a_group_that_are_no_training_are_refused_at_once(tmp_path: Path, teacher_folder: Path) -> None:
+    with pytest.raises(tacit.InputError, match=r"training: expected tacit\.Training\(steps=..., ...\), got a dict"):
+        distil(tmp_path / "run", teacher_folder, training={"steps": 3})
+    assert not (tmp_path / "run").exists()
+
+
 @pytest.mark.parametrize("seed", [0, 20241231, 2**40])
 def test_any_seed_will_do(seed: int, tmp_path: Path, teacher_folder: Path) -> None:
     distil(tmp_path / "run", teacher_folder, seed=seed)
@@ -152,9 +158,15 @@ def test_any_seed_will_do(seed: int, tmp_path: Path, teacher_folder: Path) -> No
     tacit.train(model=network, data="digits", training=SHORT, out=tmp_path / "train", seed=seed)
 
 
-def test_a_budget_counts_the_first_samples_too(tmp_path: Path, teacher_folder: Path) -> None:
+def test_a_budget_counts_the_first_samples_too_and_says_what_they_need(tmp_path: Path, teacher_folder: Path) -> None:
     with pytest.raises(tacit.InputError, match="went by before the student's first step"):
-        distil(tmp_path / "run", teacher_folder, method=DeepInversion(steps=20, warmup=50, batch=64), max_seconds=0.2)
+        distil(tmp_path / "run", teacher_folder, method=DeepInversion(steps=20, warmup=50, batch=64), max_seconds=0.001)
+    with pytest.raises(
+        tacit.InputError, match=r"1000 rounds come before the student's first step, and take about [\d,]+ of 30 s"
+    ) as caught:
+        distil(tmp_path / "long", teacher_folder, method=DeepInversion(steps=20, warmup=1000, batch=64), max_seconds=30)
+    assert "give more with `--resume`" in str(caught.value)
+    assert not (tmp_path / "long" / "model").exists()
     assert not (tmp_path / "run" / "model").exists()
 
 

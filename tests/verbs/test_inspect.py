@@ -139,6 +139,7 @@ def test_the_mean_of_the_training_images_is_recovered_from_the_first_batch_norm(
         ({}, {}, "plausible"),
         ({"mean": (0.45,), "std": (0.2,)}, {"mean": (0.45,), "std": (0.2,)}, "plausible"),
         ({"mean": (0.45,), "std": (0.2,)}, {}, "doubtful"),
+        ({"mean": (0.45,), "std": (0.2,)}, {"mean": (0.45,)}, "doubtful: a `mean` is given and no `std`"),
         ({}, {"mean": (0.9,), "std": (0.1,)}, "plausible"),
         ({"mean": (-1.5,), "std": (1.0,)}, {}, "wrong"),
     ],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
 
@@ -45,6 +46,14 @@ def test_a_server_whose_own_learning_broke_is_warned_of_whatever_came_of_it() ->
     later.load_state_dict(story.state_dict())
     assert "broke in 2 of 8 rounds" in later.faults(10)["skipped"]
     assert told([0.9]).faults(10) == {}
+
+
+def test_clients_whose_weights_exploded_are_warned_of_from_the_first_round_on() -> None:
+    story = Story([0.5])
+    sent: dict[str, Any] = {"bytes_down": 1, "bytes_up": 1, "seconds": 0.1, "learned": True, "loss": None, "replies": 2, "numbers": {}}
+    dropped = {0: "x holds NaN or infinite values", 1: "x holds values beyond 1e+06, which no training makes", 2: "no answer in time"}
+    story.note(Round(number=1, dropped=dropped, **sent))
+    assert "2 answers were dropped for weights that exploded" in story.faults(10)["diverged"]
 
 
 def test_the_warning_says_what_to_change_and_outlives_a_resume() -> None:

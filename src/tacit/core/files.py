@@ -78,9 +78,19 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         if isinstance(loaded, Mapping) and isinstance(loaded.get(key), Mapping):
             loaded = loaded[key]
             break
-    if not isinstance(loaded, Mapping) or not all(isinstance(k, str) and isinstance(v, Tensor) for k, v in loaded.items()):
+    if not _are_tensors(loaded) and isinstance(loaded, Mapping):
+        inside = [key for key, value in loaded.items() if _are_tensors(value)]
+        if len(inside) != 1:
+            held = ", ".join(f"{key}: {type(value).__name__}" for key, value in list(loaded.items())[:6])
+            raise InputError(f"{path} holds no state_dict: expected a mapping from names to tensors, or one that is inside, got {held}")
+        loaded = loaded[inside[0]]
+    if not _are_tensors(loaded):
         raise InputError(f"{path} holds no state_dict: expected a mapping from names to tensors, got a {type(loaded).__name__}")
     return dict(loaded)
+
+
+def _are_tensors(value: Any) -> bool:
+    return isinstance(value, Mapping) and bool(value) and all(isinstance(k, str) and isinstance(v, Tensor) for k, v in value.items())
 
 
 def hash_tensors(tensors: Mapping[str, Tensor]) -> str:

@@ -50,6 +50,8 @@ def input_range(network: Network) -> dict[str, Any]:
         verdict = "wrong: the training images had a mean outside of what [0, 1] becomes here; check `mean` and `std`"
     elif shifted:
         verdict = "doubtful: the training images were centred at 0 and no `mean` is given; check `mean` and `std`"
+    elif any(spec.mean) and all(s == 1 for s in spec.std):
+        verdict = "doubtful: a `mean` is given and no `std`; check both"
     else:
         verdict = "plausible"
     return {"low": low, "high": high, "implied_mean": implied, "verdict": verdict}

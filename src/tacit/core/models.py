@@ -191,6 +191,10 @@ def _load_weights(model: nn.Module, weights: Mapping[str, Tensor], where: str) -
         if weights and all(key.startswith(prefix) for key in weights):
             weights = {key.removeprefix(prefix): value for key, value in weights.items()}
     wanted = model.state_dict()
+    if first := next(iter(wanted), None):  # of a module that had the model as a part, as Lightning's
+        for prefix in {key.removesuffix(first) for key in weights if key.endswith(f".{first}")}:
+            inside = {key.removeprefix(prefix): value for key, value in weights.items() if key.startswith(prefix)}
+            weights = inside if inside.keys() == wanted.keys() else weights
     for kind, keys in (("lacks", [k for k in wanted if k not in weights]), ("has unknown", [k for k in weights if k not in wanted])):
         if keys:
             more = f" and {len(keys) - 5} more" if len(keys) > 5 else ""

@@ -20,13 +20,14 @@ class Progress:
         unit: What a piece is.
         quiet: Show nothing.
         every: Seconds between two plain lines.
+        done: Pieces that were done before, where work is resumed.
     """
 
-    def __init__(self, title: str, total: int, unit: str, *, quiet: bool = False, every: float = 10.0) -> None:
+    def __init__(self, title: str, total: int, unit: str, *, quiet: bool = False, every: float = 10.0, done: int = 0) -> None:
         self.title, self.total, self.unit, self.quiet, self.every = title, total, unit, quiet, every
         self._fancy = sys.stderr.isatty() and not quiet
         self._start = self._said = time.monotonic()
-        self._first: int | None = None
+        self._first = done
 
     def __enter__(self) -> Self:
         if self._fancy:
@@ -55,8 +56,6 @@ class Progress:
 
     def update(self, done: int, notes: Mapping[str, float | str] | None = None, *, final: bool = False) -> None:
         """Say that `done` pieces are done; `notes` are numbers, or words, to show beside."""
-        if self._first is None:
-            self._first, self._start = done, time.monotonic()
         now = time.monotonic()
         if self.quiet or not (final or self._fancy or now - self._said >= self.every):
             return

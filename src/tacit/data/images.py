@@ -94,16 +94,21 @@ def check_shape(shape: Sequence[int], spec: Spec, whose: str) -> None:
 
 
 def numbers_of(own: Sequence[str], names: Sequence[str]) -> list[int]:
-    """Return the number among `names` of each of a set's `own` classes.
+    """Return the number among `names` of each of a set's `own` classes, capitals aside.
 
     Raises:
         InputError: Where the set's classes have no names, or one is not among `names`.
     """
     if not own:
         raise InputError("the classes of these images have no names, by which they could be numbered")
-    if unknown := [name for name in own if name not in names]:
+    known = {name: number for number, name in enumerate(names)}
+    if any(name not in known for name in own):  # capitals of a folder's name tell no class from another
+        folded = {name.strip().casefold(): number for name, number in known.items()}
+        if len(folded) == len(known) and len({name.strip().casefold() for name in own}) == len(own):
+            known = {name: folded[name.strip().casefold()] for name in own if name.strip().casefold() in folded}
+    if unknown := [name for name in own if name not in known]:
         raise InputError(f"the images have a class {unknown[0]!r}, which the model does not name{nearest(unknown[0], names)}")
-    return [list(names).index(name) for name in own]
+    return [known[name] for name in own]
 
 
 def check_labels(labels: Tensor, spec: Spec) -> None:

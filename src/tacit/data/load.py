@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import logging
 from collections.abc import Iterator, Sequence, Sized
 from pathlib import Path
 from typing import Any, cast
@@ -24,6 +25,7 @@ from tacit.data.rendered import RENDERED
 
 __all__ = ["Data", "StreamedSet", "digits", "has_splits", "load_data", "local_folder"]
 
+log = logging.getLogger("tacit")
 IN_MEMORY_BYTES = 2 * 2**30
 """Sets whose 8-bit images take more than this are streamed from disk."""
 
@@ -125,8 +127,9 @@ def load_data(data: str | Data | Dataset[Any], split: str, spec: Spec | None = N
             torch `Dataset` of (image, label or mask), and is passed ``split`` where it takes that; or such a set itself.
         split: ``train``, ``test``, ... as the set names them.
         spec: What the model expects: pictures of another size are resized (its `crop` of the shorter side becomes the model's) and cut in
-            the middle, and take its channels. Where it names its classes, and all of the set's are among them, they are numbered as the
-            model does; else as the set does, a folder by the order of its sub-folders.
+            the middle, and take its channels. Where it names its classes, and all of the set's are among them, capitals aside, they are
+            numbered as the model does; else as the set does, a folder by the order of its sub-folders, which is warned of where both have
+            names.
 
     Raises:
         InputError: Where there is no such set or split, it holds no images, or does not fit `spec`.
@@ -138,8 +141,11 @@ def load_data(data: str | Data | Dataset[Any], split: str, spec: Spec | None = N
     else:
         loaded = _collect(data, spec)
     if spec is not None:
-        if spec.task == "classification" and loaded.names != spec.names and loaded.names and set(loaded.names) <= set(spec.names):
-            loaded = loaded.numbered(spec.names)
+        if spec.task == "classification" and loaded.names != spec.names and loaded.names and spec.names:
+            try:
+                loaded = loaded.numbered(spec.names)
+            except InputError as error:
+                log.warning("tacit: warning: %s: the classes go by their own order, which may not be the model's", error)
         loaded.check(spec)
     return loaded
 

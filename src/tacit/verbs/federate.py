@@ -162,7 +162,10 @@ class Federate(RunVerb):
             story.load_state_dict(state["story"])
         if found.counts:
             write_file(run.folder / "clients.png", holdings(found.counts, found.class_names))
-        with contextlib.closing(server.engine), Progress(f"federate {server.algorithm.name}", server.rounds.rounds, "rounds") as progress:
+        with (
+            contextlib.closing(server.engine),
+            Progress(f"federate {server.algorithm.name}", server.rounds.rounds, "rounds", done=server.central.round) as progress,
+        ):
 
             def note(done: Round) -> None:
                 story.note(done)

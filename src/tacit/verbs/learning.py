@@ -27,6 +27,8 @@ from tacit.verbs.base import DataLike, LaunchVerb, data_option, load_for
 
 __all__ = ["LearningVerb"]
 
+FAR_BEYOND = 1.5
+"""Share of the seconds that images for the student to begin with would take at this pace, from which on a run is given up at once."""
 SELDOM = 20
 """How many times as long as a checkpoint takes it is at least until the next, so that a large one costs little of the time."""
 
@@ -59,6 +61,8 @@ class LearningVerb(LaunchVerb):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if not isinstance(self.training, Training):
+            raise InputError(f"training: expected tacit.Training(steps=..., ...), got a {type(self.training).__name__}")
         Selection.check(ema=self.ema)
         if self.evaluations < 0 or self.log_every < 1:
             raise InputError("evaluations: expected 0 or more; log_every: at least 1")
@@ -166,10 +170,16 @@ class LearningVerb(LaunchVerb):
                 checkpoint(due=False)
                 if spent() >= 1.0:
                     break
+                if learner.done == 0 and (needed := spent() * source.pieces / made) > FAR_BEYOND:
+                    raise InputError(
+                        f"max_seconds: {source.pieces} rounds come before the student's first step, and take about "
+                        f"{needed * (self.max_seconds or 0):,.0f} of {self.max_seconds:g} s at this pace: give more with `--resume`, or a "
+                        "smaller `--method.warmup`"
+                    )
         begun = spent() if begun is None or not learner.done else begun
         if learner.done == 0:
             checkpoint(due=True)
-        with Progress(title, steps, "steps") as progress:
+        with Progress(title, steps, "steps", done=learner.done) as progress:
             notes: dict[str, float | str] = {}
             parts: dict[str, float] = {}
             while True:
@@ -197,7 +207,8 @@ class LearningVerb(LaunchVerb):
             progress.update(learner.done, {**learner.place, **notes, **parts}, final=True)
         if learner.done == 0:
             raise InputError(
-                f"max_seconds: {self.max_seconds:g} s went by before the student's first step; give more, or a smaller `warmup`"
+                f"max_seconds: {self.max_seconds:g} s went by before the student's first step; give more with `--resume`, or a smaller "
+                "`--method.warmup`"
             )
         checkpoint(due=True)
         learner.student.eval()

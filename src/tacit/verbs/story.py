@@ -12,7 +12,7 @@ from tacit.federate import Round
 
 __all__ = ["Story"]
 
-ADDED = ("bytes_down", "bytes_up", "bytes_tests", "dropped", "images_made", "skipped")
+ADDED = ("bytes_down", "bytes_up", "bytes_tests", "dropped", "images_made", "skipped", "diverged")
 """What is added up over the rounds."""
 CHANCE, FALL, ENOUGH = 0.05, 0.1, 10
 """Accuracy above that of guessing, accuracy below the best on the way, and rounds from which on these are warned of."""
@@ -39,6 +39,7 @@ class Story:
         self.rounds = done.number
         news = {"bytes_down": done.bytes_down, "bytes_up": done.bytes_up, "bytes_tests": done.bytes_tests}
         news |= {"dropped": len(done.dropped) + len(done.unmeasured), "images_made": int(done.numbers.get("images_made", 0))}
+        news["diverged"] = sum("NaN" in why or "beyond" in why for why in done.dropped.values())
         news["skipped"] = int(done.numbers.get("skipped", 0))
         self.total = {name: self.total[name] + value for name, value in news.items()}
         if done.accuracy is not None or done.own:
@@ -60,6 +61,11 @@ class Story:
             f"what the server learns itself broke in {skipped} of {self.rounds} rounds, so that they brought a mean of the clients' weights"
         )
         found = {"skipped": f"{broke} alone: try a tenth of the server's own rate (`server_lr` or `generator_lr`)"} if skipped else {}
+        if diverged := int(self.total["diverged"]):
+            found["diverged"] = (
+                f"{diverged} answers were dropped for weights that exploded: `lr` is too high for these clients; try a tenth of it "
+                "(FedGen's own losses weigh ten times the labels' at first)"
+            )
         if known is None or self.rounds < ENOUGH:
             return found
         if known <= 1 / classes + CHANCE:

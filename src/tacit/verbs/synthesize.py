@@ -96,7 +96,7 @@ class Synthesize(LaunchVerb):
             return max(work, spent, synthesizer.rounds / most_rounds if most_rounds else 0.0)
 
         saved = 0.0
-        with Progress(f"synthesize {method.name}", self.images, "images") as progress:
+        with Progress(f"synthesize {method.name}", self.images, "images", done=pool.made) as progress:
             while share() < 1.0:
                 with clock("synthesis"):
                     painted = synthesizer.show() if synthesizer.finished else synthesizer.round()
