@@ -95,7 +95,7 @@ MNIST = (
     *_SHORT.values(),
     _long(_ZSKD_WITH_BN, *_WITH_BN, warmup=160),
     _long(_SHORT["RDSKD"], *_WITHOUT_BN, warmup=4800),
-    _long(_SHORT["DAFL"], "lenet5-resnet8"),
+    _long(_SHORT["DAFL"], *_WITHOUT_BN),
     _long(_SHORT["DFAD"], "lenet5"),
 )
 
