@@ -7,6 +7,7 @@ import pickle
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -80,7 +81,8 @@ def test_a_network_saved_from_a_live_object_says_how_to_load_it(tmp_path: Path) 
     save(Network(BNNet(), SPEC), tmp_path)
     with pytest.raises(InputError, match=r"saved from a live object: .*\.weights .*weights\.safetensors"):
         load(tmp_path)
-    assert load("toy:BNNet", weights=tmp_path / "weights.safetensors", **FIELDS).spec.classes == 5
+    assert load("toy:BNNet", weights=tmp_path / "weights.safetensors").spec == SPEC
+    assert load("toy:BNNet", weights=tmp_path / "weights.safetensors", mean=(0.5,)).spec == replace(SPEC, mean=(0.5,))
 
 
 def test_a_network_whose_arguments_json_can_not_hold_can_still_be_saved(tmp_path: Path) -> None:

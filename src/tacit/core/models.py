@@ -35,7 +35,8 @@ class ModelRef:
     kwargs: dict[str, Any] = field(default_factory=dict)
     """Arguments of the callable."""
     weights: Path | None = None
-    """Weights for the callable's model, `.safetensors` or `.pt` (only tensors are read)."""
+    """Weights for the callable's model, `.safetensors` or `.pt` (only tensors are read). A `model.json` of tacit's beside them says what
+    the model expects."""
     shape: tuple[int, int, int] | None = None
     """Channels, height and width of an image."""
     classes: int | None = None
@@ -91,6 +92,7 @@ class ModelRef:
         if seed is not None:
             torch.manual_seed(seed)
         model = _build(path, self.kwargs)
+        given = _beside(self.weights) | given
         known = {**_own_words(model, {**inherited, **given}.get("shape")), **inherited, **given}
         missing = [name for name in ("shape", "classes") if name not in known]
         if missing:
@@ -100,6 +102,15 @@ class ModelRef:
         if self.weights is not None:
             _load_weights(network.model, read_tensors(self.weights), str(self.weights))
         return network
+
+
+def _beside(weights: Path | None) -> dict[str, Any]:
+    """Return what a `model.json` that tacit wrote beside weights says that the network expects; nothing where there is none."""
+    described = Path(weights).parent / "model.json" if weights is not None else None
+    if described is None or not described.is_file():
+        return {}
+    spec = read_json(described).get("spec")
+    return {key: value for key, value in spec.items() if key in {f.name for f in fields(Spec)}} if isinstance(spec, dict) else {}
 
 
 def _own_words(model: nn.Module, shape: Sequence[int] | None) -> dict[str, Any]:
@@ -178,8 +189,8 @@ def _load_folder(folder: Path, given: Mapping[str, Any]) -> Network:
         raise InputError(f"{inside / 'model.json'} was not written by tacit, or by another version: {error}") from error
     if factory is None:
         raise InputError(
-            f"{inside} was saved from a live object: give the code that builds it and the weights, "
-            f"as `package.module:callable` with `.weights {inside / 'weights.safetensors'}`"
+            f"{inside} was saved from a live object: give the code that builds it and the weights, as `package.module:callable` with "
+            f"`.weights {inside / 'weights.safetensors'}`; what it expects of images is read there"
         )
     model = _build(factory, kwargs)
     _load_weights(model, read_tensors(inside / "weights.safetensors"), str(inside / "weights.safetensors"))
@@ -224,7 +235,10 @@ def model_hash(network: Network) -> str:
 
 
 def save(network: Network, folder: str | Path) -> None:
-    """Write ``model.json`` and ``weights.safetensors`` into `folder`, from which `load` builds the network again."""
+    """Write ``model.json`` and ``weights.safetensors`` into `folder`, from which `load` builds the network again.
+
+    One that was made of a live object, and not of an import path, needs that beside: ``load("package.module:callable", weights=...)``.
+    """
     folder, weights = Path(folder), network.model.state_dict()
     write_tensors(folder / "weights.safetensors", weights)
     origin = network.origin if network.origin is not None and _is_plain(network.origin.kwargs) else None
