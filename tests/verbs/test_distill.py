@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from tacit.core.network import Network
 from tacit.data import digits
 from tacit.distill.sources import Streamed
 from tacit.synthesize import CMI, DFAD, RDSKD, DeepInversion, Gaussian, Method
+from tacit.synthesize.canvas import Canvas, Noise, Round
 from tacit.verbs.train import Train
 from tacit.zoo import resnet
 
@@ -221,10 +223,24 @@ def test_objectives_that_can_not_work_are_refused_before_any_work(
     assert not (tmp_path / "run").exists()
 
 
+class Plain(Noise):
+    """Grey."""
+
+    def sample(self, round: Round) -> torch.Tensor:
+        return torch.full((round.images, *self.spec.shape), 0.5)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Grey(Gaussian):
+    """Images that are all alike."""
+
+    def canvas(self, teacher: tacit.Teacher, generator: torch.Generator) -> Canvas:
+        return Plain(teacher.spec)
+
+
 def test_a_collapsed_or_one_sided_pool_is_said(tmp_path: Path, teacher_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    spec = tacit.load(teacher_folder).spec
-    grey = Network(tacit.load(teacher_folder).model, tacit.Spec(shape=spec.shape, classes=10, mean=(0.5,), std=(1e-3,)))
-    outcome = tacit.synthesize(teacher=grey, method=Gaussian(batch=64), images=64, out=tmp_path / "run")
+    grey = tacit.load(teacher_folder)
+    outcome = tacit.synthesize(teacher=grey, method=Grey(batch=64), images=64, out=tmp_path / "run")
     assert len(outcome.metrics["warnings"]) == 2
     said = capsys.readouterr().err
     assert "the samples are all alike" in said
