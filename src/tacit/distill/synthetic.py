@@ -105,7 +105,7 @@ class Synthetic:
     def _round(self, rate: float = 1.0) -> None:
         with self.clock("synthesis"):
             # A generator that is in evaluation mode later is looked at twice: with half of the looks, its statistics lagged behind its
-            # weights so far that RDSKD's taught nothing in short runs.
+            # weights so far that it taught nothing in short runs.
             painted = self.synthesizer.round(rate, asked=not self.drawn_fresh or not self.method.every)
         if not self.method.pooled and not self.drawn_fresh:
             self._shown = painted
