@@ -13,8 +13,8 @@ the steps (92.0), the paper's learning rate of 0.2 (92.0), that with Adam for th
 sharper last layer (91.7); temperature 1, `l1` and the authors' ending of the generator each within 4 points after half the steps (trials,
 no files kept). What noise and `DFAD` teach of each: `docs/own-model.md`. Weights of balance and activation at 0.3 of
 the paper's, which are better in a minute (claim `rdskd-robustness`), ended at 97.0 with the paper's teacher (a trial).
-A ResNet-8 learns 97.3 ± 0.1 from the same LeNet-5 in five minutes and 97.0 in twenty (seed 0): what is missing is in the images, not in the
-steps. It agrees with the teacher on 97 % of them and reads 93 to 94 % of the real 0s and 8s, and 96 to 99 % of all other digits.
+A ResNet-8 learns 97.3 ± 0.1 from the same LeNet-5 in five minutes and 97.0 in twenty (one seed): steps are not what is missing there. It
+agrees with the teacher on 97 % of its images, and reads 93 to 94 % of the real 0s and 8s, 96 to 99 % of all other digits.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ The authors' settings: batch 512, lr 1e-3, all weights 1, epochs of 120 steps, 2
 CIFAR-10; the student's loss is `kd` at temperature 10.
 On MNIST, from a LeNet-5, which has no batch norm, a ResNet-8 learns 97.4 ± 0.7 % in five minutes and 97.3 in twenty, the generator's part
 four times as long too (benchmarks, three seeds and one): it reads 92 and 94 % of the real 0s and 9s, and agrees with the teacher on 88 % of
-the generator's images. Longer training of either is not what is missing.
+the generator's images. On that seed longer training of either was not what was missing.
 """
 
 from __future__ import annotations

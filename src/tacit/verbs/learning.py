@@ -170,7 +170,8 @@ class LearningVerb(LaunchVerb):
                 checkpoint(due=False)
                 if spent() >= 1.0:
                     break
-                if learner.done == 0 and (needed := spent() * source.pieces / made) > FAR_BEYOND:
+                needed = spent() * source.pieces / made
+                if learner.done == 0 and needed > FAR_BEYOND and spent() > 0.25:  # a first round may be slower than the others
                     raise InputError(
                         f"max_seconds: {source.pieces} rounds come before the student's first step, and take about "
                         f"{needed * (self.max_seconds or 0):,.0f} of {self.max_seconds:g} s at this pace: give more with `--resume`, or a "
