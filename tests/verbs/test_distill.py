@@ -163,9 +163,7 @@ def test_any_seed_will_do(seed: int, tmp_path: Path, teacher_folder: Path) -> No
 def test_a_budget_counts_the_first_samples_too_and_says_what_they_need(tmp_path: Path, teacher_folder: Path) -> None:
     with pytest.raises(tacit.InputError, match="went by before the student's first step"):
         distil(tmp_path / "run", teacher_folder, method=DeepInversion(steps=20, warmup=50, batch=64), max_seconds=0.001)
-    with pytest.raises(
-        tacit.InputError, match=r"1000 rounds come before the student's first step, and take about [\d,]+ of 2 s"
-    ) as caught:
+    with pytest.raises(tacit.InputError, match=r"1000 rounds come before the student's first step, and take about [\d,]+ of 2 s") as caught:
         distil(tmp_path / "long", teacher_folder, method=DeepInversion(steps=20, warmup=1000, batch=64), max_seconds=2)
     assert "give more with `--resume`" in str(caught.value)
     assert not (tmp_path / "long" / "model").exists()
