@@ -29,6 +29,22 @@ def test_speed_counts_from_the_beginning_and_not_what_was_done_before(
         assert f"distill: {done}/8 steps  {speed}" in capsys.readouterr().err
 
 
+def test_the_time_left_goes_by_the_share_of_the_work_where_pieces_are_not_all_of_it(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [0.0]
+    monkeypatch.setattr("tacit.core.progress.time.monotonic", lambda: now[0])
+    with Progress("distill", 100, "steps", every=0.0, done=10, share=0.2) as progress:
+        now[0] = 10.0
+        progress.update(20)  # a ninth of the pieces that were left, but the share is the pieces' where none is given
+        progress.update(20, share=0.4)
+        progress.update(20, share=1.0, final=True)
+    pieces, shared, last = capsys.readouterr().err.splitlines()
+    assert "eta" not in pieces  # no more than was done before
+    assert "eta 30 s" in shared
+    assert "eta" not in last
+
+
 def test_a_quiet_one_says_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     with Progress("distill", 10, "steps", quiet=True, every=0.0) as progress:
         progress.update(10, final=True)

@@ -304,9 +304,12 @@ def test_what_is_selected_is_what_the_model_folder_and_the_student_hold(tmp_path
 
 def test_patience_ends_the_training_and_the_result_says_when(tmp_path: Path, teacher_folder: Path) -> None:
     still = tacit.Training(steps=40, batch=16, lr=0.0)
-    outcome = distil(tmp_path / "run", teacher_folder, training=still, checks=20, patience=2)
+    outcome = distil(tmp_path / "run", teacher_folder, training=still, checks=20, patience=2, data="digits", evaluations=10)
     assert outcome.metrics["steps"] == 6  # the first check is the best, two more are no better
     assert outcome.result["selection"] == "last"
+    evaluated = logged(tmp_path / "run", "evaluation")
+    assert [line["step"] for line in evaluated] == [4, 6], "the curve ends where the training does"
+    assert evaluated[-1]["student_accuracy"] == outcome.metrics["student_accuracy"]
 
 
 def test_a_budget_of_images_ends_a_live_generators_training(tmp_path: Path, teacher_folder: Path) -> None:

@@ -152,6 +152,12 @@ class LearningVerb(LaunchVerb):
             timed = 1.0 if begun >= 1.0 else (spent() - begun) / (1.0 - begun)
             return max(learner.done / steps, timed, learner.done / source.most_steps if source.most_steps else 0.0)
 
+        def look(measure: Callable[[], Answers]) -> dict[str, float]:
+            with clock("evaluation"), torch.random.fork_rng():
+                measured = {**measure().metrics("student"), **self._averaged(selection, measure)}
+            run.log(learner.done, {"seconds": clock.budgeted, **measured}, kind="evaluation")
+            return measured
+
         def check(watching: StudentMonitor, done: float) -> None:
             with clock("evaluation"), torch.random.fork_rng():
                 watching.observe(done)
@@ -180,7 +186,7 @@ class LearningVerb(LaunchVerb):
         begun = spent() if begun is None or not learner.done else begun
         if learner.done == 0:
             checkpoint(due=True)
-        with Progress(title, steps, "steps", done=learner.done) as progress:
+        with Progress(title, steps, "steps", done=learner.done, share=share(begun)) as progress:
             notes: dict[str, float | str] = {}
             parts: dict[str, float] = {}
             while True:
@@ -199,12 +205,11 @@ class LearningVerb(LaunchVerb):
                         logged = {"seconds": clock.budgeted, "loss": float(learner.loss.detach()), "lr": learner.lr, **learner.place}
                         run.log(learner.done, {**logged, **{f"loss/{name}": part for name, part in parts.items()}}, kind="train")
                 if evaluate is not None and stride and learner.done % stride == 0:
-                    with clock("evaluation"), torch.random.fork_rng():
-                        measured = {**evaluate().metrics("student"), **self._averaged(selection, evaluate)}
-                    run.log(learner.done, {"seconds": clock.budgeted, **measured}, kind="evaluation")
-                    notes |= measured
-                progress.update(learner.done, {**learner.place, **notes, **parts})
+                    notes |= look(evaluate)
+                progress.update(learner.done, {**learner.place, **notes, **parts}, share=done)
                 checkpoint(due=False)
+            if evaluate is not None and stride and learner.done % stride:  # a budget ended it between two evaluations
+                notes |= look(evaluate)
             progress.update(learner.done, {**learner.place, **notes, **parts}, final=True)
         if learner.done == 0:
             raise InputError(
