@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from tacit.core.errors import InputError
-from tacit.federate import IID, PARTITIONS, ByColumn, Dirichlet, Own, Partition, Pathological, holdings, set_aside
+from tacit.federate import IID, PARTITIONS, ByColumn, Dirichlet, Own, Partition, Pathological, holders, holdings, set_aside
 from tacit.federate.own import Table
 
 LABELS = torch.arange(10).repeat_interleave(120)[torch.randperm(1200, generator=torch.Generator().manual_seed(9))]
@@ -123,6 +123,16 @@ def test_all_images_of_a_writer_go_to_one_client() -> None:
     owners = [{WRITERS[number] for number in part.tolist()} for part in parts]
     assert len(set.union(*owners)) == sum(map(len, owners)) == 37
     assert {len(one) for one in owners} == {7, 8}
+    first, second, *others = sorted(owners[0])
+    assert holders(parts, WRITERS)[0] == f"{first}, {second} and {len(others)} more"
+
+
+def test_with_as_many_values_as_clients_each_client_is_one_of_them_in_their_order() -> None:
+    sites = ["south", "east", "north"] * 4
+    parts = ByColumn(column="site", least=4).deal(torch.zeros(12, dtype=torch.long), 3, torch.Generator(), column=sites)
+    assert holders(parts, sites) == ["east", "north", "south"]
+    assert parts[0].tolist() == [1, 4, 7, 10]
+    assert holders([torch.arange(3), torch.tensor([0, 2])], sites) == ["east, north, south", "north, south"]
 
 
 def test_a_partitioner_of_ones_own_is_used_by_import_path() -> None:

@@ -101,6 +101,14 @@ def test_where_nobody_knows_the_clients_only_their_own_tests_are_shown(federatio
     assert "FedAvg 0 — — 75.0%" in page.words
 
 
+def test_clients_that_have_names_are_called_by_them(federation: Path) -> None:
+    for run in ("FedGen", "FedAvg"):
+        edit(federation / run, client_names=["Aberdeen", "Bergen", "Cork"])
+    page = Page(render(federation))
+    assert "1 Bergen 30 1 of 3 91.0% 80.0%" in page.words
+    assert "Aberdeen Bergen Cork" in page.words, "below the picture of who holds what"
+
+
 def test_one_round_draws_no_line(federation: Path) -> None:
     log = federation / "FedAvg" / "metrics.jsonl"
     log.write_text("".join(f"{line}\n" for line in log.read_text().splitlines() if '"step": 1,' in line))

@@ -294,6 +294,8 @@ def test_clients_by_a_column_of_the_data(tmp_path: Path) -> None:
     )
     sizes = torch.tensor(outcome.metrics["client_counts"]).sum(dim=1)
     assert int(sizes.max() - sizes.min()) <= 3 * 1
+    names = outcome.metrics["client_names"]
+    assert sorted(", ".join(names).split(", ")) == [f"writer {number}" for number in range(9)]
     with pytest.raises(InputError, match="Written has no attribute 'author' with one value an image"):
         tacit.federate(algorithm=FedAvg(), data=f"{__name__}:Written", partition=ByColumn(column="author"), out=tmp_path / "s")
     with pytest.raises(InputError, match="the images of digits have no column 'writer'"):

@@ -19,7 +19,7 @@ from tacit.federate.engines import Engine, InProcess
 from tacit.federate.head import Split
 from tacit.federate.messages import Download, Lost, Upload
 from tacit.federate.own import Own
-from tacit.federate.partition import IID, ByColumn, Dirichlet, Partition, Pathological, holdings, set_aside
+from tacit.federate.partition import IID, ByColumn, Dirichlet, Partition, Pathological, holders, holdings, set_aside
 from tacit.federate.plan import Plan, sites_of
 from tacit.federate.server import Round, Rounds, Server
 from tacit.federate.shelf import Shelf
@@ -62,6 +62,7 @@ __all__ = [
     "Split",
     "Upload",
     "Work",
+    "holders",
     "holdings",
     "set_aside",
     "sites_of",

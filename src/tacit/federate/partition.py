@@ -10,7 +10,7 @@ https://arxiv.org/abs/1602.05629, sec. 3: a few classes a client.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar
 
@@ -19,7 +19,10 @@ from torch import Tensor
 
 from tacit.core.errors import InputError
 
-__all__ = ["IID", "ByColumn", "Dirichlet", "Partition", "Pathological", "holdings", "set_aside"]
+__all__ = ["IID", "ByColumn", "Dirichlet", "Partition", "Pathological", "holders", "holdings", "set_aside"]
+
+NAMED = 3
+"""Values of a column that a client is named by, at most."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -189,7 +192,10 @@ class Pathological(Partition):
 
 @dataclass(frozen=True, kw_only=True)
 class ByColumn(Partition):
-    """By a column of the data, as writer or person: all images of one value go to one client; values are dealt in equal numbers."""
+    """By a column of the data, as site, writer or person: all images of one value go to one client.
+
+    With as many values as clients, each client has one, in their order; of more, values are shuffled and dealt in equal numbers.
+    """
 
     column: str = ""
     """Name of the column (of a torch `Dataset` by import path, of the attribute that has one value an image)."""
@@ -210,11 +216,25 @@ class ByColumn(Partition):
         places: dict[Any, list[int]] = {}
         for place, value in enumerate(column):
             places.setdefault(value, []).append(place)
-        values = sorted(places, key=lambda value: (str(type(value)), value))
+        values = _in_order(places)
         if len(values) < clients:
             raise InputError(f"{self.name}: {self.column!r} has {len(values)} values, too few for {clients} clients")
-        groups = torch.randperm(len(values), generator=generator).tensor_split(clients)
+        order = torch.arange(len(values)) if len(values) == clients else torch.randperm(len(values), generator=generator)
+        groups = order.tensor_split(clients)
         return [torch.tensor([place for number in group.tolist() for place in places[values[number]]]) for group in groups]
+
+
+def _in_order(values: Iterable[Any]) -> list[Any]:
+    return sorted(set(values), key=lambda value: (str(type(value)), value))
+
+
+def holders(parts: Sequence[Tensor], column: Sequence[Any]) -> list[str]:
+    """Return a name for each client, of the values of `column` that its images have, as ``north``, or ``f01, f17 and 3 more``."""
+    found = []
+    for part in parts:
+        values = [str(value) for value in _in_order(column[place] for place in part.tolist())]
+        found.append(", ".join(values) if len(values) <= NAMED else f"{', '.join(values[: NAMED - 1])} and {len(values) - NAMED + 1} more")
+    return found
 
 
 def set_aside(parts: Sequence[Tensor], share: float, generator: torch.Generator) -> list[tuple[Tensor, Tensor]]:

@@ -23,14 +23,16 @@ class Deal:
     Args:
         names: Of those rows.
         counts: Images by client and class; empty where nobody here knows.
-        lines: By client: its number, its images as a bar, how many classes it holds, and a bar of accuracy for each of `names`.
+        clients: Their names; empty where they have none.
+        lines: By client: its number and name, its images as a bar, how many classes it holds, and a bar of accuracy for each of `names`.
         hidden: Clients beyond those that are shown.
         seeds: How many seeds the rows have at most: the first alone is shown.
     """
 
     names: tuple[str, ...]
     counts: tuple[tuple[int, ...], ...]
-    lines: tuple[tuple[int, Bar | None, str, tuple[Bar | None, ...]], ...]
+    clients: tuple[str, ...]
+    lines: tuple[tuple[str, Bar | None, str, tuple[Bar | None, ...]], ...]
     hidden: int
     seeds: int
 
@@ -52,15 +54,17 @@ def deals(rows: Sequence[Row]) -> list[Deal]:
 def _deal(counts: tuple[tuple[int, ...], ...], rows: Sequence[Row]) -> Deal:
     most = max(map(sum, counts)) or 1
     classes = max(map(len, counts))
+    names = tuple(one.name for one in rows[0].federation.clients) if rows[0].federation is not None else ()
     lines = []
     for place, held in enumerate(counts[:MAX_CLIENTS]):
         those = [row.federation.clients[place] for row in rows if row.federation is not None]
         images = Bar("", sum(held) / most, words.count(sum(held))) if held else None
         kinds = f"{sum(1 for count in held if count)} of {classes}" if held else words.DASH
-        lines.append((those[0].number, images, kinds, tuple(map(_own, those))))
+        lines.append((f"{those[0].number} {those[0].name}".strip(), images, kinds, tuple(map(_own, those))))
     return Deal(
         names=tuple(row.name for row in rows),
         counts=counts if all(counts) else (),
+        clients=names if all(names) else (),
         lines=tuple(lines),
         hidden=max(0, len(counts) - MAX_CLIENTS),
         seeds=max(len(row.seeds) for row in rows),

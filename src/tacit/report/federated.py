@@ -59,7 +59,7 @@ def page(record: Record) -> str:
         charts=[chart for chart in comparison.curves(rows) if _moves(chart)],
         beside=[(row.name, bars) for row in finished if (bars := _beside(row))],
         deals=dealt,
-        pictures=[holdings.drawn(deal.counts, names, key=f"h{place}") for place, deal in enumerate(dealt) if deal.counts],
+        pictures=[holdings.drawn(deal.counts, names, deal.clients, key=f"h{place}") for place, deal in enumerate(dealt) if deal.counts],
         held=number(record.config.get("held")) or 0,
         lost=[(name, lines) for name, lines in lost if lines],
         answered=all(row.federation is not None and row.federation.dropped is not None for row in finished) and bool(finished),
@@ -88,8 +88,6 @@ def _tiles(record: Record, rows: Sequence[Row], runs: Sequence[Record]) -> list[
     if not rows or record.result is None:
         return []
     many, first, spent = len(rows) > 1, rows[0], record.result.get("seconds") or {}
-    kinds = [(kind, number(spent.get(kind))) for kind in ("training", "synthesis", "evaluation")]
-    each = ", ".join(f"{kind} {words.seconds(took)}" for kind, took in kinds if took)
     clients = len(first.federation.clients) if first.federation else 0
     answers = max((count for one in runs for count in one.points("round", "step", "replies")[1]), default=None)
     return [
@@ -97,7 +95,7 @@ def _tiles(record: Record, rows: Sequence[Row], runs: Sequence[Record]) -> list[
         *([] if many else _of_one(first)),
         Tile("Clients", words.count(clients or None), "" if answers is None else f"{words.count(answers)} learn in a round"),
         Tile("Parameters", words.count(first.params_student), "of the network"),
-        Tile("Time", words.seconds(number(spent.get("total"))), each),
+        Tile("Time", words.seconds(number(spent.get("total"))), words.spent(record, "training", "synthesis", "evaluation")),
         Tile("Peak memory", words.megabytes(number(record.result.get("peak_memory_mb"))), "of the process"),
     ]
 

@@ -20,11 +20,13 @@ class Holder:
 
     Args:
         number: Its number, from 0.
+        name: By the column of the data that tells clients apart; empty where none does.
         counts: Images that it holds, by class, those set aside included; empty where nobody here knows.
         accuracy: On the images that it set aside; None where it was not measured.
     """
 
     number: int
+    name: str = ""
     counts: tuple[int, ...]
     accuracy: float | None
 
@@ -138,7 +140,14 @@ def _round_seconds(record: Record) -> float | None:
 def _clients(record: Record) -> tuple[Holder, ...]:
     counts = [tuple(int(number(count) or 0) for count in one) for one in record.listed("client_counts") if isinstance(one, list)]
     own = {str(client): number(value) for client, value in mapping(record.metrics.get("client_accuracy")).items()}
+    names = dict(enumerate(map(str, record.listed("client_names"))))
     known = sorted({*range(len(counts)), *(int(client) for client in own if client.isdigit())})
     return tuple(
-        Holder(number=client, counts=counts[client] if client < len(counts) else (), accuracy=own.get(str(client))) for client in known
+        Holder(
+            number=client,
+            name=names.get(client, ""),
+            counts=counts[client] if client < len(counts) else (),
+            accuracy=own.get(str(client)),
+        )
+        for client in known
     )

@@ -35,7 +35,6 @@ def tiles(record: Record) -> list[Tile]:
     result: Mapping[str, Any] = record.result
     teacher, student = record.metric("params_teacher"), record.metric("params_student")
     spent = result.get("seconds") or {}
-    kinds = [(kind, number(spent.get(kind))) for kind in ("synthesis", "training", "evaluation")]
     memory, cuda = number(result.get("peak_memory_mb")), number(result.get("peak_cuda_memory_mb"))
     given = "trained on the data" if record.verb == "demo" else "the model that was given"
     found = []
@@ -60,8 +59,7 @@ def tiles(record: Record) -> list[Tile]:
         found.append(_share(record, "student_accuracy_selected", "Student accuracy, selected weights", chosen))
     made = number(result.get("images_synthesized"))
     found.append(Tile("Images synthesized", words.count(made), "none were needed" if made == 0 else "not measured" if made is None else ""))
-    each = ", ".join(_whole(f"{kind} {words.seconds(took)}") for kind, took in kinds if took)
-    found.append(Tile("Time", words.seconds(number(spent.get("total"))), each))
+    found.append(Tile("Time", words.seconds(number(spent.get("total"))), words.spent(record, "synthesis", "training", "evaluation")))
     note = f"of the process; {words.megabytes(cuda)} on the device" if cuda else "of the process"
     found.append(Tile("Peak memory", words.megabytes(memory), "not measured" if memory is None else note))
     return found
@@ -77,12 +75,7 @@ def _smaller(name: str, how: str, large: float | None, small: float | None, form
     if large is None or not small:
         known = small if large is None else large
         return Tile(name, form(known), "not measured" if known is None else "of the student" if large is None else "of the teacher")
-    return Tile(name, f"{words.ratio(large, small)} {how}", f"{_whole(form(large))} → {_whole(form(small))}")
-
-
-def _whole(text: str) -> str:
-    """Return `text` so that no line breaks inside it."""
-    return text.replace(" ", "\u00a0")
+    return Tile(name, f"{words.ratio(large, small)} {how}", f"{words.whole(form(large))} → {words.whole(form(small))}")
 
 
 def measured(record: Record) -> str:

@@ -17,7 +17,7 @@ from tacit.core.spec import Spec
 from tacit.data import ImageSet, has_splits, load_data
 from tacit.data.columns import load_column
 from tacit.data.images import ANY_CLASSES
-from tacit.federate import Engine, Partition, Plan, Site, holdings, set_aside, sites_of
+from tacit.federate import Engine, Partition, Plan, Site, holders, holdings, set_aside, sites_of
 from tacit.federate.flower import Simulation
 from tacit.verbs.base import DataLike, ModelLike, find_model
 
@@ -55,6 +55,7 @@ class Consortium:
         counts: Images that are dealt, by client and class, those set aside included; none, where nobody here knows.
         class_names: Names of the classes.
         runtime: Device and precision.
+        client_names: Of the clients, by the column that tells them apart; none, where none does.
     """
 
     networks: Sequence[Network]
@@ -63,6 +64,7 @@ class Consortium:
     counts: list[list[int]]
     class_names: list[str]
     runtime: Runtime
+    client_names: Sequence[str] = ()
 
 
 def consortium(
@@ -109,9 +111,8 @@ def consortium(
     cut = set_aside(parts, held, draw)
     runtime = start(*networks)
     test = test.to(runtime.device) if test is not None else None
-    names = spec.class_names
-    counts = holdings(parts, train.labels, spec.classes)
-    return Consortium(networks, sites_of(train, cut, public=test, device=runtime.device), test, counts, names, runtime)
+    counts, called = holdings(parts, train.labels, spec.classes), holders(parts, column) if column is not None else []
+    return Consortium(networks, sites_of(train, cut, public=test, device=runtime.device), test, counts, spec.class_names, runtime, called)
 
 
 def alone(
@@ -149,9 +150,8 @@ def alone(
     mine = _own(data, split, spec)
     parts = [torch.arange(len(mine))]
     cut = set_aside(parts, held, torch.Generator().manual_seed(derived_seed(seed, "partition")))
-    return Consortium(
-        networks, sites_of(mine, cut, device=runtime.device), None, holdings(parts, mine.labels, spec.classes), names, runtime
-    )
+    counts = holdings(parts, mine.labels, spec.classes)
+    return Consortium(networks, sites_of(mine, cut, device=runtime.device), None, counts, names, runtime)
 
 
 def described(model: ModelLike | None, seed: int) -> list[Network] | None:

@@ -161,7 +161,7 @@ class Federate(RunVerb):
             server.central.clock.seconds = dict(state["seconds"])
             story.load_state_dict(state["story"])
         if found.counts:
-            write_file(run.folder / "clients.png", holdings(found.counts, found.class_names))
+            write_file(run.folder / "clients.png", holdings(found.counts, found.class_names, found.client_names))
         with (
             contextlib.closing(server.engine),
             Progress(f"federate {server.algorithm.name}", server.rounds.rounds, "rounds", done=server.central.round) as progress,
@@ -195,6 +195,7 @@ class Federate(RunVerb):
             "params_student": count_parameters(central.network),
             "class_names": found.class_names,
             **({"client_counts": found.counts} if found.counts else {}),
+            **({"client_names": list(found.client_names)} if found.client_names else {}),
             "evaluation_images": len(found.test) if found.test is not None else None,
             "steps": central.local.steps * central.round,
         }
