@@ -17,6 +17,7 @@ from torch import Tensor
 from tacit.core.errors import InputError
 from tacit.core.spec import Spec
 from tacit.data import Augmentation, ImageSet, StreamedSet, any_classes, augment, digits, has_splits, load_data, local_folder
+from tacit.data.columns import load_column
 from tacit.data.read import as_image
 from toy import Squares
 
@@ -142,6 +143,36 @@ def test_a_folder_of_images_is_read_with_its_splits_and_class_names(tmp_path: Pa
     assert train.images.shape == (6, 1, 4, 6)
     found = sorted(zip(train.labels.tolist(), train.images[:, 0, 0, 0].tolist(), strict=True))
     assert found == [(0, 0), (0, 1), (0, 2), (1, 10), (1, 11), (1, 12)]
+
+
+def listed(root: Path, split: str, labels: list[str]) -> None:
+    (root / split).mkdir(parents=True)
+    for number in range(len(labels)):
+        picture(10 * number).save(root / split / f"{number}.png")
+    rows = [f"{number}.png,{label},{'east' if number else 'west'}" for number, label in enumerate(labels)]
+    (root / split / "metadata.csv").write_text("\n".join(["file_name,label,site", *rows]), encoding="utf-8")
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # `datasets` leaves the table open
+def test_pictures_that_a_table_labels_are_read_with_numbers_and_with_words_of_which_one_split_lacks_some(tmp_path: Path) -> None:
+    listed(tmp_path / "numbers", "train", ["2", "0", "2"])
+    assert in_memory(load_data(str(tmp_path / "numbers"), "train")).labels.tolist() == [2, 0, 2]
+    listed(tmp_path / "words", "train", ["dog", "cat", "emu", "cat"])
+    listed(tmp_path / "words", "test", ["emu", "dog"])
+    train, test = (in_memory(load_data(str(tmp_path / "words"), split)) for split in ("train", "test"))
+    assert train.names == test.names == ("cat", "dog", "emu")
+    assert (train.labels.tolist(), test.labels.tolist()) == ([1, 0, 2, 0], [2, 1])
+    spec = Spec(shape=(1, 6, 4), classes=4, names=("ant", "emu", "dog", "cat"))
+    assert in_memory(load_data(str(tmp_path / "words"), "test", spec)).labels.tolist() == [1, 2]
+    assert load_column(str(tmp_path / "words"), "train", "site") == ["west", "east", "east", "east"]
+    assert in_memory(load_data(f"{tmp_path / 'words'}#site", "train")).names == ("east", "west")
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # `datasets` leaves the table open
+def test_a_picture_that_a_table_leaves_without_a_word_is_refused(tmp_path: Path) -> None:
+    listed(tmp_path, "train", ["dog", "", "emu"])
+    with pytest.raises(InputError, match="the data have images without a 'label': expected a word or a number for each"):
+        load_data(str(tmp_path), "train")
 
 
 def test_parquet_with_image_bytes_is_read(tmp_path: Path) -> None:

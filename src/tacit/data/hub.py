@@ -18,8 +18,10 @@ MASKS = ("mask", "masks", "annotation", "annotations", "segmentation_mask", "sem
 """Columns in which masks are looked for."""
 
 
-def open_hub(data: str, split: str, **options: Any) -> HubDataset:
-    """Return a set of the Hugging Face hub, or of a local folder of images or parquet files, whose builder gets the options.
+def open_hub(data: str, split: str | None, **options: Any) -> Any:
+    """Return a split of a set of the Hugging Face hub, or of a local folder of images or parquet files, whose builder gets the options.
+
+    Without a split, all of them are returned, by name.
 
     `InputError` where it can't be read.
     """
@@ -34,7 +36,7 @@ def open_hub(data: str, split: str, **options: Any) -> HubDataset:
     if at and not (folder.is_dir() or (name and configuration)):
         raise InputError(f"data: expected a name, an @ and a configuration, as `ufldl-stanford/svhn@cropped_digits`, got {data!r}")
     try:
-        found: HubDataset = (
+        return (
             datasets.load_dataset(_builder(folder), data_dir=str(folder), split=split, **options)
             if folder.is_dir()
             else datasets.load_dataset(name, configuration or None, split=split)
@@ -45,7 +47,6 @@ def open_hub(data: str, split: str, **options: Any) -> HubDataset:
         lines = str(error).strip().splitlines() or [type(error).__name__]
         named = " ".join(lines[:2]) + f" Write it as `{name}@...`" if "onfig name is missing" in lines[0] else lines[0]
         raise InputError(f"can't load {data!r}, split {split!r}: {named}") from error
-    return found
 
 
 def open_labelled(data: str, split: str, spec: Spec | None) -> tuple[HubDataset, str, str | None]:
@@ -61,7 +62,20 @@ def open_labelled(data: str, split: str, spec: Spec | None) -> tuple[HubDataset,
     image, label = _columns(found, spec) if named is None else (_column(found, "Image", ("image", "img")), named)
     if label is not None and label not in found.features:
         raise InputError(f"the data have no column {label!r}{nearest(label, list(found.features), most=20)}")
+    if label is not None and getattr(found.features[label], "dtype", None) in ("string", "large_string"):
+        found = _numbered(found, label, data)
     return found, image, label
+
+
+def _numbered(found: HubDataset, label: str, data: str) -> HubDataset:
+    """Return the set with numbers in the place of words: those of all splits in alphabetical order, since one split may lack some."""
+    from datasets import ClassLabel
+
+    splits = open_hub(data, None)
+    words: set[str | None] = set().union(*(one.unique(label) for one in splits.values() if label in one.features))
+    if None in words or "" in words:
+        raise InputError(f"the data have images without a {label!r}: expected a word or a number for each")
+    return found.cast_column(label, ClassLabel(names=sorted(word for word in words if word)))
 
 
 def label_named(data: str) -> tuple[str, str | None]:
@@ -76,7 +90,7 @@ def _of_one_class(data: str, split: str, spec: Spec) -> HubDataset | None:
     """Return the images of a folder that has a single class, where its name is one of the model's; `datasets` takes them for unlabelled."""
     if not Path(data).is_dir() or _builder(Path(data)) != "imagefolder":
         return None
-    found = open_hub(data, split, drop_labels=False)
+    found: HubDataset = open_hub(data, split, drop_labels=False)
     return found if set(found.features["label"].names) <= set(spec.names) else None
 
 
