@@ -11,6 +11,8 @@ from collections.abc import Callable
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+from tacit.verbs import VERBS
+
 if TYPE_CHECKING:
     from tacit.core.errors import InputError as InputError
     from tacit.core.loss import Loss as Loss
@@ -45,24 +47,10 @@ if TYPE_CHECKING:
     from tacit.verbs.synthesize import synthesize as synthesize
     from tacit.verbs.train import train as train
 
-_FOLDERS = ("distill", "evaluate", "federate", "prune", "quantize", "report", "synthesize")
-_VERBS = (
-    "compare",
-    "demo",
-    "distill",
-    "evaluate",
-    "export",
-    "federate",
-    "inspect",
-    "prune",
-    "quantize",
-    "report",
-    "similarity",
-    "synthesize",
-    "train",
-)
+_FOLDERS = ("core", "data", "losses", "verbs", "zoo")
+_FOLDERS_OF_VERBS = ("distill", "evaluate", "federate", "prune", "quantize", "report", "synthesize")
 _PLACES = {
-    **{verb: f"tacit.verbs.{verb}" for verb in _VERBS},
+    **{verb: f"tacit.verbs.{verb}" for verb in VERBS},
     "Ensemble": "tacit.core.network",
     "InputError": "tacit.core.errors",
     "Loss": "tacit.core.loss",
@@ -83,7 +71,7 @@ _PLACES = {
     "load": "tacit.core.models",
     "save": "tacit.core.models",
 }
-__all__ = sorted([*_PLACES, "__version__"])
+__all__ = sorted([*_PLACES, *_FOLDERS, "__version__"])
 
 
 def __getattr__(name: str) -> Any:
@@ -91,9 +79,9 @@ def __getattr__(name: str) -> Any:
         from importlib.metadata import version
 
         return version("tacit")
-    if name not in _PLACES:
+    if name not in _PLACES and name not in _FOLDERS:
         raise AttributeError(f"module 'tacit' has no attribute {name!r}")
-    if name in _FOLDERS:
+    if name in (*_FOLDERS, *_FOLDERS_OF_VERBS):
         return importlib.import_module(f"tacit.{name}")
     value = getattr(importlib.import_module(_PLACES[name]), name)
     globals()[name] = value
@@ -123,7 +111,7 @@ class _Folder(ModuleType):
 
 class _Tacit(ModuleType):
     def __setattr__(self, name: str, value: object) -> None:
-        if name in _FOLDERS and isinstance(value, ModuleType):  # the import system binds sub-packages here
+        if name in _FOLDERS_OF_VERBS and isinstance(value, ModuleType):  # the import system binds sub-packages here
             value.__class__ = _Folder
         super().__setattr__(name, value)
 

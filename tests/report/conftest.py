@@ -177,7 +177,7 @@ def demo(tmp_path: Path) -> Path:
         confusion=confusion.tolist(),
         class_counts=[210, 198, 220, 188, 205, 214, 196, 230, 171, 216],
         class_confidence=[0.98, 0.93, 0.97, 0.95, 0.96, 0.97, 0.98, 0.96, 0.89, None],
-        class_accuracy=[1.0, 0.963, 1.0, 0.945, 0.96, 0.98, 1.0, 0.981, 0.906, 0.944],
+        student_class_accuracy=[1.0, 0.963, 1.0, 0.945, 0.96, 0.98, 1.0, 0.981, 0.906, 0.944],
         baselines=[{"name": "Same student on Gaussian noise", "student_accuracy": 0.412}],
         warnings=["Class 8 was made less often than the others."],
     )
@@ -212,7 +212,7 @@ def dense(run: Callable[..., Path], tmp_path: Path) -> Path:
         config={"seed": 7, "source": "data"},
         class_names=["sky", "road", "car"],
         teacher_miou=0.61, student_miou=0.523, teacher_accuracy=0.91, student_accuracy=0.87, agreement=0.9,
-        teacher_class_iou=[0.9, 0.8, 0.13], student_class_iou=[0.8, 0.75, None], class_accuracy=[0.9, 0.9, None],
+        teacher_class_iou=[0.9, 0.8, 0.13], student_class_iou=[0.8, 0.75, None], student_class_accuracy=[0.9, 0.9, None],
         confusion=[[900, 100, 0], [10, 990, 0], [3, 3, 0]], evaluation_images=5, params_teacher=100, params_student=10,
     )  # fmt: skip
     return _maps(folder)

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tacit.core.errors import InputError
-from tacit.core.run import METRICS
+from tacit.core.run import METRICS, UNTOUCHING
 from tacit.report.fairness import notes
 from tacit.report.groups import comparable, group
 from tacit.report.read import Record
@@ -170,13 +170,19 @@ def test_what_can_not_be_compared_is_named() -> None:
     whole, again = record(0, name="a"), record(0, name="b", evaluations=3)
     other = record(1, name="c")
     unfinished = Record(name="d", verb="distill", config=CONFIG, result=None)
-    kept, left = comparable([whole, again, other, unfinished, record(verb="synthesize", name="e")])
+    kept, left = comparable([whole, again, other, unfinished, *(record(verb=verb, name=verb) for verb in ("synthesize", "similarity"))])
     assert [one.name for one in kept] == ["a", "c"]
     assert left == [
         "b is left out: it repeats a, with the same seed and options.",
         "d is left out: it is not finished (there is no result.json).",
-        "e is left out: a run of `tacit synthesize` has no student.",
+        "synthesize is left out: a run of `tacit synthesize` has no student.",
+        "similarity is left out: a run of `tacit similarity` has no student.",
     ]
+
+
+@pytest.mark.parametrize("option", UNTOUCHING)
+def test_options_that_touch_nothing_that_is_learned_make_no_row(option: str) -> None:
+    assert len(group([record(0, **{option: 1}), record(1, **{option: 2})])) == 1
 
 
 def test_like_rows_are_left_in_peace() -> None:

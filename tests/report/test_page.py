@@ -144,6 +144,11 @@ def test_each_part_alone(run: Callable[..., Path], log: Callable[..., list[dict[
     assert sections("samples", samples=[([[0, 255]] * 2, 1, 0.5)]) == {"samples"}
     assert sections("counts", class_counts=[3, 0]) == {"classes"}
     assert sections("confusion", confusion=[[3, 0], [1, 2]]) == {"confusion"}
+    alone, both = {"teacher_class_accuracy": [0.25, 0.75]}, {"teacher_class_accuracy": [0.25, 0.75], "student_class_accuracy": [0.5, 0.5]}
+    assert "Teacher's accuracy 0 — 25.0% 1 — 75.0%" in " ".join(
+        Page(render(run(tmp_path / "a", **alone))).words.replace("— —", "—").split()
+    )
+    assert "Student's accuracy 0 — 50.0%" in " ".join(Page(render(run(tmp_path / "b", **both))).words.replace("— —", "—").split())
     assert sections("ragged", confusion=[[3, 0], [1]]) == set()
     times = {"1": {"torch": 3.0, "float": 0.8, "int8": 0.4}}
     assert sections("times", milliseconds=times) == {"latencies"}

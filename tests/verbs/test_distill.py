@@ -341,6 +341,9 @@ def test_a_budget_of_images_lets_a_pool_teach_on(tmp_path: Path, teacher_folder:
     ({"method": None, "source": "data", "data": "digits", "select": "agreement"}, "select: agreement: no image is made"),
     ({"method": None, "source": "data", "data": "digits", "max_images": 100}, "max_images: no image is made"),
     ({"method": Gaussian(batch=8), "select": "agreement"}, "one image in 16 is held out"),
+    ({"eval_split": "validation"}, "eval_split: it belongs to `source: data`"),
+    ({"workers": 2}, "workers: it says who decodes real images"),
+    ({"method": None, "source": "data", "data": "digits", "at_once": 4}, "at_once: it says how images are made, and none are made here"),
 ])  # fmt: skip
 def test_budgets_and_selections_that_can_not_work_are_refused(
     options: dict[str, Any], words: str, tmp_path: Path, teacher_folder: Path

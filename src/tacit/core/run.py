@@ -23,7 +23,7 @@ from tacit.core.files import read_json, write_file, write_json
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
 
-__all__ = ["Run", "check_result", "free_folder", "read_config", "versions"]
+__all__ = ["UNTOUCHING", "Run", "check_result", "free_folder", "read_config", "versions"]
 
 METRICS = (
     "teacher_accuracy",
@@ -35,8 +35,10 @@ METRICS = (
     "params_teacher",
     "params_student",
 )
-FREE = ("max_seconds", "checkpoint_seconds", "evaluations", "log_every", "cache_teacher", "workers")
-"""Options, of whatever verb, that may change when a run is resumed: they don't touch what is learned."""
+UNTOUCHING = ("checkpoint_seconds", "evaluations", "evaluate_every", "targets", "log_every", "cache_teacher", "workers")
+"""Options, of whatever verb, that touch nothing that is learned."""
+FREE = ("max_seconds", *UNTOUCHING)
+"""Options, of whatever verb, that may change when a run is resumed."""
 _MARK = "# tacit run:"
 
 

@@ -41,8 +41,8 @@ class Answers:
         return {f"{role}_{name}{suffix}": value for name, value in self.scores.items()}
 
     def metrics_by_class(self, role: str) -> dict[str, Any]:
-        """Return the same by class, as metrics: lists of one number a class. Those without a role are of the one who is measured last."""
-        return {"class_accuracy": self.class_accuracy}
+        """Return the same by class, as metrics: lists of one number a class."""
+        return {f"{role}_class_accuracy": self.class_accuracy}
 
     def agreement(self, other: Answers) -> float:
         """Share of images on which both name the same class."""

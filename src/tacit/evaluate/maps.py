@@ -64,7 +64,7 @@ class Maps(Answers):
         return {"miou": self.miou, "accuracy": self.accuracy} if self.miou is not None else {}
 
     def metrics_by_class(self, role: str) -> dict[str, Any]:
-        return {"class_accuracy": self.class_accuracy, f"{role}_class_iou": self.class_iou}
+        return {f"{role}_class_accuracy": self.class_accuracy, f"{role}_class_iou": self.class_iou}
 
     def agreement(self, other: Answers) -> float:
         """Share of all pixels on which both name the same class."""

@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from tacit.core.run import UNTOUCHING
 from tacit.report.federation import federation, sent
 from tacit.report.names import describe, label, named
 from tacit.report.read import Record, number
@@ -13,9 +14,10 @@ from tacit.report.rows import Curve, Row, Spread
 
 __all__ = ["comparable", "group"]
 
-FREE = ("seed", "out", "resume", "overwrite", "device", "precision", "evaluations", "log_every", "checkpoint_seconds", "workers")
+FREE = ("seed", "out", "resume", "overwrite", "device", "precision", *UNTOUCHING)
 """Options that make no row of their own. What the device and precision were is in the result; the precision parts rows."""
-STUDENTLESS = ("inspect", "synthesize", "compare", "report", "export")
+STUDENTLESS = ("synthesize", "similarity", "compare")
+"""Verbs that write a run folder and measure no network in it."""
 
 
 def comparable(records: Sequence[Record]) -> tuple[list[Record], list[str]]:

@@ -64,6 +64,7 @@ def render(folder: Path) -> str:
         measure=charts.measure(records),
         iou=maps.by_class(record),
         classes=[] if maps.is_dense(record) else _classes(record),
+        judged=_judged(record),
         coverage=_coverage(record),
         dense=charts.dense(record),
         confusion=charts.confusion(record, next(keys)),
@@ -99,9 +100,15 @@ def _sure(sample: Sample) -> str:
     return words.DASH if sample.confidence is None else f"{100 * sample.confidence:.0f}%"
 
 
+def _judged(record: Record) -> str:
+    """Return whose accuracy the table by class shows: the teacher's where nobody else was measured."""
+    return "teacher" if record.by_class("teacher_class_accuracy") and not record.by_class("student_class_accuracy") else "student"
+
+
 def _classes(record: Record) -> list[tuple[str, Bar | None, str, Bar | None]]:
-    """Return by class: its name, images in the pool, the teacher's mean confidence, the student's accuracy."""
-    counts, sure, right = (record.by_class(key) for key in ("class_counts", "class_confidence", "class_accuracy"))
+    """Return by class: its name, images in the pool, the teacher's mean confidence, the accuracy of who is judged."""
+    keys = ("class_counts", "class_confidence", f"{_judged(record)}_class_accuracy")
+    counts, sure, right = (record.by_class(key) for key in keys)
     most = max((value for value in counts if value is not None), default=0) or 1
     rows = []
     for label in range(max(map(len, (counts, sure, right)))):

@@ -34,7 +34,7 @@ HEADLINES = {
     "prune": "Pruning",
     "federate": "Federated training",
     "evaluate": "Evaluation",
-    "inspect": "Inspection",
+    "similarity": "Sets of images by similarity",
     "compare": "Comparison",
 }
 

@@ -73,6 +73,7 @@ class CompressVerb(LearningVerb):
         named = method_named(self.source) if self.source is not None else None
         if self.method is not None and named is not None and named.name != self.method.name:
             raise InputError(f"source: {named.name}, and method: {self.method.name}; choose one")
+        self.check_real(real=self.source == "data", eval_split=self.eval_split)
         if not self.mixup >= 0:
             raise InputError(f"mixup: expected 0 or more, got {self.mixup}")
         if self.select == "agreement":

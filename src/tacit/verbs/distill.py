@@ -85,6 +85,7 @@ class Distill(LearningVerb):
         Selection.check(ema=self.ema, patience=self.patience, checks=self.checks, select=self.select)
         if self.keep_images is not None and self.keep_images < 1:
             raise InputError(f"keep_images: expected at least 1, got {self.keep_images}")
+        self.check_real(real=self.source == "data", eval_split=self.eval_split)
         if self.source != "data" and (self.views is not None or self.unlabelled):
             given = "views" if self.views is not None else "unlabelled"
             raise InputError(

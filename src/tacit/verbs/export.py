@@ -16,6 +16,7 @@ from tacit.quantize.onnx import to_onnx
 from tacit.synthesize import Pool
 from tacit.verbs.base import ModelLike, Outcome, Verb, as_function, find_model, model_option
 from tacit.verbs.pictures import save_map, save_picture
+from tacit.verbs.pools import find_pool
 
 __all__ = ["PRIVACY", "Export", "export", "to_imagefolder"]
 
@@ -53,8 +54,11 @@ class Export(Verb):
         if self.to == "imagefolder":
             if self.source is None:
                 raise InputError("source: an image folder is made of a pool; give a run or pool folder")
-            source = Path(self.source)
-            inside = source / "pool" if (source / "pool" / "pool.json").is_file() else source
+            inside = find_pool(Path(self.source))
+            if inside is None:
+                raise InputError(
+                    f"source: {self.source} is no pool folder, nor a run folder with one: expected a pool.json that tacit wrote"
+                )
             pool = Pool.load(inside)
             if pool.answers is None:
                 raise InputError(NO_ANSWERS)

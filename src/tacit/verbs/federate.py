@@ -80,7 +80,7 @@ class Federate(RunVerb):
     """When a round counts, and when the federation gives up."""
 
     name: ClassVar[str] = "federate"
-    free: ClassVar[tuple[str, ...]] = ("rounds", "evaluate_every", "targets", "rules")
+    free: ClassVar[tuple[str, ...]] = ("rounds", "rules")
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -50,6 +50,7 @@ class Inspect(Verb):
     """Optimisation steps in which noise is turned towards each class."""
 
     name: ClassVar[str] = "inspect"
+    positional: ClassVar[str] = "teacher"
 
     def __post_init__(self) -> None:
         if self.steps < 0:

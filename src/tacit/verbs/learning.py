@@ -29,6 +29,8 @@ __all__ = ["LearningVerb"]
 
 FAR_BEYOND = 1.5
 """Share of the seconds that images for the student to begin with would take at this pace, from which on a run is given up at once."""
+EVAL_SPLIT = "test"
+"""Where the option `eval_split` is not given."""
 SELDOM = 20
 """How many times as long as a checkpoint takes it is at least until the next, so that a large one costs little of the time."""
 
@@ -68,6 +70,18 @@ class LearningVerb(LaunchVerb):
             raise InputError("evaluations: expected 0 or more; log_every: at least 1")
         if self.workers is not None and self.workers < 0:
             raise InputError(f"workers: expected 0 or more, got {self.workers}")
+
+    def check_real(self, *, real: bool, eval_split: str | None) -> None:
+        """Refuse options that play no part: some where images are real, which are not made, and some where they are not."""
+        if real and self.at_once is not None:
+            raise InputError("at_once: it says how images are made, and none are made here: leave it out")
+        if not real and self.workers is not None:
+            raise InputError("workers: it says who decodes real images that are learned from, and none are here: leave it out")
+        if not real and eval_split != EVAL_SPLIT:
+            raise InputError(
+                "eval_split: it belongs to `source: data`; where no real images are learned from, `split` says which of `data` are for "
+                "evaluation"
+            )
 
     def real_source(self, spec: Spec, runtime: Runtime, view: Modality | None = None) -> Stored | Streamed:
         """Return the source that shows the training data; where `view` is what a network of `spec` sees of them, as they are before."""
@@ -165,7 +179,7 @@ class LearningVerb(LaunchVerb):
                 chosen = selection.judge(learner.done, lambda: runtime.agreed(watching.agreement())) if judging else {}
             run.log(learner.done, {"seconds": clock.budgeted, **watching.logged, **chosen}, kind="health")
 
-        with Progress(f"{title}: first samples", source.pieces, "rounds") as progress:
+        with Progress(f"{title}: first samples", source.pieces, "rounds", quiet=not runtime.main) as progress:
             for made in source.prepare():
                 if monitor is not None:
                     if monitor.due_first():
@@ -186,7 +200,7 @@ class LearningVerb(LaunchVerb):
         begun = spent() if begun is None or not learner.done else begun
         if learner.done == 0:
             checkpoint(due=True)
-        with Progress(title, steps, "steps", done=learner.done, share=share(begun)) as progress:
+        with Progress(title, steps, "steps", quiet=not runtime.main, done=learner.done, share=share(begun)) as progress:
             notes: dict[str, float | str] = {}
             parts: dict[str, float] = {}
             while True:

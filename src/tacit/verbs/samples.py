@@ -55,7 +55,7 @@ def paint(teacher: Teacher, method: Method, images: int, *, runtime: Runtime, se
     """Return a pool of so many images, painted by `method` without a student."""
     with naming_what_remains(teacher, None):
         work, pool = Synthesizer(teacher, method, runtime=runtime, generator=runtime.generator(seed, title)), Pool(teacher.spec)
-    with Progress(f"{title}: {method.name}", images, "images") as progress:
+    with Progress(f"{title}: {method.name}", images, "images", quiet=not runtime.main) as progress:
         while len(pool) < images:
             with clock("synthesis"):
                 painted = work.show() if work.finished else work.round()

@@ -96,7 +96,9 @@ class Synthesize(LaunchVerb):
             return max(work, spent, synthesizer.rounds / most_rounds if most_rounds else 0.0)
 
         saved = 0.0
-        with Progress(f"synthesize {method.name}", self.images, "images", done=pool.made) as progress:
+        with Progress(
+            f"synthesize {method.name}", self.images, "images", quiet=not runtime.main, done=pool.made, share=share()
+        ) as progress:
             while share() < 1.0:
                 with clock("synthesis"):
                     painted = synthesizer.show() if synthesizer.finished else synthesizer.round()
@@ -110,7 +112,7 @@ class Synthesize(LaunchVerb):
                         monitor.check(painted.images[-IMAGES:].clamp(0, 1), done)
                     run.log(synthesizer.rounds, {"seconds": clock.budgeted, **monitor.logged}, kind="health")
                 training = {} if len(pool) else {"round": f"{synthesizer.rounds}/{method.warmup}"}
-                progress.update(pool.made, {**training, **parts, **monitor.notes})
+                progress.update(pool.made, {**training, **parts, **monitor.notes}, share=done)
                 if time.monotonic() - saved >= self.checkpoint_seconds:
                     checkpoint()
                     saved = time.monotonic()

@@ -38,6 +38,7 @@ class Train(LearningVerb):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        self.check_real(real=True, eval_split=self.eval_split)
         if self.select == "agreement":
             raise InputError("select: agreement with a teacher can't choose here, where labels teach: expected last or ema")
 
