@@ -22,6 +22,17 @@ FLAGS = ("--json", "--debug")
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one verb; return the exit code: 0 done, 2 the input is wrong, 1 anything else."""
+    try:
+        try:
+            return _main(argv)
+        finally:
+            sys.stdout.flush()
+    except BrokenPipeError:  # who reads has heard enough, as `head` has
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+
+
+def _main(argv: Sequence[str] | None) -> int:
     words = list(sys.argv[1:] if argv is None else argv)
     if not words or words[0] in ("-h", "--help", "help"):
         print(_usage())

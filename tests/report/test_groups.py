@@ -182,7 +182,8 @@ def test_what_can_not_be_compared_is_named() -> None:
 
 @pytest.mark.parametrize("option", UNTOUCHING)
 def test_options_that_touch_nothing_that_is_learned_make_no_row(option: str) -> None:
-    assert len(group([record(0, **{option: 1}), record(1, **{option: 2})])) == 1
+    changed: list[dict[str, Any]] = [{option: value} for value in (1, 2)]
+    assert len(group([record(seed, **each) for seed, each in enumerate(changed)])) == 1
 
 
 def test_like_rows_are_left_in_peace() -> None:
