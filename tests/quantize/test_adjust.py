@@ -57,6 +57,28 @@ def test_a_coarse_network_is_better_for_it(teacher: Teacher, runtime: Runtime) -
     assert accept(teacher, quantized, held, runtime).agreement > before + 0.05
 
 
+class Named(nn.Module):
+    """Calls its batch norm by the name of the argument."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.norm, self.head = nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.Linear(4, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits: Tensor = self.head(self.norm(input=self.conv(x)).mean((2, 3)))
+        return logits
+
+
+def test_a_norm_that_is_called_by_the_name_of_its_argument_moves_too(runtime: Runtime) -> None:
+    torch.manual_seed(0)
+    original = Teacher(Named(), Spec(shape=(1, 8, 8), classes=3))
+    quantized = simulate(original, Scheme(weights=2, activations=32))
+    norm = quantized.model.get_submodule("net.norm")
+    before = norm.get_buffer("running_mean").clone()
+    assert adjust_norms(quantized, original, torch.rand(16, 1, 8, 8), runtime) == 1
+    assert not torch.equal(norm.get_buffer("running_mean"), before)
+
+
 def test_networks_without_batch_norm_are_left_alone(runtime: Runtime) -> None:
     network = Network(nn.Sequential(nn.Flatten(), nn.Linear(64, 3)), Spec(shape=(1, 8, 8), classes=3)).eval()
     assert adjust_norms(simulate(network, Scheme()), network, torch.rand(8, 1, 8, 8), runtime) == 0

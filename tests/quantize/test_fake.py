@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from tacit.quantize.fake import Quantizer, fake_quantize
+from tacit.quantize.fake import PACE, Quantizer, fake_quantize
 
 
 def values(*shape: int) -> Tensor:
@@ -98,12 +98,28 @@ def test_the_gradient_of_a_scale_is_scaled_as_in_lsq() -> None:
     activations.set_range(torch.tensor(0.0), torch.tensor(1.0))
     for quantizer, x, elements in ((weights, values(3, 20), 20), (activations, values(5, 2, 6), 12)):
         torch.autograd.backward(quantizer(x).sum())
-        found = quantizer.scale.grad
+        found = quantizer.growth.grad
         assert found is not None
         scale = quantizer.scale.detach().clone().requires_grad_()
         torch.autograd.backward(fake_quantize(x, scale, quantizer.zero, quantizer.low, quantizer.high).sum())
         assert scale.grad is not None
-        torch.testing.assert_close(found, scale.grad / math.sqrt(elements * quantizer.high))
+        torch.testing.assert_close(found, PACE * scale.detach() * scale.grad / math.sqrt(elements * quantizer.high))
+
+
+@pytest.mark.parametrize("weights", [False, True])
+def test_a_small_scale_does_not_fall_through_zero_whatever_the_optimiser_makes_of_its_gradient(weights: bool) -> None:
+    quantizer = Quantizer(8, weights=weights)
+    quantizer.set_range(torch.tensor(-0.1), torch.tensor(0.1))
+    before, x = quantizer.scale.detach().clone(), 0.1 * values(50)
+    optimizer = torch.optim.Adam(quantizer.parameters(), lr=1e-3)
+    for _ in range(30):
+        optimizer.zero_grad()
+        torch.autograd.backward(quantizer(x).square().sum())  # all is better for a smaller scale
+        optimizer.step()
+    assert before / 2 < quantizer.scale < before
+    assert float(quantizer(x).abs().max().detach()) > 0.03
+    quantizer.set_range(torch.tensor(-0.1), torch.tensor(0.1))
+    assert torch.equal(quantizer.scale, before), "a new range is where it starts from"
 
 
 @pytest.mark.parametrize("bits", [2, 3, 4, 8])

@@ -132,6 +132,43 @@ def test_images_keep_all_of_their_range_whatever_is_cut_off_activations(how: Ran
     assert float(first.zero) == 0
 
 
+class Branched(nn.Module):
+    """Two layers read the image; an auxiliary head with activations of its own is called in training alone, and refined at the end."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.one, self.two = nn.Conv2d(1, 4, 3, padding=1), nn.Conv2d(1, 4, 5, padding=2)
+        self.deep, self.drop, self.head = nn.Conv2d(4, 4, 3, padding=1), nn.Dropout(0.5), nn.Linear(4, 4)
+        self.side = nn.Sequential(nn.Flatten(), nn.ReLU(), nn.Linear(256, 4), nn.ReLU())
+
+    def forward(self, x: Tensor) -> Any:
+        x = F.relu(self.one(x) + self.two(x))
+        side = self.side(x) if self.training else None
+        x = (x + self.deep(x)).clamp(min=0)
+        logits = self.head(self.drop(x.mean((2, 3))))
+        return (logits, side) if side is not None else logits
+
+
+def test_in_training_the_same_calls_are_quantized_as_in_evaluation(runtime: Runtime) -> None:
+    torch.manual_seed(0)
+    network, scheme = Network(Branched(), Spec(shape=(1, 8, 8), classes=4)).eval(), Scheme(weights=4, activations=2)
+    images = torch.rand(16, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+    simulated = simulate(network, scheme)
+    calibrate(simulated, images, scheme, runtime)
+    measured = simulated.eval()(images)
+    simulated.train()
+    model = model_of(simulated)
+    assert model.net.get_submodule("drop").training
+    model.net.get_submodule("drop").eval()  # dropout is the one difference that training is meant to make
+    torch.testing.assert_close(simulated(images), measured)
+
+
+def test_every_layer_that_reads_the_image_keeps_its_8_bits(runtime: Runtime) -> None:
+    model = model_of(simulate(Network(Branched(), Spec(shape=(1, 8, 8), classes=4)).eval(), Scheme(weights=4, activations=4)))
+    bits = {name.removesuffix(".input_quantizer"): one.bits for name, one in model.activations.items()}
+    assert (bits["net.one"], bits["net.two"], bits["net.head"]) == (8, 8, 4)
+
+
 def test_layers_that_compute_their_weights_are_refused() -> None:
     model = nn.Sequential(torch.nn.utils.parametrizations.weight_norm(nn.Conv2d(1, 3, 3)), nn.Flatten(), nn.Linear(108, 4))
     with pytest.raises(InputError, match=r"computes the weights of '0' from others.*remove_parametrizations"):

@@ -111,6 +111,8 @@ def test_what_has_few_bits_already_is_not_quantized_again(teacher_folder: Path, 
             verb(model=tmp_path / "a" / "model.onnx", out=tmp_path / "c")
         with pytest.raises(InputError, match="model: this network has few bits already"):
             verb(model=tmp_path / "b" / "model", out=tmp_path / "c")
+    with pytest.raises(InputError, match="its layers can't be reached"):
+        tacit.export(to="onnx", model=tmp_path / "a" / "model.onnx", out=tmp_path / "again.onnx")
     with pytest.raises(InputError, match=r"model\.onnx is run by an engine"):
         tacit.similarity(model=tmp_path / "a" / "model.onnx", sets=["digits"])
     assert file.text is not None
@@ -170,7 +172,7 @@ def test_fewer_bits_are_fine_tuned_and_kept_as_a_model_folder(teacher_folder: Pa
 
 def test_fine_tuning_that_undoes_calibration_is_told(teacher_folder: Path, tmp_path: Path) -> None:
     options: dict[str, Any] = {**QUICK, "scheme": Scheme(weights=4, activations=4), "baselines": False}
-    wild = Training(steps=20, batch=16, optimizer="sgd", lr=30.0, weight_decay=0.0)
+    wild = Training(steps=20, batch=16, optimizer="sgd", lr=3.0, weight_decay=0.0)
     lost = tacit.quantize(model=teacher_folder, out=tmp_path / "lost", training=wild, **options)
     assert lost.metrics["agreement_synthetic"] < lost.metrics["agreement_calibrated"] - 0.1
     assert [text for text in lost.metrics["warnings"] if text.startswith("fine-tuning undid what calibration had")]

@@ -26,6 +26,7 @@ from tacit.core.device import Runtime
 from tacit.core.moments import batch_moments
 from tacit.core.network import Network
 from tacit.core.norms import norm_layers
+from tacit.core.parts import first_tensor
 from tacit.core.probe import BNStat, Probe
 from tacit.core.state import evaluation_mode
 
@@ -62,15 +63,17 @@ def adjust_norms(quantized: Network, original: Network, images: Tensor, runtime:
         for name, norm in norm_layers(quantized).items():
             stat = kept.get(name.removeprefix("model.net."))
             if stat is not None:  # a norm of an auxiliary head is never called here, a shared one more than once
-                stack.callback(norm.register_forward_pre_hook(_mover(stat)).remove)
+                stack.callback(norm.register_forward_pre_hook(_mover(stat), with_kwargs=True).remove)
         quantized(shown)
     return len(kept)
 
 
-def _mover(stat: BNStat) -> Callable[[nn.Module, tuple[Any, ...]], None]:
-    def move(norm: nn.Module, inputs: tuple[Any, ...]) -> None:
+def _mover(stat: BNStat) -> Callable[[nn.Module, tuple[Any, ...], dict[str, Any]], None]:
+    def move(norm: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        given = first_tensor(args, kwargs)
+        assert given is not None
         with torch._C.DisableTorchFunction():  # the network's calls are counted, and these are not its own
-            mean, var = batch_moments(inputs[0].float())
+            mean, var = batch_moments(given.float())
             norm.get_buffer("running_mean").copy_(stat.running_mean + mean - stat.mean)
             norm.get_buffer("running_var").copy_(stat.running_var * (var / stat.var.clamp_min(1e-12)))
 

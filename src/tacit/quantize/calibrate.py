@@ -63,6 +63,6 @@ def calibrate(network: Network, images: Tensor, scheme: Scheme, runtime: Runtime
             shown = some.to(runtime.device)
             network(as_floats(shown))
     for name, quantizer in model.activations.items():
-        device = quantizer.scale.device
+        device = quantizer.base.device
         least, most = ranges[name].range
         quantizer.set_range(least.to(device), most.to(device))

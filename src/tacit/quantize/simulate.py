@@ -54,7 +54,8 @@ class Simulated(nn.Module):
     Args:
         net: The module, which has quantizers in its layers already.
         sums: Quantizers of sums, by the number of the call among the sums and activations of a pass.
-        freeze: Whether batch norm stays in evaluation mode while the network is trained.
+        freeze: Whether batch norm stays in evaluation mode while the network is trained. Modules that hold others always do: they then
+            make the same calls as when they are measured.
     """
 
     def __init__(self, net: nn.Module, sums: Mapping[int, Quantizer], *, freeze: bool = True) -> None:
@@ -71,6 +72,9 @@ class Simulated(nn.Module):
 
     def train(self, mode: bool = True) -> Self:
         super().train(mode)
+        for module in self.net.modules():
+            if mode and next(module.children(), None) is not None:
+                module.training = False  # an auxiliary head that is called in training alone would count as further calls
         if self.freeze:
             hold_statistics(self)
         return self
@@ -107,7 +111,7 @@ def _weight_shape(layer: nn.Module, per_channel: bool) -> tuple[tuple[int, ...],
 
 
 def _set_weight_range(quantizer: Quantizer, weight: Tensor, axis: int, scheme: Scheme) -> None:
-    rows = weight.detach().transpose(0, axis).flatten(1) if quantizer.scale.numel() > 1 else weight.detach().flatten()[None]
+    rows = weight.detach().transpose(0, axis).flatten(1) if quantizer.base.numel() > 1 else weight.detach().flatten()[None]
     quantizer.set_range(*weight_range(rows, scheme.weight_ranges, quantizer))
 
 
@@ -142,7 +146,8 @@ def simulate(network: Network, scheme: Scheme, *, freeze: bool = True) -> Networ
         parametrize.register_parametrization(layer, "weight", quantizer)
         read = [value for call in found.calls if call.module == name for value in call.inputs[:1]]
         if scheme.activations < 32 and not (read and all(value in sums for value in read)):
-            bits = 8 if name == names[0] else scheme.ends if name == names[-1] and scheme.ends else scheme.activations
+            of_last = scheme.ends if name == names[-1] and scheme.ends else scheme.activations
+            bits = 8 if name == names[0] or set(read) == {found.image} else of_last
             layer.add_module(INPUT, Quantizer(bits, weights=False).to(device))
             layer.register_forward_pre_hook(_take_in, with_kwargs=True)
     watched = {number: Quantizer(scheme.activations, weights=False).to(device) for number in sums.values()}
@@ -202,7 +207,7 @@ def stored_bits(network: Network) -> int:
     model = _simulated(network)
     packed = {f"{name.rpartition('.parametrizations.')[0]}.parametrizations.weight.original": q.bits for name, q in model.weights.items()}
     kept = {id(value): (key, value) for key, value in reversed(model.state_dict(keep_vars=True).items())}  # a shared one by its first name
-    stored = [(key, value) for key, value in kept.values() if not key.endswith(".ready")]
+    stored = [(key, value) for key, value in kept.values() if not key.endswith((".ready", ".growth"))]
     return sum(value.numel() * packed.get(key, 8 * value.element_size()) for key, value in stored)
 
 

@@ -170,9 +170,10 @@ class CompressVerb(LearningVerb):
         return {"similarity": {samples.origin: asdict(found)}}
 
     @staticmethod
-    def faults(samples: Samples) -> dict[str, str]:
-        """Return what is wrong with images that were made, a text by kind."""
-        return {} if samples.origin == "data" else pool_faults(samples.learned, method_named(samples.origin))
+    def faults(samples: Samples, *, learned: bool) -> dict[str, str]:
+        """Return what is wrong with images that were made, a text by kind; a class that is missing matters only where they are learned."""
+        found = {} if samples.origin == "data" else pool_faults(samples.learned, method_named(samples.origin))
+        return found if learned else {kind: text for kind, text in found.items() if kind != "classes"}
 
     def freezes(self, samples: Samples) -> bool:
         """Return whether batch norm keeps its statistics while the network learns from these images."""

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
+from tacit.core.enginefile import refuse_file
 from tacit.core.errors import InputError
 from tacit.core.files import read_json, write_file, write_json
 from tacit.core.run import versions
@@ -73,6 +74,7 @@ class Export(Verb):
             if out.is_dir():
                 raise InputError(f"out: {out} is a folder; give the name of a file, as {out / 'model.onnx'}")
             network = find_model(self.model)
+            refuse_file(network)
             to_onnx(network, out)
             rows = [("file", str(out)), ("size", f"{out.stat().st_size / 2**10:,.0f} KiB"), ("input", _input(network.spec))]
         return Outcome(folder=out, result={"out": str(out), "to": self.to}, rows=rows)

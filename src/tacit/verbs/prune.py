@@ -81,7 +81,7 @@ class Prune(CompressVerb):
             if held is not None:
                 metrics |= self.on_data(teacher, student, held, runtime, known=metrics)
         save_samples(run.folder / "samples", samples.learned)
-        advice.give(self.faults(samples) | _faults(metrics, recovered=self.recover))
+        advice.give(self.faults(samples, learned=self.recover) | _faults(metrics, recovered=self.recover))
         metrics["warnings"] = advice.texts
         result = self.result(runtime, clock, metrics, images=samples.made, selection=self.select if self.recover else None)
         run.finish(result)

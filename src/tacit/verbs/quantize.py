@@ -169,7 +169,7 @@ class Quantize(CompressVerb):
             if self.baselines:
                 metrics["baselines"] = self._baselines(teacher, samples, held, runtime, advice)
         save_samples(run.folder / "samples", samples.learned)
-        advice.give(self.faults(samples))
+        advice.give(self.faults(samples, learned=tuned))
         metrics["warnings"] = advice.texts
         result = self.result(runtime, clock, metrics, images=samples.made, selection=self.select if tuned else None)
         run.finish(result)
