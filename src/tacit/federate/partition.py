@@ -11,12 +11,13 @@ https://arxiv.org/abs/1602.05629, sec. 3: a few classes a client.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
+from tacit.core.chosen import Chosen
 from tacit.core.errors import InputError
 
 __all__ = ["IID", "ByColumn", "Dirichlet", "Partition", "Pathological", "holders", "holdings", "set_aside"]
@@ -26,7 +27,7 @@ NAMED = 3
 
 
 @dataclass(frozen=True, kw_only=True)
-class Partition:
+class Partition(Chosen):
     """A rule by which images are dealt to clients. It *is* the config of that rule, and holds no state."""
 
     least: int = 10
@@ -68,19 +69,9 @@ class Partition:
         raise NotImplementedError
 
     @property
-    def name(self) -> str:
-        """The name by which the rule is chosen."""
-        return type(self).__name__
-
-    @property
     def asks(self) -> str | None:
         """Name of the column of the data that the rule deals by; None where labels are enough."""
         return None
-
-    def config(self) -> dict[str, Any]:
-        """Return the rule as it stands in a config file."""
-        path = f"{type(self).__module__}.{type(self).__qualname__}"
-        return {"class_path": path, "init_args": {field.name: getattr(self, field.name) for field in fields(self)}}
 
     def _at_least(self, name: str, least: float) -> None:
         value = getattr(self, name)

@@ -133,6 +133,11 @@ class Synthesizer:
         """Whether a generator that is made first, and then shows its images, is made."""
         return not self.method.gives_rounds and self.rounds >= self.method.warmup
 
+    def paint(self) -> tuple[Batch, bool]:
+        """Return the next batch, of a round or of a generator that is made, and whether it is to be had: some rounds only train one."""
+        batch = self.show() if self.finished else self.round()
+        return batch, self.method.gives_rounds or self.finished
+
     @torch.no_grad()
     def show(self) -> Batch:
         """Return a batch that no round painted, from a live generator, with the teacher's logits."""

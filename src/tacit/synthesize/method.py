@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
-from typing import Any, ClassVar, Literal
+from dataclasses import dataclass
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from tacit.core.chosen import Chosen
 from tacit.core.errors import InputError
 from tacit.core.loss import Objective, own_modules
 from tacit.core.network import Teacher
@@ -19,7 +20,7 @@ __all__ = ["IterativeMethod", "Method"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Method:
+class Method(Chosen):
     """A recipe for synthesis. Holds no state: it *is* the config, and builds canvas, objective and optimisers.
 
     A subclass sets the class variables, adds fields, and overrides what it does its own way; the loop never asks for its name.
@@ -63,11 +64,6 @@ class Method:
                 raise InputError(f"{type(self).__name__}.{name}: expected at least {least:g}, got {getattr(self, name)}")
         if not (self.warmup or self.every):
             raise InputError(f"{type(self).__name__}: warmup and every are both 0, so that no image would ever be made")
-
-    @property
-    def name(self) -> str:
-        """The name by which the method is chosen."""
-        return type(self).__name__
 
     @property
     def iterations(self) -> int:
@@ -137,11 +133,6 @@ class Method:
 
     def clip_gradients(self, parameters: list[nn.Parameter]) -> None:
         """Limit the gradients of the canvas before its optimiser's step."""
-
-    def config(self) -> dict[str, Any]:
-        """Return the method as it stands in a config file."""
-        path = f"{type(self).__module__}.{type(self).__qualname__}"
-        return {"class_path": path, "init_args": {field.name: getattr(self, field.name) for field in fields(self)}}
 
 
 @dataclass(frozen=True, kw_only=True)

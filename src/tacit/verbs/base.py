@@ -14,6 +14,7 @@ from typing import Any, ClassVar, ParamSpec
 import torch
 from torch.utils.data import Dataset
 
+from tacit.core.chosen import Chosen
 from tacit.core.device import Clock, Precision, Runtime, peak_memory_mb
 from tacit.core.errors import InputError
 from tacit.core.models import ModelRef, model_hash
@@ -21,7 +22,6 @@ from tacit.core.network import Ensemble, Network, count_parameters, work_per_ima
 from tacit.core.run import METRICS, Run, free_folder, versions
 from tacit.core.spec import Spec, check_names
 from tacit.data import Data, ImageSet, Modality, StreamedSet, Views, load_data
-from tacit.synthesize import Method
 
 __all__ = [
     "DataLike",
@@ -251,8 +251,8 @@ def _plain(value: Any) -> Any:
         return {"path": None, "class": type(value.model).__qualname__, "parameters": count_parameters(value), "sha256": model_hash(value)}
     if isinstance(value, ImageSet | StreamedSet):
         return f"{len(value)} images given in Python"
-    if isinstance(value, Method):
-        return {"class_path": value.config()["class_path"], "init_args": {k: _plain(v) for k, v in value.config()["init_args"].items()}}
+    if isinstance(value, Chosen):
+        return _plain(value.config())
     if isinstance(value, ModelRef):
         return {key: _plain(item) for key, item in asdict(value).items() if item not in (None, {})}
     if is_dataclass(value) and not isinstance(value, type):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import sys
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field, is_dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -20,7 +20,6 @@ from tacit.distill.advice import Advice
 from tacit.federate import Algorithm, Dirichlet, FedAvg, FedGen, Local, Partition, Plan, Round, Rounds, Rules, Server
 from tacit.report.holdings import holdings
 from tacit.report.words import size
-from tacit.synthesize import Method
 from tacit.verbs.base import DataLike, ModelLike, Outcome, RunVerb, as_function, data_option, model_option
 from tacit.verbs.consortium import ENGINES, Carrier, Consortium, alone, consortium
 from tacit.verbs.flowerapp import export_app
@@ -95,9 +94,7 @@ class Federate(RunVerb):
         self._rounds(self.algorithm or BOTH[0])
 
     def config(self) -> dict[str, Any]:
-        chosen = {name: value for name in ("algorithm", "partition") if (value := getattr(self, name)) is not None}
-        plain = {name: value for name, value in super().config().items() if name != "export_app"}
-        return {**plain, **{name: _described(value) for name, value in chosen.items()}}
+        return {name: value for name, value in super().config().items() if name != "export_app"}
 
     def run(self) -> Outcome:
         """Run one algorithm, or both; return the run folder and the global model, where there is one."""
@@ -235,18 +232,6 @@ class Federate(RunVerb):
         rows = [(one.metrics["algorithm"], one.rows[0][1]) for one in outcomes]
         rows += [("seconds", f"{clock.report()['total']:.1f}"), ("runs", ", ".join(str(one.folder) for one in outcomes))]
         return Outcome(folder=run.folder, result=result, rows=[*rows, ("curves", f"tacit report {run.folder}")], network=last.network)
-
-
-def _described(chosen: Algorithm | Partition) -> dict[str, Any]:
-    """Return an algorithm or a partition as it stands in a config file."""
-    found = chosen.config()
-    return {"class_path": found["class_path"], "init_args": {name: _plain(value) for name, value in found["init_args"].items()}}
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, Method):
-        return value.config()
-    return asdict(value) if is_dataclass(value) and not isinstance(value, type) else value
 
 
 def _rows(result: dict[str, Any], folder: Path, what: str, stored: str | None) -> list[tuple[str, str]]:

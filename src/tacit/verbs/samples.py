@@ -58,8 +58,8 @@ def paint(teacher: Teacher, method: Method, images: int, *, runtime: Runtime, se
     with Progress(f"{title}: {method.name}", images, "images", quiet=not runtime.main) as progress:
         while len(pool) < images:
             with clock("synthesis"):
-                painted = work.show() if work.finished else work.round()
-                if method.gives_rounds or work.finished:
+                painted, given = work.paint()
+                if given:
                     pool.add(painted.at(slice(0, images - len(pool))))
             progress.update(len(pool), {name: float(part) for name, part in work.parts.items()})
     return pool

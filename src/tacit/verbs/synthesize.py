@@ -101,8 +101,8 @@ class Synthesize(LaunchVerb):
         ) as progress:
             while share() < 1.0:
                 with clock("synthesis"):
-                    painted = synthesizer.show() if synthesizer.finished else synthesizer.round()
-                    if method.gives_rounds or synthesizer.finished:
+                    painted, given = synthesizer.paint()
+                    if given:
                         pool.add(painted.at(slice(0, wanted - pool.made)))
                 parts = {name: float(part) for name, part in synthesizer.parts.items()}
                 run.log(synthesizer.rounds, {"seconds": clock.budgeted, **{f"loss/{k}": v for k, v in parts.items()}}, kind="synthesis")

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields, replace
-from typing import Any, ClassVar, Literal, get_args
+from dataclasses import dataclass, replace
+from typing import ClassVar, Literal, get_args
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from tacit.core.chosen import Chosen
 from tacit.core.errors import InputError
 from tacit.core.network import Network
 from tacit.federate.central import Central
@@ -23,7 +24,7 @@ __all__ = ["Algorithm", "Averaging", "Counting"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Algorithm:
+class Algorithm(Chosen):
     """A federated algorithm. Holds no state: it *is* the config; what it remembers is in `Central` and `Work`.
 
     The hooks are in the order in which they are called. A subclass overrides what it does its own way; no loop asks for its name.
@@ -48,11 +49,6 @@ class Algorithm:
         """Check the fields; subclasses that do call this too."""
 
     @property
-    def name(self) -> str:
-        """The name by which the algorithm is chosen."""
-        return type(self).__name__
-
-    @property
     def part(self) -> Part:
         """What of a client's network travels."""
         return "all"
@@ -66,11 +62,6 @@ class Algorithm:
     def head(self) -> str | None:
         """Where the head begins, as `Split` takes it."""
         return None
-
-    def config(self) -> dict[str, Any]:
-        """Return the algorithm as it stands in a config file."""
-        path = f"{type(self).__module__}.{type(self).__qualname__}"
-        return {"class_path": path, "init_args": {field.name: getattr(self, field.name) for field in fields(self)}}
 
     # ------------------------------------------------------------------------------------------------ on the server, before the rounds
 
