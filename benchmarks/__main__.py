@@ -58,22 +58,30 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(words: Sequence[str] | None = None) -> int:
-    """Run a suite; return 0 where all went well, 1 where a run failed, 2 where the input is wrong."""
+    """Run a suite, or several; return 0 where all went well, 1 where a run failed, 2 where a suite refused its input."""
     options = parser().parse_args(words)
     with tempfile.TemporaryDirectory() as temporary:  # of a smoke run nothing is kept
-        home = getattr(options, "out", None) or (Path(temporary) if getattr(options, "smoke", False) else HOME)
-        try:
-            if getattr(options, "smoke", False) and home.resolve() == HOME.resolve():
-                raise InputError(f"--out: {home} holds the real results; give a smoke run another folder, or none")
-            failed = 0
-            for suite in runner.suites(options) if "action" in options else ():
+        smoke = getattr(options, "smoke", False)
+        home = getattr(options, "out", None) or (Path(temporary) if smoke else HOME)
+        if smoke and home.resolve() == HOME.resolve():
+            return _refused(f"--out: {home} holds the real results; give a smoke run another folder, or none")
+        asked = runner.suites(options) if "action" in options else ()
+        failed = refused = 0
+        for suite in asked:
+            try:
                 failed += options.action(argparse.Namespace(**{**vars(options), "suite": suite}), home)
-        except InputError as error:
-            print(f"benchmarks: {error}", file=sys.stderr)
-            return 2
-        if not getattr(options, "list", False):
+            except InputError as error:  # the suites behind it go on
+                refused += 1
+                _refused(f"{suite}: {error}" if len(asked) > 1 else str(error))
+        if not getattr(options, "list", False) and (refused < len(asked) or not asked):
             results.write(home)
-    return 1 if failed else 0
+    return 2 if refused else 1 if failed else 0
+
+
+def _refused(why: str) -> int:
+    """Say what is wrong with the input; return the exit status of that."""
+    print(f"benchmarks: {why}", file=sys.stderr)
+    return 2
 
 
 if __name__ == "__main__":
