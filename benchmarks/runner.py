@@ -163,11 +163,16 @@ def run(
 
 def _finish(job: Job, seconds: float, error: str, say: Callable[[Mapping[str, Any]], str]) -> bool:
     """Print how a job ended; return whether it failed."""
-    if error:
-        print(f"{job.title}: FAILED after {seconds:.0f} s\n{error}", file=sys.stderr, flush=True)
-        return True
-    print(f"{job.title}: {say(read_json(job.file))} ({seconds:.0f} s)", flush=True)
-    return False
+    if not error:
+        try:
+            said = say(read_json(job.file))
+        except Exception:  # the others go on; the file stays as it is
+            error = traceback.format_exc()
+        else:
+            print(f"{job.title}: {said} ({seconds:.0f} s)", flush=True)
+            return False
+    print(f"{job.title}: FAILED after {seconds:.0f} s\n{error}", file=sys.stderr, flush=True)
+    return True
 
 
 def _here(job: Job) -> tuple[float, str]:
