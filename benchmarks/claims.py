@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import itertools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import mean, stdev
@@ -159,7 +159,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(options: argparse.Namespace, home: Path) -> int:
     """Run what is missing under `home`; return the number of runs that failed."""
     claim = CLAIMS[options.suite]
-    made = jobs(claim, home=home, data=options.data, seeds=options.seeds, small=options.smoke)
+    made = jobs(claim, home=home, data=options.data, seeds=options.seeds, small=options.smoke, rows=options.rows)
     if options.list:
         return runner.show(made)
     if options.smoke:
@@ -192,9 +192,16 @@ def _settings(claim: Claim, label: str, small: bool) -> dict[str, Any]:
 
 
 def jobs(
-    claim: Claim, *, home: Path = HOME, data: Path | None = None, seeds: list[int] | None = None, small: bool = False
+    claim: Claim,
+    *,
+    home: Path = HOME,
+    data: Path | None = None,
+    seeds: Sequence[int] | None = None,
+    small: bool = False,
+    rows: Sequence[str] | None = None,
 ) -> list[runner.Job]:
-    """Return every run of a claim: the first seed of everything, then the second."""
+    """Return every run of a claim, or of some of its rows: the first seed of everything, then the second."""
+    wanted = runner.chosen(claim.name, rows, claim.rows)
     return [
         runner.Job(
             title=f"{claim.name} {label}, seed {seed}",
@@ -204,7 +211,7 @@ def jobs(
             settings=_settings(claim, label, small),
         )
         for seed in (seeds or [0, 1, 2])[: 1 if small else None]
-        for label in claim.rows
+        for label in wanted
     ]
 
 

@@ -42,7 +42,6 @@ NEVER = 1e9
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     runner.add_suites(parser, [*SUITES, latency.NAME])
-    parser.add_argument("--rows", nargs="+", metavar="ROW", help="rows, by label; not given: all")
     runner.add_arguments(parser)
 
 
@@ -157,9 +156,9 @@ def jobs(
         data: The folder of all data.
         seeds: Not given: the suite's.
         small: Whether it is a smoke run.
-        rows: Labels; not given: all.
+        rows: Labels; not given: all. `InputError` where there is no such row.
     """
-    site = found(home, data, small=small)
+    site, wanted = found(home, data, small=small), runner.chosen(suite.name, rows, (row.label for row in suite.rows))
     return [
         runner.Job(
             title=f"{suite.name}/{network} {row.label}, seed {seed}",
@@ -171,7 +170,7 @@ def jobs(
         for seed in ((suite.seeds[:1] if small else suite.seeds) if seeds is None else seeds)
         for network in suite.networks
         for row in suite.on(network)
-        if seed in (row.seeds or suite.seeds) and (rows is None or row.label in rows)
+        if (row.seeds is None or seed in row.seeds) and row.label in wanted
     ]
 
 

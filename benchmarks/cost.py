@@ -66,7 +66,8 @@ def main(options: argparse.Namespace, home: Path) -> int:
 def jobs(
     *, home: Path = HOME, seeds: Sequence[int] | None = None, small: bool = False, rows: Sequence[str] | None = None
 ) -> list[runner.Job]:
-    """Return a run for each precision and seed."""
+    """Return a run for each precision and seed; `InputError` where there is no such row."""
+    wanted = runner.chosen(NAME, rows, ROWS)
     return [
         runner.Job(
             title=f"{NAME} {row}, seed {seed}",
@@ -76,8 +77,7 @@ def jobs(
             settings=_settings(row, small),
         )
         for seed in ((0,) if small else (0, 1, 2) if seeds is None else seeds)
-        for row in ROWS
-        if rows is None or row in rows
+        for row in wanted
     ]
 
 

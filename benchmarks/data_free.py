@@ -19,10 +19,9 @@ from benchmarks.places import HOME, checked_data, found, with_teachers
 from benchmarks.plans import Pair, Row, Suite, reference, slug
 from benchmarks.suites import SUITES
 from tacit.core.device import Clock
-from tacit.core.errors import InputError, nearest
 from tacit.core.models import model_hash
 
-__all__ = ["OWN", "add_arguments", "chosen", "jobs", "main", "measure", "measured", "outcome_of", "record", "settings"]
+__all__ = ["OWN", "add_arguments", "jobs", "main", "measure", "measured", "outcome_of", "record", "settings"]
 
 OWN = ("suite", "pair", "row", "student_steps", "curve", "teacher", "settings")
 """What a kept run has over tacit's own result.json."""
@@ -33,17 +32,15 @@ NEVER = 1e9
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     runner.add_suites(parser, list(SUITES))
-    parser.add_argument("--methods", nargs="+", metavar="ROW", help="rows, by label; not given: all")
     parser.add_argument("--pairs", nargs="+", metavar="PAIR", help="pairs of teacher and student; not given: all")
-    runner.add_arguments(parser)
+    runner.add_arguments(parser, rows=("--rows", "--methods"))
 
 
 def main(options: argparse.Namespace, home: Path) -> int:
     """Run what is missing under `home`; return the number of runs that failed, or could not be started."""
     suite = SUITES[options.suite]
-    made = jobs(suite, home=home, data=options.data, seeds=options.seeds, small=options.smoke)
-    for option, argument, known in (("methods", "row", [r.label for r in suite.rows]), ("pairs", "pair", [p.name for p in suite.pairs])):
-        made = chosen(made, suite, option, getattr(options, option), argument, known)
+    site: dict[str, Any] = {"home": home, "data": options.data, "small": options.smoke}
+    made = jobs(suite, **site, seeds=options.seeds, rows=options.rows, pairs=options.pairs)
     if options.list:
         return runner.show(made)
     if options.smoke:
@@ -56,25 +53,6 @@ def main(options: argparse.Namespace, home: Path) -> int:
     return len(made) - len(ready) + runner.run(ready, side_by_side=side_by_side, say=_say, again=options.again)
 
 
-def chosen(
-    made: Sequence[runner.Job], suite: Suite, option: str, wanted: Sequence[str] | None, argument: str, known: Sequence[str]
-) -> list[runner.Job]:
-    """Return the jobs that were asked for; `InputError` where one has no such name.
-
-    Args:
-        made: All jobs of `suite`.
-        suite: Named in the error.
-        option: Of the command line.
-        wanted: Names; not given: all.
-        argument: Of a job, which has the name.
-        known: Names that there are.
-    """
-    for name in wanted or ():
-        if name.lower() not in (each.lower() for each in known):
-            raise InputError(f"--{option}: suite {suite.name} has no {argument} called {name!r}{nearest(name, known, most=20)}")
-    return [job for job in made if wanted is None or job.arguments[argument].lower() in (name.lower() for name in wanted)]
-
-
 def jobs(
     suite: Suite,
     *,
@@ -82,6 +60,8 @@ def jobs(
     data: Path | None = None,
     seeds: Sequence[int] | None = None,
     small: bool = False,
+    rows: Sequence[str] | None = None,
+    pairs: Sequence[str] | None = None,
     part: str = "data_free",
 ) -> list[runner.Job]:
     """Return every run of a suite: the first seed of everything, then the second.
@@ -92,10 +72,14 @@ def jobs(
         data: The folder of all data.
         seeds: Not given: the suite's.
         small: Whether it is a smoke run.
+        rows: Labels; not given: all. `InputError` where there is no such row.
+        pairs: Names; not given: all. `InputError` where there is no such pair.
         part: Of the benchmarks: the module whose `measure` does the work, and the folder of the results.
     """
     place = home / "results" / part / suite.name
     site = found(home, data, small=small)
+    labels = runner.chosen(suite.name, rows, (row.label for row in suite.rows))
+    names = runner.chosen(suite.name, pairs, (pair.name for pair in suite.pairs), option="--pairs", what="pair")
     return [
         runner.Job(
             title=f"{suite.name}/{pair.name} {row.label}, seed {seed}",
@@ -108,7 +92,7 @@ def jobs(
         for seed in ((smoke.shrunk(suite) if small else suite).seeds if seeds is None else seeds)
         for pair in suite.pairs
         for row in suite.on(pair)
-        if row.seeds is None or seed in row.seeds
+        if pair.name in names and row.label in labels and (row.seeds is None or seed in row.seeds)
     ]
 
 

@@ -18,7 +18,7 @@ from benchmarks.federated_plans import FederatedRow, FederatedSuite, split_name
 from benchmarks.federated_suites import SUITES
 from benchmarks.places import HOME, checked_data, found
 from benchmarks.plans import reference, slug
-from tacit.core.errors import InputError, nearest
+from tacit.core.errors import InputError
 from tacit.data import ImageSet
 from tacit.federate import FedDF, FederationError, Site
 from tacit.verbs.consortium import ENGINES, Consortium
@@ -30,7 +30,6 @@ __all__ = ["add_arguments", "jobs", "main", "measure", "settings"]
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     runner.add_suites(parser, list(SUITES))
-    parser.add_argument("--rows", nargs="+", metavar="ROW", help="rows, by label; not given: all")
     parser.add_argument("--splits", nargs="+", type=float, metavar="ALPHA", help="splits, by their alpha; not given: all")
     runner.add_arguments(parser)
 
@@ -79,15 +78,12 @@ def jobs(
         rows: Labels; not given: all. `InputError` where there is no such row.
         alphas: Splits; not given: all. `InputError` where there is no such split.
     """
-    labels = [row.label for row in suite.rows]
-    for name in rows or ():
-        if name not in labels:
-            raise InputError(f"--rows: suite {suite.name} has no row called {name!r}{nearest(name, labels, most=20)}")
+    labels = runner.chosen(suite.name, rows, (row.label for row in suite.rows))
     for alpha in alphas or ():
         if alpha not in suite.alphas:
             raise InputError(f"--splits: expected some of {', '.join(f'{each:g}' for each in suite.alphas)}, got {alpha:g}")
     run = suite.shrunk() if small else suite
-    wanted = [row for row in run.rows if rows is None or row.label in rows]
+    wanted = [row for row in run.rows if row.label in labels]
     rates = _rates(run, wanted, home)
     return [
         runner.Job(

@@ -46,7 +46,8 @@ def main(options: argparse.Namespace, home: Path) -> int:
 def jobs(
     *, home: Path = HOME, seeds: Sequence[int] | None = None, small: bool = False, rows: Sequence[str] | None = None
 ) -> list[runner.Job]:
-    """Return a run for each network, size and seed."""
+    """Return a run for each network, size and seed; `InputError` where there is no such row."""
+    wanted = runner.chosen(NAME, rows, ROWS)
     return [
         runner.Job(
             title=f"{NAME}/{network} {row}, seed {seed}",
@@ -57,8 +58,7 @@ def jobs(
         )
         for seed in (SEEDS[:1] if small else SEEDS if seeds is None else seeds)
         for network in NETWORKS
-        for row in ROWS
-        if rows is None or row in rows
+        for row in wanted
     ]
 
 

@@ -16,7 +16,6 @@ from benchmarks.places import HOME, checked_data, found, with_teachers
 from benchmarks.plans import part_of_train, reference, slug
 from benchmarks.representation_plans import RepresentationPair, RepresentationRow, RepresentationSuite
 from benchmarks.representation_suites import SUITES
-from tacit.core.errors import InputError, nearest
 from tacit.core.models import model_hash
 from tacit.core.network import Network
 
@@ -29,7 +28,6 @@ NEVER = 1e9
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     runner.add_suites(parser, [*SUITES, cost.NAME])
-    parser.add_argument("--rows", nargs="+", metavar="ROW", help="rows, by label; not given: all")
     runner.add_arguments(parser)
 
 
@@ -87,10 +85,7 @@ def jobs(
         small: Whether it is a smoke run.
         rows: Labels; not given: all. `InputError` where there is no such row.
     """
-    labels = [row.label for row in suite.rows]
-    for name in rows or ():
-        if name not in labels:
-            raise InputError(f"--rows: suite {suite.name} has no row called {name!r}{nearest(name, labels, most=20)}")
+    wanted = runner.chosen(suite.name, rows, (row.label for row in suite.rows))
     run = suite.shrunk() if small else suite
     place = home / "results" / "representation" / (suite.folder or suite.name)
     return [
@@ -112,7 +107,7 @@ def jobs(
         for seed in (run.seeds if seeds is None else seeds)
         for pair in run.pairs
         for row in run.on(pair)
-        if (run.seeds_of(row) == run.seeds or seed in run.seeds_of(row)) and (rows is None or row.label in rows)
+        if (run.seeds_of(row) == run.seeds or seed in run.seeds_of(row)) and row.label in wanted
     ]
 
 

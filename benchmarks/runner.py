@@ -16,7 +16,7 @@ import sys
 import tempfile
 import time
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,11 +24,11 @@ from typing import Any, Literal
 
 import torch
 
-from tacit.core.errors import InputError
+from tacit.core.errors import InputError, nearest
 from tacit.core.files import read_json, write_file
 from tacit.core.models import import_object
 
-__all__ = ["Job", "add_arguments", "add_suites", "check_device", "run", "show", "side_by_side", "state", "suites"]
+__all__ = ["Job", "add_arguments", "add_suites", "check_device", "chosen", "run", "show", "side_by_side", "state", "suites"]
 
 ROOT = Path(__file__).resolve().parents[1]
 LAST_LINES = 25
@@ -73,8 +73,10 @@ def suites(options: argparse.Namespace) -> Sequence[str | None]:
     return options.suites if ALL in asked else asked
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the options that every suite has."""
+def add_arguments(parser: argparse.ArgumentParser, *, rows: Sequence[str] = ("--rows",)) -> None:
+    """Declare the options that every suite has; `rows` are the spellings of the one that chooses rows."""
+    said = "rows, by label, in capitals or not; not given: all"
+    parser.add_argument(*rows, dest="rows", nargs="+", metavar="ROW", help=said)
     parser.add_argument("--seeds", nargs="+", type=int, metavar="SEED", help="not given: the suite's; the first of everything goes first")
     parser.add_argument("--jobs", type=int, help="runs side by side, 0: in this process; not given: 2 on a CPU, 1 on a GPU, 0 with --smoke")
     parser.add_argument("--data", type=Path, help="folder with mnist/ and cifar10/; not given: $TACIT_DATA, else ./data")
@@ -84,6 +86,28 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--again", action="store_true", help="also run again what was run with other settings than today's, or another teacher"
     )
     parser.add_argument("--list", action="store_true", help="only say which runs there are, and which are done")
+
+
+def chosen(suite: str, wanted: Sequence[str] | None, known: Iterable[str], *, option: str = "--rows", what: str = "row") -> list[str]:
+    """Return which names are asked for, whatever their case, in the order in which they are known; all where none is asked for.
+
+    Args:
+        suite: Named in the error.
+        wanted: What was given to `option`.
+        known: Names that there are.
+        option: Of the command line.
+        what: The names are names of.
+
+    Raises:
+        InputError: There is no such name; lists those that there are.
+    """
+    names = list(dict.fromkeys(known))
+    for name in wanted or ():
+        if name.lower() not in (each.lower() for each in names):
+            near = nearest(name, names, most=len(names))
+            listed = "" if near.startswith("; known") else f" Known: {', '.join(names)}"
+            raise InputError(f"{option}: suite {suite} has no {what} called {name!r}{near}{listed}")
+    return [name for name in names if wanted is None or name.lower() in (each.lower() for each in wanted)]
 
 
 def side_by_side(options: argparse.Namespace, device: Literal["cpu", "cuda"] = "cpu") -> int:

@@ -19,14 +19,12 @@ PART = "segmentation"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
-    parser.add_argument("--rows", nargs="+", metavar="ROW", help="rows, by label; not given: all")
     runner.add_arguments(parser)
 
 
 def main(options: argparse.Namespace, home: Path) -> int:
     """Run what is missing under `home`; return the number of runs that failed, or could not be started."""
-    made = jobs(home=home, data=options.data, seeds=options.seeds, small=options.smoke)
-    made = data_free.chosen(made, STREETS, "rows", options.rows, "row", [row.label for row in STREETS.rows])
+    made = jobs(home=home, data=options.data, seeds=options.seeds, small=options.smoke, rows=options.rows)
     if options.list:
         return runner.show(made)
     if options.smoke:
@@ -38,9 +36,16 @@ def main(options: argparse.Namespace, home: Path) -> int:
     return len(made) - len(ready) + runner.run(ready, side_by_side=side_by_side, say=_say, again=options.again)
 
 
-def jobs(*, home: Path = HOME, data: Path | None = None, seeds: Sequence[int] | None = None, small: bool = False) -> list[runner.Job]:
+def jobs(
+    *,
+    home: Path = HOME,
+    data: Path | None = None,
+    seeds: Sequence[int] | None = None,
+    small: bool = False,
+    rows: Sequence[str] | None = None,
+) -> list[runner.Job]:
     """Return every run: the first seed of everything, then the second; see `benchmarks.data_free.jobs`."""
-    return data_free.jobs(STREETS, home=home, data=data, seeds=seeds, small=small, part=PART)
+    return data_free.jobs(STREETS, home=home, data=data, seeds=seeds, small=small, rows=rows, part=PART)
 
 
 def measure(arguments: Mapping[str, Any], folder: Path) -> dict[str, Any]:

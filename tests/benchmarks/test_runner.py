@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks import federated, runner
+from benchmarks import compression, compression_plans, federated, runner
 from benchmarks.__main__ import main
 from tacit.core.errors import InputError
 
@@ -63,3 +63,56 @@ def test_an_outcome_that_cannot_be_put_into_words_stops_no_other_run(
     assert "job 2: twice is 4" in said.out
     assert "job 3: twice is 6" in said.out
     assert [json.loads((tmp_path / f"{number}.json").read_text())["twice"] for number in (1, 2, 3)] == [2, 4, 6]
+
+
+SUITES = {
+    "data_free": ["--suite", "mnist"],
+    "segmentation": [],
+    "claims": ["--claim", "cmi-diversity"],
+    "compression": ["--suite", "low-bit"],
+    "representation": ["--suite", "cpu"],
+    "federated": ["--suite", "mnist"],
+}
+"""A suite of each subject; those that are made by files of their own: below."""
+OWN = {"compression latency": ["--suite", "latency"], "representation cost": ["--suite", "cost"]}
+
+
+@pytest.mark.parametrize(("subject", "words"), [*SUITES.items(), *OWN.items()])
+def test_a_row_that_there_is_not_is_refused_everywhere_with_those_that_there_are(
+    subject: str, words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = [subject.partition(" ")[0], *words, "--list", "--out", str(tmp_path), "--rows"]
+    assert main([*asked, "qqqqq"]) == 2
+    known = capsys.readouterr().err.partition("has no row called 'qqqqq'; known: ")[2].strip()
+    assert known
+    first = {"claims": "CMI", "compression": "W4A4 real", "compression latency": "32x32", "representation cost": "fp32"}.get(subject, "")
+    assert known.startswith(first)
+    one = first or known.partition(", ")[0]
+    assert main([*asked, one.swapcase()]) == 0
+    shown = capsys.readouterr().out.splitlines()
+    assert len(shown) > 1
+    assert not [line for line in shown[:-1] if f"{one}, seed " not in line]
+
+
+def test_names_are_chosen_in_their_order_whatever_their_case() -> None:
+    assert runner.chosen("some", None, ["DAFL", "CMI"]) == ["DAFL", "CMI"]
+    assert runner.chosen("some", ["cmi", "dafl"], ["DAFL", "noise", "CMI"]) == ["DAFL", "CMI"]
+    with pytest.raises(InputError, match=r"^--pairs: suite some has no pair called 'CM'; did you mean 'CMI'\? Known: DAFL, CMI$"):
+        runner.chosen("some", ["CM"], ["DAFL", "CMI"], option="--pairs", what="pair")
+
+
+def test_data_free_rows_have_a_second_spelling(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    said = []
+    for option in ("--rows", "--methods"):
+        assert main(["data_free", "--suite", "mnist", "--list", "--out", str(tmp_path), "--pairs", "LeNet5", option, "dfad"]) == 0
+        said.append(capsys.readouterr().out)
+    assert said[0] == said[1]
+    assert said[0].endswith("mnist/lenet5 DFAD, seed 2: to do\n0 of 3 done\n")
+
+
+def test_a_seed_outside_a_suite_is_taken_by_rows_without_seeds_of_their_own() -> None:
+    suite = compression_plans.SUITES["low-bit"]
+    made = {job.arguments["row"] for job in compression.jobs(suite, seeds=[3])}
+    assert made == {row.label for row in suite.rows if row.seeds is None}
+    assert {"W4A4 BNS", "W4A4 real"} <= made
+    assert "W4A4 BNS, pool 1" not in made
