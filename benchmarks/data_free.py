@@ -23,7 +23,7 @@ from tacit.core.models import model_hash
 
 __all__ = ["OWN", "add_arguments", "jobs", "main", "measure", "measured", "outcome_of", "record", "settings"]
 
-OWN = ("suite", "pair", "row", "student_steps", "curve", "teacher", "settings")
+OWN = ("suite", "pair", "row", "student_steps", "curve", "teacher", "settings", "code")
 """What a kept run has over tacit's own result.json."""
 NEVER = 1e9
 """Seconds between checkpoints: a run that is killed starts anew, so only the last one is of use."""

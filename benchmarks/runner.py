@@ -24,6 +24,7 @@ from typing import Any, Literal
 
 import torch
 
+from benchmarks.provenance import code
 from tacit.core.errors import InputError, nearest
 from tacit.core.files import read_json, write_file
 from tacit.core.models import import_object
@@ -154,7 +155,7 @@ def run(
 
     Args:
         jobs: In the order in which they are started.
-        side_by_side: Processes at the same time; 0: none, all is done in this process.
+        side_by_side: Processes at the same time; 0: none, all is done in this process. Each file keeps it, under ``code``.
         say: Puts an outcome into a few words.
         again: Whether what was run with other settings, or another teacher, is run anew, too; its file stands until then.
 
@@ -173,9 +174,10 @@ def run(
         return 0
     if side_by_side < 1:
         return sum(_finish(job, *_here(job), say) for job in waiting)
+    together = min(side_by_side, len(waiting))
     children: set[subprocess.Popen[str]] = set()
     with ThreadPoolExecutor(side_by_side) as pool:
-        futures = {pool.submit(_apart, job, children): job for job in waiting}
+        futures = {pool.submit(_apart, job, children, together): job for job in waiting}
         try:
             return sum(_finish(futures[future], *future.result(), say) for future in as_completed(futures))
         except BaseException:  # above all Ctrl-C: nothing is left running, what has ended is kept
@@ -204,13 +206,13 @@ def _here(job: Job) -> tuple[float, str]:
     with tempfile.TemporaryDirectory() as folder:
         try:
             with contextlib.redirect_stderr(io.StringIO()):
-                _perform(job.work, job.arguments, Path(folder), job.file)
+                _perform(job.work, job.arguments, Path(folder), job.file, jobs=1)
         except Exception:  # the others go on, whatever it was
             return time.perf_counter() - start, traceback.format_exc()
     return time.perf_counter() - start, ""
 
 
-def _apart(job: Job, children: set[subprocess.Popen[str]]) -> tuple[float, str]:
+def _apart(job: Job, children: set[subprocess.Popen[str]], together: int) -> tuple[float, str]:
     environment = {name: value for name, value in os.environ.items() if name != "OMP_NUM_THREADS"}
     environment |= {"OMP_NUM_THREADS": str(job.threads)} if job.threads else {}
     environment["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), environment.get("PYTHONPATH")]))
@@ -224,6 +226,7 @@ def _apart(job: Job, children: set[subprocess.Popen[str]]) -> tuple[float, str]:
             json.dumps(dict(job.arguments)),
             str(Path(folder, "work")),
             str(job.file),
+            f"--jobs={together}",
         ]
         child = subprocess.Popen(words, env=environment, stdout=output, stderr=subprocess.STDOUT, text=True)
         children.add(child)
@@ -235,11 +238,13 @@ def _apart(job: Job, children: set[subprocess.Popen[str]]) -> tuple[float, str]:
     return seconds, "" if code == 0 else "\n".join([*said, f"(exit code {code})"])
 
 
-def _perform(work: str, arguments: Mapping[str, Any], folder: Path, file: Path) -> None:
-    """Do the work and keep what it returns; the file appears whole, or not at all."""
+def _perform(work: str, arguments: Mapping[str, Any], folder: Path, file: Path, *, jobs: int | None = None) -> None:
+    """Do the work and keep what it returns, and of which code that is; the file appears whole, or not at all."""
+    known = code(jobs)  # before the work, which may take longer than the code stays as it is
     folder.mkdir(parents=True, exist_ok=True)
     function: Callable[[Mapping[str, Any], Path], dict[str, Any]] = import_object(work)
-    kept = [f"{json.dumps(key)}: {json.dumps(value, allow_nan=False)}" for key, value in function(arguments, folder).items()]
+    found = {**function(arguments, folder), "code": known}
+    kept = [f"{json.dumps(key)}: {json.dumps(value, allow_nan=False)}" for key, value in found.items()]
     write_file(file, "{\n" + ",\n".join(kept) + "\n}\n")  # one key a line, so that a change can be read
 
 
@@ -250,8 +255,9 @@ def main() -> None:
     parser.add_argument("arguments", type=json.loads)
     parser.add_argument("folder", type=Path)
     parser.add_argument("file", type=Path)
+    parser.add_argument("--jobs", type=int, help="how many run side by side")
     given = parser.parse_args()
-    _perform(given.work, given.arguments, given.folder, given.file)
+    _perform(given.work, given.arguments, given.folder, given.file, jobs=given.jobs)
 
 
 if __name__ == "__main__":

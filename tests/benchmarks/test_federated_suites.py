@@ -27,7 +27,7 @@ from tacit.federate import FederationError
 
 ROWS = {"mnist": ["FedGen", "FedDistill", "FedDF"], "learning-rates": ["FedAvg, 0.1"], "dense": ["DENSE"]}
 """Rows that are tried here, by suite."""
-OWN = ("suite", "split", "row", "lr", "own", "curve", "settings")
+OWN = ("suite", "split", "row", "lr", "own", "curve", "settings", "code")
 
 
 @pytest.fixture(scope="session")
