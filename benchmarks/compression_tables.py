@@ -8,10 +8,10 @@ from statistics import mean
 from typing import Any
 
 from benchmarks.compression_plans import NETWORKS, SUITES, CompressionSuite
+from benchmarks.low_bit_tables import WIDTHS, counted, drop, low_bits
 from benchmarks.parts import (
     Record,
     Runs,
-    above,
     accuracies,
     accuracy,
     as_now,
@@ -26,14 +26,10 @@ from benchmarks.parts import (
     table,
     verdict,
 )
-from benchmarks.published import ZERO_SHOT, ZERO_SHOT_FULL, ZERO_SHOT_SOURCE
 
 __all__ = ["compression", "draw_compression"]
 
 ORDER = ("real", "BNS", "BNS+I", "I", "G", "I, balanced")
-WIDTHS = ("W4A4", "W3A3", "W2A4")
-DROPS = (2.5, 1.2)
-"""Points that BNS may lose at W4A4, and is to lose at most."""
 
 
 def _runs(suite: CompressionSuite, network: str, home: Path) -> Runs:
@@ -43,7 +39,7 @@ def _runs(suite: CompressionSuite, network: str, home: Path) -> Runs:
 
 def compression(home: Path) -> str:
     """Return the section on all suites; figures are looked for in ``home/figures``."""
-    parts = {"w8a8": _eight_bits, "low-bit": _low_bits, "similarity": _similarity, "pruning": _pruning}
+    parts = {"w8a8": _eight_bits, "low-bit": low_bits, "similarity": _similarity, "pruning": _pruning}
     text = f"""
 ## Compression without data
 
@@ -74,10 +70,6 @@ def _recipes() -> str:
     )
 
 
-def _drop(run: Record) -> float:
-    return accuracy(run) - 100 * float(run["metrics"]["teacher_accuracy"])
-
-
 def _ratio(size: str, one: str, two: str) -> Any:
     def read(run: Record) -> float:
         taken = run["metrics"]["milliseconds"][size]
@@ -93,7 +85,7 @@ def _eight_bits(runs: Runs, known: Record) -> str:
         [
             f"`{label}`",
             over(by_seed, accuracy, ".2f"),
-            over(by_seed, _drop, "+.2f"),
+            over(by_seed, drop, "+.2f"),
             over(by_seed, at("metrics", "agreement_synthetic"), ".4f"),
             over(by_seed, lambda run: run["metrics"]["size_teacher_bytes"] / run["metrics"]["size_student_bytes"], ".2f"),
             *(over(by_seed, _ratio(size, one, "int8"), ".2f") for one in ("float", "torch") for size in ("1", "64")),
@@ -126,94 +118,17 @@ def _limits(runs: Runs) -> str:
     apart = paired(runs, "BNS", "real")
     if not apart:
         return ""
-    bns = mean(map(_drop, runs["BNS"].values()))
+    bns = mean(map(drop, runs["BNS"].values()))
     faster = [mean(_ratio(size, "float", "int8")(run) for run in runs["BNS"].values()) for size in ("1", "64")]
     smaller = mean(run["metrics"]["size_teacher_bytes"] / run["metrics"]["size_student_bytes"] for run in runs["BNS"].values())
     return verdict(
         (
-            (f"calibrated on BNS the file is {bns:+.2f} points from float ({_seeds(runs['BNS'])}), at most 0.3 below", -bns <= 0.3),
+            (f"calibrated on BNS the file is {bns:+.2f} points from float ({counted(runs['BNS'])}), at most 0.3 below", -bns <= 0.3),
             (f"and {spread(apart, '+.2f')} points from calibration on real images, at most 0.2 below", -mean(apart) <= 0.2),
             (f"the file is {smaller:.2f} times smaller, at least 3", smaller >= 3),
             (f"int8 is {faster[0]:.2f} and {faster[1]:.2f} times faster in batches of 1 and 64, at least 2", min(faster) >= 2),
         )
     )
-
-
-def _low_bits(runs: Runs, known: Record) -> str:
-    now, before = as_now(runs, "input", WIDTHS)
-    text = f"""Float: {100 * known["metrics"]["teacher_accuracy"]:.2f} %. All layers at that width, inputs of layers and residual sums
-too (the image keeps its 8 bits), except where a row says 8-bit ends. 300 steps of Adam on 64 images, rate 3e-4 for weights of 4 bits and
-1e-3 for fewer, falling along a cosine, the same for all sources but two: at W2A4 on I and G that rate ended at chance, so that it is 3e-4
-there (on I no data are needed to see it: agreement on fresh images fell, and `tacit quantize` warns of it; on G agreement stays). Batch
-norm is told how quantization shifts what it reads, then frozen at 3 bits and more; at 2 bits it learns, except on I and G. Objective: KL
-divergence at temperature 1, and 0.01 of the intermediate loss, on images mixed in pairs. A seed also draws which 1,024 images are learned
-from: of 50,000 real ones, of a pool's 1,280.{" *: run before images kept their whole range; compared with nothing." * bool(before)}
-
-"""
-    head = ["", "accuracy", "less the float network's", "agreement, fresh samples of the same source", "seconds"]
-    rows = [
-        [
-            f"`{label}`{' *' * (label in before)}",
-            over(by_seed, accuracy, ".2f"),
-            over(by_seed, _drop, "+.2f"),
-            over(by_seed, at("metrics", "agreement_synthetic"), ".4f"),
-            over(by_seed, at("seconds", "training"), ".0f"),
-        ]
-        for label, by_seed in sorted(runs.items(), key=lambda item: (WIDTHS.index(item[0][:4]), -mean(map(accuracy, item[1].values()))))
-    ]
-    return text + table(head, rows) + _other_pools(now) + _claims(now) + _published(runs)
-
-
-def _other_pools(runs: Runs) -> str:
-    """Return what BNS comes to over pools that were painted with seeds of their own, the seed of fine-tuning being the same."""
-    said = []
-    for bits in WIDTHS:
-        each = [runs.get(f"{bits} BNS{more}", {}).get(0) for more in ("", ", pool 1", ", pool 2")]
-        found = [accuracy(run) for run in each if run is not None]
-        if len(found) > 1:
-            said.append(f"{bits} {spread(found)} ({', '.join(f'{value:.2f}' for value in found)})")
-    return f"\nBNS on {len(each)} pools, each painted anew, seed 0 of fine-tuning: {'; '.join(said)}.\n" if said else ""
-
-
-def _claims(runs: Runs) -> str:
-    """Return what the paper's order comes to: real ~ BNS > I > G, in the seeds that two rows share."""
-    checks = []
-    for bits, limit in (("W4A4", 1.0), ("W2A4", 2.5)):
-        if apart := paired(runs, f"{bits} BNS", f"{bits} real"):
-            words = f"{bits}: BNS is {spread(apart, '+.2f')} points from real images in {len(apart)} seeds, at most {limit:g} below"
-            checks.append((words, -mean(apart) <= limit))
-        if bits == "W4A4" and f"{bits} BNS" in runs:
-            drop = mean(map(_drop, runs[f"{bits} BNS"].values()))
-            words = f"{bits}: BNS is {drop:+.2f} points from float ({_seeds(runs[f'{bits} BNS'])}), at most"
-            checks += [(f"{words} {most:g} below", -drop <= most) for most in DROPS]
-        for one, other in (("BNS", "I"), ("I", "G")):
-            if higher := paired(runs, f"{bits} {one}", f"{bits} {other}"):
-                checks.append(above(f"{bits} {one}", other, higher))
-    return f"\nThe paper's order is real ~ BNS > I > G (Haroush et al., 2020).\n{verdict(checks)}" if checks else ""
-
-
-def _seeds(by_seed: Mapping[int, Record]) -> str:
-    return f"{len(by_seed)} seed{'s' * (len(by_seed) != 1)}"
-
-
-def _published(runs: Runs) -> str:
-    four, three = (runs.get(f"{bits} BNS", {}) for bits in ("W4A4", "W3A3"))
-    ours = []
-    if own := four or three:
-        named = ["tacit, BNS", "ResNet-20, ours", over(own, lambda run: 100 * run["metrics"]["teacher_accuracy"], ".2f")]
-        ours = [[*named, *(over(found, read, form) for found in (four, three) for read, form in ((accuracy, ".2f"), (_drop, "+.2f")))]]
-    theirs = [
-        [name, "ResNet-20", f"{ZERO_SHOT_FULL:.2f}", f"{at_four:.2f}", f"{at_four - ZERO_SHOT_FULL:+.2f}", *_or_dash(at_three)]
-        for name, at_four, at_three in ZERO_SHOT
-    ]
-    head = ["zero-shot, all layers", "network", "float", "W4A4", "drop", "W3A3", "drop"]
-    text = f"\nPublished zero-shot figures ({ZERO_SHOT_SOURCE}), by 5,120 images and 100 epochs of fine-tuning; only drops compare, "
-    text += "since the float networks differ:\n\n"
-    return text + table(head, [*ours, *theirs])
-
-
-def _or_dash(value: float | None) -> list[str]:
-    return ["-", "-"] if value is None else [f"{value:.2f}", f"{value - ZERO_SHOT_FULL:+.2f}"]
 
 
 def _similarity(runs: Runs, known: Record) -> str:
@@ -249,14 +164,14 @@ def _pruning(runs: Runs, known: Record) -> str:
             f"`{label}`",
             over(by_seed, lambda run: 100 * run["metrics"]["accuracy_pruned"], ".2f"),
             over(by_seed, accuracy, ".2f"),
-            over(by_seed, _drop, "+.2f"),
+            over(by_seed, drop, "+.2f"),
             f"{100 * gained[label] / gained['real']:.1f} %" if "real" in gained else "-",
         ]
         for label, by_seed in runs.items()
     ]
     checks = [
         (
-            f"`{label}` regains {100 * gained[label] / gained['real']:.1f} % of what real images do ({_seeds(runs[label])}), 90 % asked",
+            f"`{label}` regains {100 * gained[label] / gained['real']:.1f} % of what real images do ({counted(runs[label])}), 90 % asked",
             gained[label] >= 0.9 * gained["real"],
         )
         for label in gained
