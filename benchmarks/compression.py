@@ -57,11 +57,11 @@ def main(options: argparse.Namespace, home: Path) -> int:
         smoke.prepare(CIFAR10, NETWORKS.values(), home)
     else:
         checked_data(options.data, CIFAR10)
-    side_by_side = runner.side_by_side(options)
+    side_by_side = runner.side_by_side(options, timed=suite.timed)
     due = [job for job in made if runner.state(job) == "to do" or (options.again and runner.state(job) != "done")]
     wanted = {(job.arguments["network"], name) for job in due for name in job.arguments["pools"]}
     painted = [job for job in pool_jobs(home=home, small=options.smoke) if (job.arguments["network"], job.arguments["pool"]) in wanted]
-    failed = runner.run(painted, side_by_side=side_by_side, say=lambda kept: f"{kept['images']} images", again=True)
+    failed = runner.run(painted, side_by_side=runner.side_by_side(options), say=lambda kept: f"{kept['images']} images", again=True)
     return failed + runner.run(made, side_by_side=side_by_side, say=lambda kept: str(kept["said"]), again=options.again)
 
 

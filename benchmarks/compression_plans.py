@@ -104,6 +104,8 @@ class CompressionSuite:
     seeds: tuple[int, ...]
     say: Callable[[Mapping[str, Any]], str]
     """Puts a result into a few words."""
+    timed: bool = False
+    """Whether runs say how long inference takes."""
 
     def on(self, network: str) -> tuple[CompressionRow, ...]:
         """Return the rows that are run on `network`."""
@@ -201,6 +203,7 @@ SUITES = {
             rows=_eight_bits(),
             seeds=(0, 1, 2),
             say=_said,
+            timed=True,
         ),
         CompressionSuite(
             name="low-bit",

@@ -26,6 +26,7 @@ from benchmarks.parts import (
     table,
     verdict,
 )
+from benchmarks.provenance import beside
 
 __all__ = ["compression", "draw_compression"]
 
@@ -94,11 +95,11 @@ def _eight_bits(runs: Runs, known: Record) -> str:
         if label in ORDER
     ]
     metrics = known["metrics"]
-    text = f"Float: {100 * metrics['teacher_accuracy']:.2f} %. One thread, medians of runs in turn; {known['device']}, "
+    text = f"Float: {100 * metrics['teacher_accuracy']:.2f} %. One thread, medians of runs in turn, wall time; {known['device']}, "
     text += f"{', '.join(metrics['cpu_flags']) or 'no 8-bit dot products'}.\n\n{table(head, rows)}"
-    text += _limits(runs)
-    beside = [one for run in runs.get("without images", {}).values() for one in run["metrics"]["baselines"]]
-    if not beside:
+    text += _limits(runs) + beside(run for label, by_seed in runs.items() if label in ORDER for run in by_seed.values())
+    bare = [one for run in runs.get("without images", {}).values() for one in run["metrics"]["baselines"]]
+    if not bare:
         return text
     full = next(iter(runs["without images"].values()))["metrics"]
     lines = [
@@ -108,7 +109,7 @@ def _eight_bits(runs: Runs, known: Record) -> str:
             f"{100 * (one['student_accuracy'] - full['teacher_accuracy']):+.2f}",
             f"{one.get('bytes_in_float', full['size_teacher_bytes']) / one['bytes']:.2f}",
         ]
-        for one in beside
+        for one in bare
     ]
     return f"{text}\nWithout any image, simulated (sizes as packed weights):\n\n{table(['', *head[1:3], head[4]], lines)}"
 

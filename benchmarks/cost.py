@@ -59,7 +59,7 @@ def main(options: argparse.Namespace, home: Path) -> int:
     if options.smoke:
         smoke.prepare(DATASETS["cifar10"], [TEACHER], home)
     ready = with_teachers(made)
-    side_by_side = runner.side_by_side(options)
+    side_by_side = runner.side_by_side(options, timed=True)
     return len(made) - len(ready) + runner.run(ready, side_by_side=side_by_side, say=_say, again=options.again)
 
 

@@ -16,8 +16,9 @@ import torch
 import tacit
 from benchmarks import runner, smoke
 from benchmarks.compression_plans import NETWORKS
-from benchmarks.parts import at, kept, missing, over, table
+from benchmarks.parts import Record, at, kept, missing, over, table
 from benchmarks.places import HOME, found
+from benchmarks.provenance import beside
 from benchmarks.suites import DATASETS
 from tacit.core.models import model_hash
 from tacit.core.network import Network
@@ -40,7 +41,7 @@ def main(options: argparse.Namespace, home: Path) -> int:
         return runner.show(made)
     if options.smoke:
         smoke.prepare(DATASETS["cifar10"], NETWORKS.values(), home)
-    return runner.run(made, side_by_side=runner.side_by_side(options), say=_say, again=options.again)
+    return runner.run(made, side_by_side=runner.side_by_side(options, timed=True), say=_say, again=options.again)
 
 
 def jobs(
@@ -103,18 +104,19 @@ def section(home: Path) -> str:
 ### {NAME}: what 8 bits gain by the size of an image
 
 `python -m benchmarks compression --suite {NAME}`. The same two networks, as files for ONNX Runtime, shown larger images. One thread,
-medians of {SECONDS:g} seconds of runs in turn.
+medians of {SECONDS:g} seconds of runs in turn, wall time.
 """
-    rows, absent = [], []
+    rows, absent, every = [], [], list[Record]()
     for network in NETWORKS:
         runs = kept(home / "results" / "compression" / NAME / network, ROWS)
         if lacking := missing(runs, dict.fromkeys(ROWS, SEEDS)):
             absent.append(f"{network}: {lacking}")
         for row, by_seed in runs.items():
+            every += by_seed.values()
             if by_seed:
                 times = [over(by_seed, at("milliseconds", "1", engine), ".2f") for engine in ("float", "int8")]
                 gains = [over(by_seed, lambda run, size=size: _gain(run, size), ".2f") for size in ("1", "64")]  # type: ignore[misc]
                 rows.append([network, row, *times, *gains])
     head = ["network", "images", "float, ms, batch 1", "int8, ms, batch 1", "float / int8, batch 1", "batch 64"]
-    text += f"\n{table(head, rows)}" if rows else ""
+    text += f"\n{table(head, rows)}{beside(every)}" if rows else ""
     return text + (f"\nNot run yet: {'; '.join(absent)}.\n" if absent else "")

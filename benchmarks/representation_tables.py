@@ -8,6 +8,7 @@ from statistics import mean
 
 from benchmarks import cost
 from benchmarks.parts import Record, Runs, above, accuracies, accuracy, kept, missing, over, paired, spread, table, verdict
+from benchmarks.provenance import beside
 from benchmarks.representation_parts import errors, objective, probed, runs_of, tried
 from benchmarks.representation_plans import RepresentationPair, RepresentationSuite
 from benchmarks.representation_suites import SUITES
@@ -223,8 +224,8 @@ def _cost(home: Path) -> str:
 ### cost: what CRD adds to a step
 
 `python -m benchmarks representation --suite cost`. ResNet-20 -> ResNet-8, {cost.BATCH} images a step, one thread; learners take a step in
-turn, {cost.ROUNDS} times, and a ratio is the median over turns; memory is the most that the loss and its backward pass hold at once, beside
-the banks.
+turn, {cost.ROUNDS} times, timed by what the process spends on the CPU; a ratio is the median over turns; memory is the most that the loss
+and its backward pass hold at once, beside the banks.
 """
     runs = {row: by_seed for row, by_seed in kept(home / "results" / "representation" / cost.NAME, cost.ROWS).items() if by_seed}
     absent = missing(runs, dict.fromkeys(cost.ROWS, (0, 1, 2)))
@@ -245,7 +246,8 @@ the banks.
             ratio, bytes_ = (mean(float(run[key][name]) for run in by_seed.values()) for key, name in _ASKED)
             checks.append((f"{row}: a step with 4,096 negatives takes {ratio:.2f} times one of KD, at most 1.3", ratio <= 1.3))
             checks.append((f"{row}: with 16,384 the loss holds {bytes_ / 1e6:.1f} MB, less than 50", bytes_ < 50e6))
-        text += f"\n{table(head, lines)}{verdict(checks)}"
+        every = [run for by_seed in runs.values() for run in by_seed.values()]
+        text += f"\n{table(head, lines)}{verdict(checks)}{beside(every)}"
     return text + (f"\nNot run yet: {absent}.\n" if absent else "")
 
 

@@ -79,7 +79,11 @@ def add_arguments(parser: argparse.ArgumentParser, *, rows: Sequence[str] = ("--
     said = "rows, by label, in capitals or not; not given: all"
     parser.add_argument(*rows, dest="rows", nargs="+", metavar="ROW", help=said)
     parser.add_argument("--seeds", nargs="+", type=int, metavar="SEED", help="not given: the suite's; the first of everything goes first")
-    parser.add_argument("--jobs", type=int, help="runs side by side, 0: in this process; not given: 2 on a CPU, 1 on a GPU, 0 with --smoke")
+    parser.add_argument(
+        "--jobs",
+        type=int,
+        help="runs side by side, 0: in this process; not given: 2 on a CPU, 1 on a GPU or where time is measured, 0 with --smoke",
+    )
     parser.add_argument("--data", type=Path, help="folder with mnist/ and cifar10/; not given: $TACIT_DATA, else ./data")
     parser.add_argument("--out", type=Path, help="where results/, figures/ and RESULTS.md go; not given: benchmarks/")
     parser.add_argument("--smoke", action="store_true", help="two steps of everything on generated data, to see that it runs")
@@ -111,9 +115,9 @@ def chosen(suite: str, wanted: Sequence[str] | None, known: Iterable[str], *, op
     return [name for name in names if wanted is None or name.lower() in (each.lower() for each in wanted)]
 
 
-def side_by_side(options: argparse.Namespace, device: Literal["cpu", "cuda"] = "cpu") -> int:
-    """Return how many runs go side by side, as the options say, or else as is usual."""
-    usual = 0 if options.smoke else 2 if device == "cpu" else 1
+def side_by_side(options: argparse.Namespace, device: Literal["cpu", "cuda"] = "cpu", *, timed: bool = False) -> int:
+    """Return how many runs go side by side, as the options say, or else as is usual; of `timed` runs one, which nothing slows down."""
+    usual = 0 if options.smoke else 2 if device == "cpu" and not timed else 1
     return usual if options.jobs is None else int(options.jobs)
 
 

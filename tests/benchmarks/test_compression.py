@@ -65,6 +65,7 @@ def test_latencies_of_larger_images_are_of_the_same_network(tmp_path: Path, monk
     text = latency.section(tmp_path)
     assert "| resnet20 | 64x64 |" in text
     assert "32x32" in text.partition("Not run yet")[2]
+    assert f"What ran beside, of 1 runs: 1 alone. Load average as they began: {run['code']['load']:.1f}" in text
 
 
 def test_only_tuned_rows_are_trained(smoked: Path) -> None:

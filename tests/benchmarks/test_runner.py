@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -116,3 +116,31 @@ def test_a_seed_outside_a_suite_is_taken_by_rows_without_seeds_of_their_own() ->
     assert made == {row.label for row in suite.rows if row.seeds is None}
     assert {"W4A4 BNS", "W4A4 real"} <= made
     assert "W4A4 BNS, pool 1" not in made
+
+
+@pytest.mark.parametrize(
+    ("words", "together"),
+    [
+        (["compression", "--suite", "latency"], 1),
+        (["compression", "--suite", "w8a8"], 1),
+        (["compression", "--suite", "pruning"], 2),
+        (["representation", "--suite", "cost"], 1),
+        (["compression", "--suite", "latency", "--jobs", "2"], 2),
+    ],
+)
+def test_runs_that_are_timed_go_one_at_a_time_unless_it_is_asked_otherwise(
+    words: list[str], together: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[int] = []
+
+    def run(jobs: Sequence[runner.Job], *, side_by_side: int, **_: Any) -> int:
+        if jobs and "pool" not in jobs[0].arguments:
+            asked.append(side_by_side)
+        return 0
+
+    monkeypatch.setattr(runner, "run", run)
+    monkeypatch.setattr("benchmarks.results.write", lambda home: None)
+    for module in ("compression", "representation"):
+        monkeypatch.setattr(f"benchmarks.{module}.checked_data", lambda *_: None)
+    assert main([*words, "--out", str(tmp_path)]) == 0
+    assert asked == [together]
