@@ -8,8 +8,9 @@ from statistics import mean, stdev
 
 from matplotlib.figure import Figure
 
-from benchmarks.claims import CLAIMS, WINDOW, Claim, by_chance, fluctuation
+from benchmarks.claims import CLAIMS, WINDOW, Claim, by_chance, fluctuation, jobs
 from benchmarks.parts import Record, Runs, above, accuracy, at, kept, over, paired, picture, points, spread, table, verdict
+from benchmarks.stale import note, seeds_there, stale
 
 __all__ = ["claims", "draw_claims"]
 
@@ -45,7 +46,8 @@ Teacher `mnist-resnet8`; each run at most {claim.max_seconds:g} s and {claim.ste
     figure = home / "figures" / f"{claim.name}.png"
     picture = f"\n![{claim.name}](figures/{figure.name})\n" if figure.is_file() else ""
     listed = "; ".join(missing[:6]) + (f"; and {len(missing) - 6} more" if len(missing) > 6 else "")
-    return text + tell(runs) + (f"\nNot run yet: {listed}.\n" if missing else "") + picture
+    old = stale(jobs(claim, home=home, seeds=seeds_there(runs, range(SEEDS))))
+    return text + tell(runs) + note(old) + (f"\nNot run yet: {listed}.\n" if missing else "") + picture
 
 
 def _diversity(runs: Runs) -> str:

@@ -7,6 +7,7 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
+from benchmarks.compression import jobs
 from benchmarks.compression_plans import NETWORKS, SUITES, CompressionSuite
 from benchmarks.low_bit_tables import WIDTHS, counted, drop, low_bits
 from benchmarks.parts import (
@@ -14,7 +15,6 @@ from benchmarks.parts import (
     Runs,
     accuracies,
     accuracy,
-    as_now,
     at,
     kept,
     missing,
@@ -27,6 +27,7 @@ from benchmarks.parts import (
     verdict,
 )
 from benchmarks.provenance import beside
+from benchmarks.stale import EARLIER, Stale, note, of_today, seeds_there, stale
 
 __all__ = ["compression", "draw_compression"]
 
@@ -38,9 +39,15 @@ def _runs(suite: CompressionSuite, network: str, home: Path) -> Runs:
     return kept(home / "results" / "compression" / suite.name / network, [row.label for row in suite.on(network)])
 
 
+def _stale(suite: CompressionSuite, network: str, runs: Runs, home: Path) -> Stale:
+    """Return which of these runs are not of today."""
+    made = jobs(suite, home=home, seeds=seeds_there(runs, suite.seeds))
+    return stale(job for job in made if job.arguments["network"] == network)
+
+
 def compression(home: Path) -> str:
     """Return the section on all suites; figures are looked for in ``home/figures``."""
-    parts = {"w8a8": _eight_bits, "low-bit": low_bits, "similarity": _similarity, "pruning": _pruning}
+    parts = {"w8a8": _eight_bits, "similarity": _similarity, "pruning": _pruning}
     text = f"""
 ## Compression without data
 
@@ -57,7 +64,11 @@ data can't; nothing else was chosen by it.
             done = {label: by_seed for label, by_seed in runs.items() if by_seed}
             known = next(iter(next(iter(done.values())).values())) if done else None
             title = f"\n#### {network}: `teachers/{NETWORKS[network]}`\n\n" if len(suite.networks) > 1 else "\n"
-            text += title + (parts[suite.name](done, known) if known else "")
+            old = _stale(suite, network, runs, home)
+            if known:
+                text += title + (low_bits(done, known, old) if suite.name == "low-bit" else parts[suite.name](done, known)) + note(old)
+            else:
+                text += title
             text += f"\nNot run yet: {absent}.\n" if absent else ""
         figure = home / "figures" / f"{suite.name}.png"
         text += f"\n![{suite.title}](figures/{figure.name})\n" if figure.is_file() else ""
@@ -189,7 +200,8 @@ def _pruning(runs: Runs, known: Record) -> str:
 def draw_compression(home: Path) -> None:
     """Write a picture of the low-bit suite, where it has runs."""
     suite = SUITES["low-bit"]
-    runs, _ = as_now({label: by_seed for label, by_seed in _runs(suite, suite.networks[0], home).items() if by_seed}, "input", WIDTHS)
+    found = _runs(suite, suite.networks[0], home)
+    runs, before = of_today(found, _stale(suite, suite.networks[0], found, home), WIDTHS)
     if not runs:
         return
     with picture(home / "figures" / f"{suite.name}.png", size=(11, 4)) as figure:
@@ -199,7 +211,7 @@ def draw_compression(home: Path) -> None:
                 axes = figure.add_subplot(1, 3, number)
                 points(axes, names, [accuracies(runs[f"{bits} {name}"]) for name in names], "accuracy, %")
                 axes.axhline(100 * _first(runs)["metrics"]["teacher_accuracy"], color="black", linewidth=1, linestyle="--")
-                axes.set_title(f"{bits}, fine-tuned", loc="left")
+                axes.set_title(f"{bits}, fine-tuned" + f", {EARLIER}" * (bits in before), loc="left")
         axes = figure.add_subplot(1, 3, 3)
         for bits in ("W4A4", "W2A4"):
             counted = [(count, f"{bits} BNS, {count} images") for count in (16, 64, 256)] + [(1024, f"{bits} BNS")]

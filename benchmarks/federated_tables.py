@@ -7,6 +7,7 @@ from pathlib import Path
 from statistics import mean
 
 from benchmarks import federated_settings_tables
+from benchmarks.federated import jobs
 from benchmarks.federated_parts import (
     broken,
     chosen_rates,
@@ -24,6 +25,7 @@ from benchmarks.federated_plans import FederatedSuite, split_name
 from benchmarks.federated_published import OWN_CODE, RERUN, SOURCE, WHOLE
 from benchmarks.federated_suites import PROXY, RATES, SELDOM, SUITES
 from benchmarks.parts import Record, Runs, above, missing, over, paired, spread, table, verdict
+from benchmarks.stale import note, seeds_there, stale
 
 __all__ = ["federated"]
 
@@ -55,7 +57,7 @@ same seed and split. p: two-sided and exact, over all choices of signs of n diff
 """
     for suite in SUITES.values():
         text += f"\n### {suite.name}: {suite.title}\n\n`python -m benchmarks federated --suite {suite.name}`. {_setting(suite)}\n"
-        text += tell[suite.name](suite, home) + _device(suite, home) + _absent(suite, home)
+        text += tell[suite.name](suite, home) + _device(suite, home) + _earlier(suite, home) + _absent(suite, home)
         figure = home / "figures" / f"federated-{suite.name}.png"
         text += f"\n![{suite.title}](figures/{figure.name})\n" if figure.is_file() else ""
     return text
@@ -79,6 +81,15 @@ def _device(suite: FederatedSuite, home: Path) -> str:
     runs = [run for alpha in suite.alphas for by_seed in runs_of(suite, alpha, home).values() for run in by_seed.values()]
     devices = sorted({f"{run['device']}, {run['precision']}" for run in runs if "broke" not in run})
     return f"\nRun on {'; '.join(devices)}.\n" if devices else ""
+
+
+def _earlier(suite: FederatedSuite, home: Path) -> str:
+    """Return which runs are not of today, by split."""
+    text = ""
+    for alpha in suite.alphas:
+        made = jobs(suite, home=home, seeds=seeds_there(runs_of(suite, alpha, home), suite.seeds), alphas=[alpha])
+        text += note(stale(made), split_name(alpha))
+    return text
 
 
 def _absent(suite: FederatedSuite, home: Path) -> str:

@@ -19,6 +19,7 @@ from benchmarks.compression_plans import NETWORKS
 from benchmarks.parts import Record, at, kept, missing, over, table
 from benchmarks.places import HOME, found
 from benchmarks.provenance import beside
+from benchmarks.stale import note, stale
 from benchmarks.suites import DATASETS
 from tacit.core.models import model_hash
 from tacit.core.network import Network
@@ -106,11 +107,12 @@ def section(home: Path) -> str:
 `python -m benchmarks compression --suite {NAME}`. The same two networks, as files for ONNX Runtime, shown larger images. One thread,
 medians of {SECONDS:g} seconds of runs in turn, wall time.
 """
-    rows, absent, every = [], [], list[Record]()
+    rows, absent, every, earlier = [], [], list[Record](), ""
     for network in NETWORKS:
         runs = kept(home / "results" / "compression" / NAME / network, ROWS)
         if lacking := missing(runs, dict.fromkeys(ROWS, SEEDS)):
             absent.append(f"{network}: {lacking}")
+        earlier += note(stale(job for job in jobs(home=home) if job.arguments["network"] == network), network)
         for row, by_seed in runs.items():
             every += by_seed.values()
             if by_seed:
@@ -118,5 +120,5 @@ medians of {SECONDS:g} seconds of runs in turn, wall time.
                 gains = [over(by_seed, lambda run, size=size: _gain(run, size), ".2f") for size in ("1", "64")]  # type: ignore[misc]
                 rows.append([network, row, *times, *gains])
     head = ["network", "images", "float, ms, batch 1", "int8, ms, batch 1", "float / int8, batch 1", "batch 64"]
-    text += f"\n{table(head, rows)}{beside(every)}" if rows else ""
+    text += f"\n{table(head, rows)}{beside(every)}{earlier}" if rows else ""
     return text + (f"\nNot run yet: {'; '.join(absent)}.\n" if absent else "")

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from statistics import mean
 
-from benchmarks.parts import Record, Runs, above, accuracy, as_now, at, over, paired, spread, table, verdict
+from benchmarks.parts import Record, Runs, above, accuracy, at, over, paired, spread, table, verdict
 from benchmarks.published import ZERO_SHOT, ZERO_SHOT_FULL, ZERO_SHOT_SOURCE
+from benchmarks.stale import EARLIER, Stale, is_stale, of_today
 
 __all__ = ["WIDTHS", "counted", "drop", "low_bits"]
 
@@ -25,22 +26,23 @@ def counted(by_seed: Mapping[int, Record]) -> str:
     return f"{len(by_seed)} seed{'s' * (len(by_seed) != 1)}"
 
 
-def low_bits(runs: Runs, known: Record) -> str:
-    """Return a table of all rows, and what was to be shown of them."""
-    now, before = as_now(runs, "input", WIDTHS)
+def low_bits(runs: Runs, known: Record, old: Stale) -> str:
+    """Return a table of all rows, and what was to be shown of them; `old` are those that are not of today, which is said."""
+    now, before = of_today(runs, old, WIDTHS)
+    names = {bits: f"{bits}, {EARLIER}" if bits in before else bits for bits in WIDTHS}
     text = f"""Float: {100 * known["metrics"]["teacher_accuracy"]:.2f} %. All layers at that width, inputs of layers and residual sums
 too (the image keeps its 8 bits), except where a row says 8-bit ends. 300 steps of Adam on 64 images, rate 3e-4 for weights of 4 bits and
 1e-3 for fewer, falling along a cosine, the same for all sources but two: at W2A4 on I and G that rate ended at chance, so that it is 3e-4
 there (on I no data are needed to see it: agreement on fresh images fell, and `tacit quantize` warns of it; on G agreement stays). Batch
 norm is told how quantization shifts what it reads, then frozen at 3 bits and more; at 2 bits it learns, except on I and G. Objective: KL
 divergence at temperature 1, and 0.01 of the intermediate loss, on images mixed in pairs. A seed also draws which 1,024 images are learned
-from: of 50,000 real ones, of a pool's 1,280.{" *: run before images kept their whole range; compared with nothing." * bool(before)}
+from: of 50,000 real ones, of a pool's 1,280.{_ASTERISK * any(is_stale(runs, label, old) for label in runs)}
 
 """
     head = ["", "accuracy", "less the float network's", "agreement, fresh samples of the same source", "seconds"]
     rows = [
         [
-            f"`{label}`{' *' * (label in before)}",
+            f"`{label}`{' *' * is_stale(runs, label, old)}",
             over(by_seed, accuracy, ".2f"),
             over(by_seed, drop, "+.2f"),
             over(by_seed, at("metrics", "agreement_synthetic"), ".4f"),
@@ -48,42 +50,51 @@ from: of 50,000 real ones, of a pool's 1,280.{" *: run before images kept their 
         ]
         for label, by_seed in sorted(runs.items(), key=lambda item: (WIDTHS.index(item[0][:4]), -mean(map(accuracy, item[1].values()))))
     ]
-    return text + table(head, rows) + _other_pools(now) + _claims(now) + _published(runs)
+    return text + table(head, rows) + _other_pools(now, names) + _claims(now, names) + _published(runs, now, old)
 
 
-def _other_pools(runs: Runs) -> str:
+_ASTERISK = f"""
+*: runs of the row are {EARLIER}: its settings, or the teacher, have changed since. They are compared with each other where nothing of their
+width is of today, and with nothing elsewhere."""
+
+
+def _other_pools(runs: Runs, names: Mapping[str, str]) -> str:
     """Return what BNS comes to over pools that were painted with seeds of their own, the seed of fine-tuning being the same."""
     said = []
     for bits in WIDTHS:
         each = [runs.get(f"{bits} BNS{more}", {}).get(0) for more in ("", ", pool 1", ", pool 2")]
         found = [accuracy(run) for run in each if run is not None]
         if len(found) > 1:
-            said.append(f"{bits} {spread(found)} ({', '.join(f'{value:.2f}' for value in found)})")
-    return f"\nBNS on {len(each)} pools, each painted anew, seed 0 of fine-tuning: {'; '.join(said)}.\n" if said else ""
+            said.append(f"{names[bits]}: {spread(found)} on {len(found)} pools ({', '.join(f'{value:.2f}' for value in found)})")
+    return f"\nBNS on pools that were each painted anew, seed 0 of fine-tuning: {'; '.join(said)}.\n" if said else ""
 
 
-def _claims(runs: Runs) -> str:
+def _claims(runs: Runs, names: Mapping[str, str]) -> str:
     """Return what the paper's order comes to: real ~ BNS > I > G, in the seeds that two rows share."""
     checks = []
     for bits, limit in (("W4A4", 1.0), ("W2A4", 2.5)):
         if apart := paired(runs, f"{bits} BNS", f"{bits} real"):
-            words = f"{bits}: BNS is {spread(apart, '+.2f')} points from real images in {len(apart)} seeds, at most {limit:g} below"
+            words = f"{names[bits]}: BNS is {spread(apart, '+.2f')} points from real images in {len(apart)} seeds, at most {limit:g} below"
             checks.append((words, -mean(apart) <= limit))
         if bits == "W4A4" and f"{bits} BNS" in runs:
             lost = mean(map(drop, runs[f"{bits} BNS"].values()))
-            words = f"{bits}: BNS is {lost:+.2f} points from float ({counted(runs[f'{bits} BNS'])}), at most"
+            words = f"{names[bits]}: BNS is {lost:+.2f} points from float ({counted(runs[f'{bits} BNS'])}), at most"
             checks += [(f"{words} {most:g} below", -lost <= most) for most in DROPS]
         for one, other in (("BNS", "I"), ("I", "G")):
             if higher := paired(runs, f"{bits} {one}", f"{bits} {other}"):
-                checks.append(above(f"{bits} {one}", other, higher))
+                checks.append(above(f"{names[bits]}{':' * (names[bits] != bits)} {one}", other, higher))
     return f"\nThe paper's order is real ~ BNS > I > G (Haroush et al., 2020).\n{verdict(checks)}" if checks else ""
 
 
-def _published(runs: Runs) -> str:
-    four, three = (runs.get(f"{bits} BNS", {}) for bits in ("W4A4", "W3A3"))
+def _published(runs: Runs, now: Runs, old: Stale) -> str:
+    labels = {bits: f"{bits} BNS" for bits in ("W4A4", "W3A3")}
+    shown = {label: now.get(label) or runs.get(label, {}) for label in labels.values()}
+    before = [bits for bits, label in labels.items() if is_stale(shown, label, old)]
+    four, three = shown.values()
     ours = []
     if own := four or three:
-        named = ["tacit, BNS", "ResNet-20, ours", over(own, lambda run: 100 * run["metrics"]["teacher_accuracy"], ".2f")]
+        name = f"tacit, BNS; {' and '.join(before)} {EARLIER}" if before else "tacit, BNS"
+        named = [name, "ResNet-20, ours", over(own, lambda run: 100 * run["metrics"]["teacher_accuracy"], ".2f")]
         ours = [[*named, *(over(found, read, form) for found in (four, three) for read, form in ((accuracy, ".2f"), (drop, "+.2f")))]]
     theirs = [
         [name, "ResNet-20", f"{ZERO_SHOT_FULL:.2f}", f"{at_four:.2f}", f"{at_four - ZERO_SHOT_FULL:+.2f}", *_or_dash(at_three)]

@@ -20,8 +20,8 @@ __all__ = [
     "above",
     "accuracies",
     "accuracy",
-    "as_now",
     "at",
+    "grouped",
     "kept",
     "missing",
     "over",
@@ -49,28 +49,24 @@ def kept(folder: Path, labels: Iterable[str]) -> Runs:
 
 def missing(runs: Runs, wanted: Mapping[str, Sequence[int]]) -> str:
     """Return which of the wanted seeds of which rows are not there, in words; rows that lack the same stand together."""
-    alike: dict[tuple[int, ...], list[str]] = {}
-    for label, seeds in wanted.items():
-        if absent := tuple(seed for seed in seeds if seed not in runs.get(label, {})):
-            alike.setdefault(absent, []).append(f"`{label}`")
-    said = {seeds: "every row" if len(labels) == len(wanted) > 1 else ", ".join(labels) for seeds, labels in alike.items()}
-    return "; ".join(f"{labels} (seed {', '.join(map(str, seeds))})" for seeds, labels in said.items())
+    return grouped(
+        {label: [seed for seed in seeds if seed not in runs.get(label, {})] for label, seeds in wanted.items()}, rows=len(wanted)
+    )
 
 
-def as_now(runs: Runs, setting: str, groups: Sequence[str]) -> tuple[Runs, list[str]]:
-    """Return the runs that may be compared, and the labels of the others.
-
-    Where any run of a group has the setting, which came in when something was done otherwise, those without it were run before.
+def grouped(found: Mapping[str, Sequence[int]], *, rows: int = 0) -> str:
+    """Return seeds of rows, by label, in words; rows that have the same stand together, those that have none are left out.
 
     Args:
-        runs: By label and seed.
-        setting: A name that stands in what decided a run, or does not.
-        groups: How the labels of a group begin.
+        found: Seeds of rows.
+        rows: How many there are of which all are called ``every row``; 0: not known.
     """
-    kinds = {label: all(setting in run.get("settings", {}) for run in by_seed.values()) for label, by_seed in runs.items()}
-    mixed = [group for group in groups if any(new and label.startswith(group) for label, new in kinds.items())]
-    before = [label for label, new in kinds.items() if not new and label.startswith(tuple(mixed))]
-    return {label: by_seed for label, by_seed in runs.items() if label not in before}, before
+    alike: dict[tuple[int, ...], list[str]] = {}
+    for label, each in found.items():
+        if each:
+            alike.setdefault(tuple(each), []).append(f"`{label}`")
+    said = {seeds: "every row" if len(labels) == rows > 1 else ", ".join(labels) for seeds, labels in alike.items()}
+    return "; ".join(f"{labels} (seed {', '.join(map(str, seeds))})" for seeds, labels in said.items())
 
 
 def accuracy(run: Record) -> float:

@@ -50,6 +50,8 @@ def beside(runs: Iterable[Mapping[str, Any]]) -> str:
     found = [run.get("code") or {} for run in runs]
     if not found:
         return ""
+    if not any(found):
+        return f"\nWhat ran beside was not kept ({len(found)} runs).\n"
     counts = Counter(each.get("jobs") for each in found)
     told = [
         f"{count} {'alone' if jobs == 1 else f'with up to {jobs - 1} of the other runs'}"

@@ -9,9 +9,11 @@ from statistics import mean
 from benchmarks import cost
 from benchmarks.parts import Record, Runs, above, accuracies, accuracy, kept, missing, over, paired, spread, table, verdict
 from benchmarks.provenance import beside
+from benchmarks.representation import jobs
 from benchmarks.representation_parts import errors, objective, probed, runs_of, tried
 from benchmarks.representation_plans import RepresentationPair, RepresentationSuite
 from benchmarks.representation_suites import SUITES
+from benchmarks.stale import note, seeds_there, stale
 from benchmarks.suites import PART_IMAGES, TEACHERS
 from tacit.losses import CRD
 
@@ -46,7 +48,9 @@ Accuracy in %, last step; ± over seeds; differences are of runs of the same see
             absent = missing(runs, {row.label: suite.seeds_of(row) for row in suite.on(pair)})
             title = f"\n#### {pair.title}\n" if len(suite.pairs) > 1 else ""
             text += f"{title}\n{_shown_to(suite, pair)}\n"
+            made = jobs(suite, home=home, seeds=seeds_there(runs, suite.seeds)) if runs else []
             text += f"\n{tell[suite.name](suite, pair, runs)}" if runs else ""
+            text += note(stale(job for job in made if job.arguments["pair"] == pair.name))
             text += f"\nNot run yet: {absent}.\n" if absent else ""
         figure = home / "figures" / f"representation-{suite.name}.png"
         text += f"\n![{suite.title}](figures/{figure.name})\n" if figure.is_file() else ""
@@ -247,7 +251,7 @@ and its backward pass hold at once, beside the banks.
             checks.append((f"{row}: a step with 4,096 negatives takes {ratio:.2f} times one of KD, at most 1.3", ratio <= 1.3))
             checks.append((f"{row}: with 16,384 the loss holds {bytes_ / 1e6:.1f} MB, less than 50", bytes_ < 50e6))
         every = [run for by_seed in runs.values() for run in by_seed.values()]
-        text += f"\n{table(head, lines)}{verdict(checks)}{beside(every)}"
+        text += f"\n{table(head, lines)}{verdict(checks)}{beside(every)}{note(stale(cost.jobs(home=home)))}"
     return text + (f"\nNot run yet: {absent}.\n" if absent else "")
 
 

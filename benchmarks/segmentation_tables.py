@@ -9,7 +9,9 @@ from statistics import mean
 from benchmarks.parts import Record, Runs, at, kept, missing, over, table, verdict
 from benchmarks.places import TEACHERS_HOME
 from benchmarks.plans import Pair
+from benchmarks.segmentation import jobs
 from benchmarks.segmentation_suite import AIM, LEAST, NOISE_MOST, PUBLISHED, PUBLISHED_SOURCE, REAL, STREETS
+from benchmarks.stale import note, seeds_there, stale
 from tacit.core.files import read_json
 
 __all__ = ["segmentation"]
@@ -34,7 +36,9 @@ trials with seed 100 that saw the teacher's maps of 200 training images, without
         runs = kept(home / "results" / "segmentation" / STREETS.name / pair.name, [row.label for row in STREETS.rows])
         absent = missing(runs, {row.label: row.seeds or STREETS.seeds for row in STREETS.rows})
         text += f"\n{pair.title}. {_teacher(pair, runs)}\n\n{_rows(runs)}"
-        text += verdict(_shown(runs)) + (f"\nNot run yet: {absent}.\n" if absent else "")
+        made = jobs(home=home, seeds=seeds_there(runs, STREETS.seeds))
+        old = stale(job for job in made if job.arguments["pair"] == pair.name)
+        text += verdict(_shown(runs)) + note(old) + (f"\nNot run yet: {absent}.\n" if absent else "")
     return f"{text}\nPublished: mean IoU in % on CamVid and NYUv2, {PUBLISHED_SOURCE}; their budgets, best epoch.\n"
 
 

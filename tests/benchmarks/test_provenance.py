@@ -60,7 +60,7 @@ def test_every_run_keeps_it_and_nothing_is_compared_with_it(
 
 def test_what_ran_beside_is_told_as_far_as_it_is_kept() -> None:
     assert beside([]) == ""
-    assert beside([{}, {}]) == "\nWhat ran beside, of 2 runs: 2 of which it was not kept.\n"
+    assert beside([{}, {}]) == "\nWhat ran beside was not kept (2 runs).\n"
     runs = [{"code": {"jobs": jobs, "load": load}} for jobs, load in ((1, 0.4), (1, 2.26), (2, 1.0))]
     assert beside([*runs, {}, {"code": {"jobs": None, "load": 4}}]) == (
         "\nWhat ran beside, of 5 runs: 2 alone, 1 with up to 1 of the other runs, 2 of which it was not kept. "
