@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 from statistics import mean
 
@@ -150,19 +151,31 @@ def _at_their_best(runs: Runs, others: Mapping[str, str]) -> list[tuple[str, boo
 def _shown(runs: Runs, rows: Sequence[str], planned: int) -> list[tuple[str, bool]]:
     """Return what was to be shown of CRD by these rows, of so many that are planned, and whether it is."""
     checks = [above(label, "KD", higher) for label in CRD_ROWS if (higher := paired(runs, label, "KD"))]
-    known = {label: mean(accuracies(runs[label])) for label in rows}
-    ours = [label for label in CRD_ROWS if label in known]
-    if ours and len(known) > 4:
-        best, own = max(known, key=known.__getitem__), max(ours, key=known.__getitem__)
-        absent = f" ({planned - len(rows)} more are not run yet)" if planned > len(rows) else ""
-        place = f"number {rows.index(own) + 1} of {len(rows)}{absent}"
-        words = f"{own} is {place}, {known[best] - known[own]:.2f} points below the best ({best})"
-        checks.append((f"{words}, at most {NEAR:g}", known[best] - known[own] <= NEAR))
+    checks += _rank(runs, rows, planned)
     runs_of_both = runs.get("CRD+KD", {}).values()
     if any(run["metrics"]["params_student"] == run["metrics"]["params_teacher"] for run in runs_of_both):
         over_it = [accuracy(run) - 100 * run["metrics"]["teacher_accuracy"] for run in runs_of_both]
         checks.append(above("CRD+KD", "a teacher as large as its student", over_it))
     return checks
+
+
+def _rank(runs: Runs, rows: Sequence[str], planned: int) -> list[tuple[str, bool]]:
+    """Return where the better of CRD's rows stands, each other row being held against it on the seeds that both have."""
+    ours = [label for label in CRD_ROWS if label in rows]
+    if not ours or len(rows) < 5:
+        return []
+    own = ours[0] if len(ours) == 1 or mean(paired(runs, ours[0], ours[1]) or [0.0]) > 0 else ours[1]
+    apart = {label: each for label in rows if label != own and (each := paired(runs, label, own))}
+    best = max(apart, key=lambda label: mean(apart[label]), default=own)
+    lag = mean(apart[best]) if apart else 0.0
+    counts = sorted({len(each) for each in apart.values()})
+    absent = f" ({planned - len(rows)} more are not run yet)" if planned > len(rows) else ""
+    words = (
+        f"{own} is number {1 + sum(mean(each) > 0 for each in apart.values())} of {len(apart) + 1}{absent}, each held against it on the "
+    )
+    words += f"seeds that both have ({' to '.join(map(str, dict.fromkeys((counts[0], counts[-1]))))}), " if counts else "seeds, "
+    words += f"{lag:.2f} points below the best ({best}, seeds: {len(apart[best])})" if lag > 0 else "the best"
+    return [(f"{words}, at most {NEAR:g} below", lag <= NEAR)]
 
 
 def _read(pair: RepresentationPair, runs: Runs) -> dict[str, list[str]]:
@@ -215,12 +228,20 @@ def _ensemble(suite: RepresentationSuite, pair: RepresentationPair, runs: Runs) 
         lines.insert(0, ["`student alone`, no teacher", alone, *["-"] * (len(counts) - 1)])
     checks = []
     for name, each in found.items():
-        if {1, most := max(counts)} <= set(each) and most > 1 and name != "teachers together":
-            one, all_ = mean(each[1]), mean(each[most])
-            checks.append((f"{name}: {all_:.2f} % with {most} teachers, less than {one:.2f} % with one", all_ < one))
+        most = max(each)
+        if most > 1 and (higher := paired(runs, f"{name}, {most}", f"{name}, 1")):
+            words, right = above(f"{name}: accuracy with {most} teachers", "that with one", higher)
+            checks.append((words + _uneven(runs, name, sorted(each)), right))
     others = {row.label: row.setting_of for row in suite.rows if row.setting_of}
     said = "Error in % against the number of teachers, which were trained apart and take turns over the seeds; CRD is summed over them."
     return f"{said}\n\n{table(['', *map(str, counts)], lines)}{tried(runs, others)}{verdict(checks)}"
+
+
+def _uneven(runs: Runs, name: str, counts: Sequence[int]) -> str:
+    """Return between which numbers of teachers accuracy does not rise, on the seeds that both have."""
+    steps = {(more, fewer): paired(runs, f"{name}, {more}", f"{name}, {fewer}") for fewer, more in pairwise(counts)}
+    told = [f"{more} are {mean(each):+.2f} points from {fewer}" for (more, fewer), each in steps.items() if each and mean(each) <= 0]
+    return f" (not at every step: {', '.join(told)})" if told else ""
 
 
 def _cost(home: Path) -> str:
