@@ -167,6 +167,11 @@ class Row:
     """Fields of the method in a smoke run, over the usual small ones."""
 
     @property
+    def longer(self) -> bool:
+        """Whether it has a budget of its own, so that it is not ranked among the others, nor judged with them."""
+        return self.max_seconds is not None
+
+    @property
     def budgeted(self) -> bool:
         """Whether the budget of seconds holds; real data are only there to compare, for all of the steps."""
         return self.method is not None

@@ -36,6 +36,11 @@ class Line:
     row: Row | None
 
     @property
+    def longer(self) -> bool:
+        """Whether it has a budget of its own."""
+        return self.row is not None and self.row.longer
+
+    @property
     def accuracies(self) -> list[float]:
         """Accuracy of each run in %, last step."""
         return accuracies(self.runs)
@@ -47,11 +52,11 @@ class Line:
 
 
 def lines_of(suite: Suite, pair: Pair, home: Path) -> list[Line]:
-    """Return the rows of a pair, the best first, those without a run last."""
+    """Return the rows of a pair, the best first; below them those of a longer budget, and last those without a run."""
     rows = {row.label: row for row in suite.on(pair)}
     found = kept(home / "results" / "data_free" / suite.name / pair.name, rows)
     lines = [Line(label=label, runs=runs, row=rows.get(label)) for label, runs in found.items()]
-    return sorted(lines, key=lambda line: -line.accuracy)
+    return sorted(lines, key=lambda line: (not line.runs, line.longer, -line.accuracy))
 
 
 def data_free(home: Path) -> str:
@@ -107,7 +112,8 @@ def _pair(suite: Suite, pair: Pair, home: Path) -> str:
 
 def _shown(suite: Suite, lines: Sequence[Line]) -> list[tuple[str, bool]]:
     """Return what was to be shown of the rows that have runs, and whether it is."""
-    made = {line.label: line for line in lines if line.runs and line.row and line.row.method is not None and line.label != "noise"}
+    known = [line for line in lines if line.runs and line.row and line.row.method is not None and not line.longer]
+    made = {line.label: line for line in known if line.label != "noise"}
     if not made:
         return []
     checks: list[tuple[str, bool]] = []
@@ -194,6 +200,8 @@ def _notes(suite: Suite, pair: Pair, lines: Sequence[Line]) -> str:
         if each and (found := _differences(suite, pair, each[0])):
             different.setdefault(found, []).append(f"`{line.label}`")
     notes += [f"Of their own: {found} ({', '.join(labels)})." for found, labels in different.items()]
+    if longer := [f"`{line.label}`" for line in lines if line.longer and line.runs]:
+        notes.append(f"Of a larger budget, and therefore below the others, and in no verdict: {', '.join(longer)}.")
     notes += [pace] if (pace := _pace(lines)) else []
     figures = [figure for line in lines if line.row for figure in line.row.published]
     if figures:

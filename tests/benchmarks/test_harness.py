@@ -241,6 +241,19 @@ def test_the_page_sorts_rows_and_names_what_is_missing(smoked: Path, tmp_path: P
     assert "`DFAD` (seed 2)" in page.partition("**Run before its settings changed (")[2]
 
 
+def test_longer_runs_stand_below_the_others_and_are_in_no_verdict(smoked: Path, tmp_path: Path) -> None:
+    suite, kept = SUITES["mnist"], json.loads((smoked / "results/data_free/mnist/resnet8/DFAD-seed0.json").read_text())
+    place = tmp_path / "results/data_free/mnist/resnet8"
+    place.mkdir(parents=True)
+    for row, accuracy in (("DFAD", 0.97), ("ZSKD, 4 x", 0.9), ("ZSKD", 0.96), ("noise", 0.5)):
+        run = {**kept, "row": row, "metrics": {**kept["metrics"], "student_accuracy": accuracy}}
+        (place / f"{slug(row)}-seed0.json").write_text(json.dumps(run))
+    assert [line.label for line in tables.lines_of(suite, suite.pairs[0], tmp_path)][:4] == ["DFAD", "ZSKD", "noise", "ZSKD, 4 x"]
+    page = tables.data_free(tmp_path)
+    assert "- every method that was run (2) has at least 95 %: yes." in page
+    assert "Of a larger budget, and therefore below the others, and in no verdict: `ZSKD, 4 x`." in page
+
+
 def test_the_page_says_where_a_budget_reached_less_far(smoked: Path, tmp_path: Path) -> None:
     kept = json.loads((smoked / "results/data_free/mnist/resnet8/DFAD-seed0.json").read_text())
     place = tmp_path / "results/data_free/mnist/resnet8"
