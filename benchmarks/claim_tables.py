@@ -37,7 +37,8 @@ def _section(claim: Claim, home: Path, tell: Callable[[Runs], str]) -> str:
 ### {claim.name}
 
 {claim.said}.
-Teacher `mnist-resnet8`; each run at most {claim.max_seconds:g} s and {claim.steps:,} student steps, otherwise as suite `mnist`.
+Teacher `mnist-resnet8`; each run at most {claim.max_seconds:g} s that its process spends on the CPU, and
+{claim.steps:,} student steps, otherwise as suite `mnist`.
 `python -m benchmarks claims --claim {claim.name}`.
 
 """
@@ -55,7 +56,7 @@ def _diversity(runs: Runs) -> str:
         ("student, %", accuracy, ".2f"),
         ("steps a batch", at("settings", "method", "init_args", "steps"), ".0f"),
         ("images", at("pool", "pool_images"), ".0f"),
-        ("seconds of synthesis", at("seconds", "synthesis"), ".0f"),
+        ("seconds of synthesis on the CPU", at("seconds", "synthesis"), ".0f"),
         ("distance within a class, teacher", at("pool", "diversity", "teacher", "cosine_within_class"), ".3f"),
         ("the same, judge", at("pool", "diversity", "judge", "cosine_within_class"), ".3f"),
         ("recall, judge", at("pool", "fidelity", "judge", "recall"), ".3f"),

@@ -9,7 +9,7 @@ from statistics import mean
 from benchmarks.federated_parts import broken, known, megabytes, own_accuracy, runs_of, seconds, shown, tested
 from benchmarks.federated_plans import FederatedSuite
 from benchmarks.federated_published import HEAD
-from benchmarks.parts import Record, above, at, over, paired, spread, table, verdict
+from benchmarks.parts import Record, above, at, middle, over, paired, spread, table, verdict
 
 __all__ = ["ablation", "dense", "head"]
 
@@ -55,11 +55,11 @@ def head(suite: FederatedSuite, home: Path) -> str:
                 spread(paired(runs, label, "FedAvg", tested), "+.2f") if label != "FedAvg" else "-",
                 over(by_seed, megabytes("bytes_down"), ".1f").partition(" ±")[0],
                 over(by_seed, megabytes("bytes_up"), ".1f").partition(" ±")[0],
-                over(by_seed, seconds, ".0f"),
+                middle(by_seed, seconds),
             ]
             for label, by_seed in runs.items()
         ]
-        names = ["", "own labels", "over FedAvg", "published", "all test images", "over FedAvg", "MB down", "MB up", "seconds"]
+        names = ["", "own labels", "over FedAvg", "published", "all test images", "over FedAvg", "MB down", "MB up", "seconds, wall time"]
         text += f"\n#### Dirichlet {alpha:g}\n\n{table(names, lines)}" if lines else ""
         for words, read in (("on own labels", own_accuracy), ("on all test images", tested)):
             if higher := paired(runs, "FedGen", "FedAvg", read):
@@ -97,8 +97,10 @@ def _one_round(label: str, by_seed: Mapping[int, Record]) -> str:
     ]
     made = over(by_seed, at("images_synthesized"), ",.0f").partition(" ±")[0]
     rows = table(["", *(f"seed {seed}" for seed in by_seed), "mean ± sd"], lines)
-    took = over(by_seed, seconds, ".0f")
-    said = f"Below it: the same clients' models together, and the mean of their weights. {made} images were made; {took} seconds."
+    took = middle(by_seed, seconds)
+    said = (
+        f"Below it: the same clients' models together, and the mean of their weights. {made} images were made; {took} seconds of wall time."
+    )
     return f"\n{rows}\n{said}{f' {lost} more runs broke off.' if lost else ''}\n{verdict(checks)}"
 
 

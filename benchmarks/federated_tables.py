@@ -24,7 +24,7 @@ from benchmarks.federated_parts import (
 from benchmarks.federated_plans import FederatedSuite, split_name
 from benchmarks.federated_published import OWN_CODE, RERUN, SOURCE, WHOLE
 from benchmarks.federated_suites import PROXY, RATES, SELDOM, SUITES
-from benchmarks.parts import Record, Runs, above, missing, over, paired, spread, table, verdict
+from benchmarks.parts import Record, Runs, above, middle, missing, over, paired, spread, table, verdict
 from benchmarks.stale import note, seeds_there, stale
 
 __all__ = ["federated"]
@@ -54,6 +54,7 @@ def federated(home: Path) -> str:
 MNIST among clients whose classes differ; the network of FedGen's paper, 26,434 parameters ({SOURCE}). Accuracy in
 % of the 10,000 test images after the last round; ± over seeds, which are of split, network and draws alike; differences are of runs of the
 same seed and split. p: two-sided and exact, over all choices of signs of n differences, which give at least 2 / 2^n.
+Seconds are of both sides without tests, medians over seeds, beside whatever else ran.
 """
     for suite in SUITES.values():
         text += f"\n### {suite.name}: {suite.title}\n\n`python -m benchmarks federated --suite {suite.name}`. {_setting(suite)}\n"
@@ -120,7 +121,7 @@ def _compared(suite: FederatedSuite, alpha: float, runs: Runs) -> str:
     rows = sorted(runs, key=lambda label: -mean(known(runs[label]) or [0.0]))
     head = ["", *(["learning rate"] if suite.tuned else []), *(f"seed {seed}" for seed in suite.seeds), "mean ± sd", "over FedAvg"]
     head += ["own labels", "published", *(f"rounds to {100 * float(target):.0f} %" for target in TARGETS)]
-    head += ["MB down", "MB up", "seconds"]
+    head += ["MB down", "MB up", "seconds, wall time"]
     lines = [
         [
             f"`{label}`",
@@ -132,7 +133,7 @@ def _compared(suite: FederatedSuite, alpha: float, runs: Runs) -> str:
             _published(alpha, label),
             *(_reached(runs[label], target) for target in TARGETS),
             *(over(runs[label], megabytes(way), ".0f").partition(" ±")[0] for way in ("bytes_down", "bytes_up")),
-            over(runs[label], seconds, ".0f"),
+            middle(runs[label], seconds),
         ]
         for label in rows
     ]

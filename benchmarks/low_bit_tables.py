@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from statistics import mean
 
-from benchmarks.parts import Record, Runs, above, accuracy, at, over, paired, spread, table, verdict
+from benchmarks.parts import Record, Runs, above, accuracy, at, middle, over, paired, spread, table, verdict
 from benchmarks.published import ZERO_SHOT, ZERO_SHOT_FULL, ZERO_SHOT_SOURCE
 from benchmarks.stale import EARLIER, Stale, is_stale, of_today
 
@@ -36,17 +36,18 @@ too (the image keeps its 8 bits), except where a row says 8-bit ends. 300 steps 
 there (on I no data are needed to see it: agreement on fresh images fell, and `tacit quantize` warns of it; on G agreement stays). Batch
 norm is told how quantization shifts what it reads, then frozen at 3 bits and more; at 2 bits it learns, except on I and G. Objective: KL
 divergence at temperature 1, and 0.01 of the intermediate loss, on images mixed in pairs. A seed also draws which 1,024 images are learned
-from: of 50,000 real ones, of a pool's 1,280.{_ASTERISK * any(is_stale(runs, label, old) for label in runs)}
+from: of 50,000 real ones, of a pool's 1,280.
+Seconds are medians over seeds, beside whatever else ran.{_ASTERISK * any(is_stale(runs, label, old) for label in runs)}
 
 """
-    head = ["", "accuracy", "less the float network's", "agreement, fresh samples of the same source", "seconds"]
+    head = ["", "accuracy", "less the float network's", "agreement, fresh samples of the same source", "seconds, wall time"]
     rows = [
         [
             f"`{label}`{' *' * is_stale(runs, label, old)}",
             over(by_seed, accuracy, ".2f"),
             over(by_seed, drop, "+.2f"),
             over(by_seed, at("metrics", "agreement_synthetic"), ".4f"),
-            over(by_seed, at("seconds", "training"), ".0f"),
+            middle(by_seed, at("seconds", "training")),
         ]
         for label, by_seed in sorted(runs.items(), key=lambda item: (WIDTHS.index(item[0][:4]), -mean(map(accuracy, item[1].values()))))
     ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from statistics import mean, stdev
+from statistics import mean, median, stdev
 from typing import Any
 
 import matplotlib as mpl
@@ -23,6 +23,7 @@ __all__ = [
     "at",
     "grouped",
     "kept",
+    "middle",
     "missing",
     "over",
     "paired",
@@ -114,6 +115,12 @@ def over(by_seed: Mapping[int, Record], read: Callable[[Record], float | None], 
     """Return mean ± sd over seeds of what `read` finds."""
     values = [read(run) for run in by_seed.values()]
     return spread([value for value in values if value is not None], form)
+
+
+def middle(by_seed: Mapping[int, Record], read: Callable[[Record], float | None], form: str = ".0f") -> str:
+    """Return the median over seeds of what `read` finds, for what scatters by what else a machine does; or a dash."""
+    values = [value for run in by_seed.values() if (value := read(run)) is not None]
+    return f"{median(values):{form}}" if values else "-"
 
 
 def at(*path: str) -> Callable[[Record], float | None]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from statistics import mean
 
 from benchmarks import cost
-from benchmarks.parts import Record, Runs, above, accuracies, accuracy, kept, missing, over, paired, spread, table, verdict
+from benchmarks.parts import Record, Runs, above, accuracies, accuracy, kept, middle, missing, over, paired, spread, table, verdict
 from benchmarks.provenance import beside
 from benchmarks.representation import jobs
 from benchmarks.representation_parts import errors, objective, probed, runs_of, tried
@@ -41,6 +41,7 @@ def representation(home: Path) -> str:
 
 Accuracy in %, last step; ± over seeds; differences are of runs of the same seed. CRD's memory has a row an image, and is asked for
 {CRD().negatives:,} negatives: where there are fewer images, as with {PART_IMAGES:,} of CIFAR-10 or MNIST, all rows are shown, none drawn.
+Seconds are of training, medians over seeds, beside whatever else ran.
 """
     for suite in SUITES.values():
         text += f"\n### {suite.name}: {suite.title}\n\n`python -m benchmarks representation --suite {suite.name}`. {_recipe(suite)}\n"
@@ -114,11 +115,11 @@ def _compared(suite: RepresentationSuite, pair: RepresentationPair, runs: Runs) 
             spread(accuracies(trained[label])),
             *(spread(paired(trained, label, other), "+.2f") if label != other else "-" for other in beside),
             over(trained[label], lambda run: 100 * run["metrics"]["agreement"], ".2f"),
-            over(trained[label], lambda run: run["seconds"]["training"], ".0f"),
+            middle(trained[label], lambda run: float(run["seconds"]["training"])),
         ]
         for label in rows
     ]
-    text = f"{_teachers(trained)}.\n\n{table([*head, 'agreement with the teacher', 'seconds'], lines)}"
+    text = f"{_teachers(trained)}.\n\n{table([*head, 'agreement with the teacher', 'seconds, wall time'], lines)}"
     planned = sum(row.objective is not None and not row.setting_of for row in suite.on(pair))
     return (
         text

@@ -116,7 +116,7 @@ def _speed(home: Path) -> str:
     return f"""
 ## speed: one step of training on a CPU
 
-Forward, backward and SGD on 128 images, milliseconds (median), on {result["cores"]} cores ({result["cpu"]}, AVX512-BF16:
+Forward, backward and SGD on 128 images, milliseconds of wall time (median), on {result["cores"]} cores ({result["cpu"]}, AVX512-BF16:
 {"yes" if result["avx512_bf16"] else "no"}), torch {result["torch"]}. tacit picks one thread and fp32 for small models, else all cores and
 bf16 where the CPU computes in it; always channels_last.
 

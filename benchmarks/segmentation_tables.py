@@ -24,13 +24,16 @@ def segmentation(home: Path) -> str:
 ## Segmentation without data
 
 `python -m benchmarks segmentation`: {STREETS.title}, {len(dataset.spec.names)} classes. {training.steps:,} student steps of
-{training.batch} images in every row, or as many as fit into {STREETS.max_seconds:,.0f} s of synthesis and training; {training.optimizer},
-Nesterov momentum 0.9, learning rate {training.lr:g}, {training.schedule}, weight decay {training.weight_decay:g}, one thread,
-{STREETS.precision}. `real` (labels), `{REAL}` (the teacher's answers) and `unrelated` (the teacher's answers to textures) take all of the
-steps, and are shown {dataset.train} or as many textures. Mean IoU and pixels that are named rightly in %, on {dataset.test}, last step.
+{training.batch} images in every row, or as many as fit into {STREETS.max_seconds:,.0f} s that its process spends on the CPU for synthesis
+and training; {training.optimizer}, Nesterov momentum 0.9, learning rate {training.lr:g}, {training.schedule}, weight decay
+{training.weight_decay:g}, one thread, {STREETS.precision}. `real` (labels), `{REAL}` (the teacher's answers) and `unrelated` (the teacher's
+answers to textures) take all of the steps, and are shown {dataset.train} or as many textures. Mean IoU and pixels that are named rightly
+in %, on {dataset.test}, last step.
 `DFAD` is the published method (its steps, its rate, L1), but for the generator, which enlarges by neighbours. `DFAD + BN` is ours: it adds
 the alignment of batch norm statistics at 0.02, steps its generator every second step at rate 0.005, and teaches by KL divergence; chosen by
 trials with seed 100 that saw the teacher's maps of 200 training images, without labels and no test image.
+Seconds of synthesis and training are what a row's process spends on the CPU; those of `real`, `{REAL}` and `unrelated`, which have no
+budget, are wall time, beside whatever else ran.
 """
     for pair in STREETS.pairs:
         runs = kept(home / "results" / "segmentation" / STREETS.name / pair.name, [row.label for row in STREETS.rows])

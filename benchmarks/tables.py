@@ -78,12 +78,21 @@ images that a live generator makes for one step); objective {_objective(suite.ob
 {suite.dataset.train}, as the teacher did. No other row sees a training image. Accuracy in % on {suite.dataset.test}, last step.
 Rows' settings, and a pair's learning rate where it has its own, were chosen by a few trials on seed 0 that saw this accuracy (`rows.py`,
 `suites.py`), as a user without data can't; nothing else was chosen by it.
+{_clock(suite)}
 """
     return text + "".join(_pair(suite, pair, home) for pair in suite.pairs)
 
 
 def _counted(suite: Suite) -> str:
     return "s that its process spends on the CPU" if suite.device == "cpu" else "s"
+
+
+def _clock(suite: Suite) -> str:
+    """Return in words what the seconds of the tables are."""
+    wall = "wall time, beside whatever else ran"
+    if suite.device != "cpu":
+        return f"Seconds are {wall}."
+    return f"Seconds are what a row's process spends on the CPU; those of `real` and `kd-real`, which have no budget, are {wall}."
 
 
 def _clipping(clip: float) -> str:

@@ -180,7 +180,8 @@ def test_claims_are_judged_by_differences_of_the_same_seed_and_split(tmp_path: P
         put(tmp_path, "mnist", 0.1, "FedGen", seed, ours)
         put(tmp_path, "mnist", 0.1, "FedAvg", seed, theirs)
     text = part(section(tmp_path), "mnist")
-    assert "| `FedGen` | 96.00 | 97.00 | - | 96.50 ± 0.71 | +3.50 ± 0.71 | - | 93.03 ± 0.32 | 40 | never | 2 | 1 | 1 ± 0 |" in text
+    assert "| `FedGen` | 96.00 | 97.00 | - | 96.50 ± 0.71 | +3.50 ± 0.71 | - | 93.03 ± 0.32 | 40 | never | 2 | 1 | 1 |" in text
+    assert "| seconds, wall time |" in text
     assert "FedGen has 96.50 ± 0.71 (2 seeds), at least 96.00: yes" in text
     assert "Dirichlet 0.1: FedGen is +3.50 ± 0.71 points from FedAvg; above it in 2 of 2 seeds: yes" in text
     assert "(2 differences, p = 0.5; fewer than 6 can't have p < 0.05), more with p < 0.05: **no**" in text

@@ -236,6 +236,8 @@ def test_the_page_sorts_rows_and_names_what_is_missing(smoked: Path, tmp_path: P
     assert (tmp_path / "figures" / "mnist-resnet8.png").read_bytes().startswith(b"\x89PNG")
     assert "figures/mnist-lenet5.png" not in page
     assert "- every method that was run (1) has at least 95 %: yes." in page
+    assert page.count("Seconds are what a row's process spends on the CPU; those of `real` and `kd-real`") == 3, "of the suites on a CPU"
+    assert page.count("Seconds are wall time") == 1
     assert "- aims of single ones: DFAD 98: yes." in page
     assert "**Run before its settings changed (" in page
     assert "`DFAD` (seed 2)" in page.partition("**Run before its settings changed (")[2]

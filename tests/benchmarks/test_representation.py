@@ -211,6 +211,14 @@ def test_rows_of_fewer_seeds_are_ranked_by_the_seeds_that_they_share(tmp_path: P
     assert "on the seeds that both have (1), the best, at most 0.5 below: yes" in part(section(tmp_path), "cpu")
 
 
+def test_seconds_are_medians_of_wall_time(tmp_path: Path) -> None:
+    for seed, seconds in enumerate((100.0, 110.0, 900.0)):
+        put(tmp_path, "cpu", "resnet20-resnet8", "KD", seed, 60, seconds={"training": seconds})
+    text = part(section(tmp_path), "cpu")
+    assert "| seconds, wall time |" in text
+    assert next(line for line in text.splitlines() if line.startswith("| `KD`")).endswith("| 110 |")
+
+
 def test_more_teachers_are_judged_by_differences_of_the_same_seed(tmp_path: Path) -> None:
     """KD of one, two and four teachers: 60, 62, 61.5 on seed 0; 64, 65, 63 on seed 1, of which the last is below one teacher's."""
     for count, each in {1: (60, 64, 20), 2: (62, 65), 4: (61.5, 63)}.items():
