@@ -70,11 +70,12 @@ def _setting(suite: FederatedSuite) -> str:
     rate = "each row's own learning rate" if suite.tuned else f"learning rate {suite.lr:g}"
     rate = f"learning rates {', '.join(f'{each:g}' for each in RATES)}" if suite.held else rate
     aside = f"; each client sets {100 * suite.held:.0f} % aside, which are tested on: the test set is not loaded" if suite.held else ""
+    momentum = f", momentum {suite.momentum:g}" if suite.momentum else ""
     most = min(suite.share * 60_000 / suite.clients, suite.share * 6_000)
     rounds = "1 round" if suite.rounds == 1 else f"{suite.rounds} rounds"
     return (
-        f"{suite.clients} clients, {suite.active} in a round; {rounds} of {steps} of {suite.batch} images; {rate}, falling by 1 % a round; "
-        f"at most {most:,.0f} images a class are dealt, Dirichlet {', '.join(f'{alpha:g}' for alpha in suite.alphas)}{aside}."
+        f"{suite.clients} clients, {suite.active} in a round; {rounds} of {steps} of {suite.batch} images; {rate}, falling by 1 % a round"
+        f"{momentum}; at most {most:,.0f} images a class are dealt, Dirichlet {', '.join(f'{alpha:g}' for alpha in suite.alphas)}{aside}."
     )
 
 
@@ -159,6 +160,7 @@ def _at_one_rate(suite: FederatedSuite, home: Path) -> str:
     for alpha, runs in found.items():
         if values := known(runs.get("FedGen", {})):
             words = f"Dirichlet {alpha:g}: FedGen has {spread(values)} ({len(values)} seeds), at least {AIM[alpha]:.2f}"
+            words += ", as published" * (AIM[alpha] == WHOLE[alpha]["FedGen"][0])
             checks.append((words, mean(values) >= AIM[alpha]))
     text = "".join(_compared(suite, alpha, runs) for alpha, runs in found.items()) + _NOTES
     text += f"The authors' later rerun at 0.1: {rerun}. Their code, run once on such a machine, batch norm averaged: {own}.\n"
@@ -208,7 +210,19 @@ def _at_its_best(suite: FederatedSuite, home: Path) -> str:
         return ""
     text = "".join(_compared(suite, alpha, runs) for alpha, runs in found.items()) + "\nColumns as in suite `mnist`.\n"
     checks = [check for name in FEDGENS for check in _beside(found, name, "FedAvg")]
-    return text + _plainly(found, home) + verdict(checks)
+    return text + _choice(suite, home) + _plainly(found, home) + verdict(checks)
+
+
+def _choice(suite: FederatedSuite, home: Path) -> str:
+    """Return by what rates were chosen, and for which rows a rate beyond those that were tried may be better."""
+    tried, chosen = SUITES["learning-rates"], chosen_rates(SUITES["learning-rates"], home)
+    ends = min(RATES), max(RATES)
+    taken = {row.label: chosen.get(row.rate_of or row.label) for row in suite.rows}
+    edges = {end: ", ".join(f"`{label}`" for label, rate in taken.items() if rate == end) for end in ends}
+    told = "; ".join(f"{labels} ({end:g})" for end, labels in edges.items() if labels)
+    beyond = f" At an edge of what was tried, {ends[0]:g} to {ends[1]:g}, so that a rate beyond it may be better: {told}." if told else ""
+    where = f"Dirichlet {', '.join(f'{alpha:g}' for alpha in tried.alphas)} and seed {', '.join(map(str, tried.seeds))}"
+    return f"\nRates were chosen on {where} alone, by suite `learning-rates`, and are used for every split and seed.{beyond}\n"
 
 
 def _plainly(best: Mapping[float, Runs], home: Path) -> str:

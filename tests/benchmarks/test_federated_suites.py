@@ -205,6 +205,28 @@ def test_what_fedgen_adds_is_told_against_each_ones_own_rate(tmp_path: Path) -> 
     )
 
 
+def test_it_is_said_on_what_rates_were_chosen_and_which_lie_at_an_edge(tmp_path: Path) -> None:
+    best = {"FedAvg": 0.2, "FedProx": 0.05, "FedGen": 0.01}
+    for name, at in best.items():
+        for rate in RATES:
+            put(tmp_path, "learning-rates", 0.1, f"{name}, {rate:g}", 0, None, 90.0 if rate == at else 80.0)
+    put(tmp_path, "best", 1.0, "FedAvg", 0, 95)
+    text = part(section(tmp_path), "best")
+    assert "Rates were chosen on Dirichlet 0.1 and seed 0 alone, by suite `learning-rates`, and are used for every split and seed." in text
+    edges = "At an edge of what was tried, 0.01 to 0.2, so that a rate beyond it may be better: "
+    assert edges + "`FedGen` (0.01); `FedAvg`, `FedEnsemble` (0.2).\n" in text
+
+
+def test_the_setting_names_momentum_where_there_is_some_and_published_figures_as_such(tmp_path: Path) -> None:
+    for alpha in (0.1, 1.0):
+        put(tmp_path, "mnist", alpha, "FedGen", 0, 96)
+    text = section(tmp_path)
+    assert "falling by 1 % a round, momentum 0.9; at most" in part(text, "dense")
+    assert "momentum" not in part(text, "mnist")
+    assert "Dirichlet 1: FedGen has 96.00 (1 seeds), at least 95.52, as published: yes" in text
+    assert "Dirichlet 0.1: FedGen has 96.00 (1 seeds), at least 96.00: yes" in text
+
+
 def test_heads_are_judged_on_own_labels_and_on_all(tmp_path: Path) -> None:
     put(tmp_path, "head", 1.0, "FedAvg", 0, 60, 70)
     put(tmp_path, "head", 1.0, "FedGen", 0, 59, 75)
