@@ -30,6 +30,7 @@ __all__ = ["write"]
 HEAD = """# Results
 
 Made by `python -m benchmarks` from the files in `results/`; don't edit by hand. Every figure is the last step; mean ± sd over seeds.
+Thresholds that verdicts name (at least, at most, less than, aim, asked) are aims of this project, not published figures, unless it is said.
 """
 
 

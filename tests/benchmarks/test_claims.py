@@ -55,6 +55,7 @@ def test_a_claim_is_tested_end_to_end(name: str, tmp_path: Path) -> None:
     assert (tmp_path / "figures" / f"{name}.png").is_file()
     page = (tmp_path / "RESULTS.md").read_text()
     assert all(f"| `{label}` |" in page for label in CLAIMS[name].rows)
+    assert "are aims of this project, not published figures, unless it is said" in page.partition("## ")[0]
     assert "seed 1" in page.partition(f"### {name}")[2]
     if name == "cmi-diversity":
         assert all(run["pool"]["diversity"]["judge"]["cosine"] >= 0 for run in runs)
