@@ -16,7 +16,7 @@ help:
 	@echo "make lint    ruff and mypy --strict"
 	@echo "make format  format the code"
 	@echo "make docs    build the guide into site/"
-	@echo "make bench   measure the demo over three seeds; SUITE=mnist: the methods on MNIST, hours (what is there is not run again)"
+	@echo "make bench   measure the demo over three seeds, into bench/; SUITE=mnist: the methods on MNIST, hours (what is there is not run again)"
 
 $(BIN)/tacit: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -61,7 +61,7 @@ docs: $(VENV)/.docs
 	$(BIN)/mkdocs build --strict
 
 bench: $(VENV)/.test
-	$(BIN)/python -m benchmarks $(if $(SUITE),data_free --suite $(SUITE),demo)
+	$(BIN)/python -m benchmarks $(if $(SUITE),data_free --suite $(SUITE),demo --again --out bench)
 
 clean:
-	rm -rf $(VENV) site demo runs
+	rm -rf $(VENV) site demo runs bench

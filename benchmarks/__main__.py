@@ -15,11 +15,6 @@ from tacit.core.errors import InputError
 __all__ = ["main"]
 
 
-def _demo(options: argparse.Namespace, home: Path) -> int:
-    demo.run(options.seeds, home)
-    return 0
-
-
 def _speed(options: argparse.Namespace, home: Path) -> int:
     speed.run(home)
     return 0
@@ -30,8 +25,8 @@ def parser() -> argparse.ArgumentParser:
     made = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     suites = made.add_subparsers(metavar="SUITE", help="without one, only RESULTS.md is written anew")
     one = suites.add_parser("demo", help=demo.__doc__, description=demo.__doc__)
-    one.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2], help="one run each; those that are there are not run again")
-    one.set_defaults(action=_demo)
+    demo.add_arguments(one)
+    one.set_defaults(action=demo.main)
     suites.add_parser("speed", help=speed.__doc__, description=speed.__doc__).set_defaults(action=_speed)
     one = suites.add_parser("data_free", help=data_free.__doc__, description=data_free.__doc__)
     data_free.add_arguments(one)

@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 
+from tacit.core.files import write_file
 from tacit.core.moments import batch_moments
 from tacit.zoo import resnet
 
@@ -46,9 +47,7 @@ def run(home: Path) -> None:
         "avx512_bf16": torch.cpu._is_avx512_bf16_supported(),
         "torch": torch.__version__,
     }
-    file = home / KEPT
-    file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(json.dumps(result, indent=1) + "\n")
+    write_file(home / KEPT, json.dumps(result, indent=1) + "\n")
 
 
 def _median_ms(work: Callable[[], object], *, least: int = 7, seconds: float = 1.5) -> float:
