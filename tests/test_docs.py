@@ -195,6 +195,20 @@ def test_every_figure_of_the_readme_is_in_the_result_files() -> None:
         assert cells == [teacher, told(runs[named[0]]), f"{told(runs[named[1]])}, {method}", told(runs[named[2]])], label
 
 
+def test_figures_on_how_a_teacher_was_trained_are_in_the_result_files() -> None:
+    text = (ROOT / "docs/own-model.md").read_text().partition("### How it was trained")[2].partition("\n## ")[0]
+    rows = [[cell.strip() for cell in line.strip("|").split("|")][1:] for line in text.splitlines() if line.startswith("| ")][1:]
+    places = ("mnist/lenet5", "mnist-teachers/lenet5-shift", "mnist-teachers/lenet5-sgd", "mnist-teachers/lenet5-sgd-shift")
+    found = [measured(f"data_free/{place}", "accuracy") for place in places]
+    assert rows == [[teacher, *(f"{runs[name][0]:.2f}" for name in ("noise", "DFAD"))] for teacher, runs in found]
+    first, said = found[0][1], " ".join(text.split())
+    for name in ("noise", "DFAD"):
+        assert len(first[name]) == 3
+        assert f"{first[name][1]:.2f} and {first[name][2]:.2f} of {name if name == 'noise' else f'`{name}`'}" in said
+        assert all(len(runs[name]) == 1 for _, runs in found[1:]), "the page says so"
+    assert f"{mean(first['DFAD']):.2f} in the mean of three seeds" in said
+
+
 def commands(file: str) -> list[list[str]]:
     """Return the words of every command of a page: of its console blocks, and those of tacit that stand whole in a sentence."""
     text = "\n".join(blocks(file, "console")).replace("\\\n", " ").replace("$seed", "0")
