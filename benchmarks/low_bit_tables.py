@@ -59,8 +59,8 @@ Seconds are medians over seeds, beside whatever else ran.{_ASTERISK * any(is_sta
 
 
 _ASTERISK = f"""
-*: runs of the row are {EARLIER}: its settings, or the teacher, have changed since. They are compared with each other where nothing of their
-width is of today, and with nothing elsewhere."""
+*: runs of the row, all or some, are {EARLIER}: its settings, or the teacher, have changed since. They are compared with each other where
+nothing of their width is of today, and with nothing elsewhere."""
 
 
 def _other_pools(runs: Runs, names: Mapping[str, str]) -> str:

@@ -118,7 +118,7 @@ def test_figures_of_few_bits_say_where_they_are_of_earlier_code(tmp_path: Path) 
     text = compression_section(tmp_path)
     marked = [line.split("`")[1] for line in text.splitlines() if line.startswith("| `") and "` * |" in line]
     assert sorted(marked) == ["W2A4 BNS", "W4A4 BNS", "W4A4 I", "W4A4 real"]
-    assert "*: runs of the row are of earlier code" in text
+    assert "*: runs of the row, all or some, are of earlier code" in text
     assert "- W4A4, of earlier code: BNS is +0.00 points from real images in 1 seeds, at most 1 below: yes." in text
     assert "- W4A4, of earlier code: BNS is +0.00 points from I; above it in 0 of 1 seeds: **no**." in text
     assert "- W2A4" not in text, "of that width nothing of today can be compared with BNS"
