@@ -180,6 +180,7 @@ def _settings(suite: CompressionSuite, row: CompressionRow, network: str, small:
     scheme = options.get("scheme", {"weights": 8, "activations": 8})
     ways = {"weights": "with zero points"} if scheme["weights"] < SYMMETRIC else {}
     ways |= {"input": "whole range"} if scheme["activations"] < 8 else {}
+    ways |= {"scales": "by their logarithm"} if options.get("finetune") else {}
     return {"suite": suite.name, "teacher": NETWORKS[network], "pools": pools, "options": options, **ways}
 
 

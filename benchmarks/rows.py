@@ -81,8 +81,10 @@ _ZSKD_WITH_BN = _row(
     pairs=_WITH_BN,
 )
 
+_NOISE = Gaussian(batch=128, warmup=40)
+
 MNIST = (
-    *_baselines("mnist", Gaussian(batch=128, warmup=40)),
+    *_baselines("mnist", _NOISE),
     _row("mnist", DeepInversion(batch=128, steps=80, lr=0.1, warmup=24), pairs=_WITH_BN),
     _row("mnist", AdaptiveDeepInversion(batch=128, steps=80, lr=0.1, warmup=12, every=330), pairs=_WITH_BN),
     _row("mnist", FastDFKD(batch=128, steps=5, warmup=10, every=25, width=32), pairs=_WITH_BN),
@@ -93,13 +95,15 @@ MNIST = (
     _row("mnist", ZSKT(batch=64, width=16, clip=5.0), steps=8000, pairs=_WITH_BN),
     _ZSKD_WITH_BN,
     *_SHORT.values(),
+    Row(label="kd-real, 2 x", steps=8000),  # as many as the live generators have
+    Row(label="noise, 2 x", method=_NOISE, steps=8000, max_seconds=MNIST_SECONDS),
     _long(_ZSKD_WITH_BN, *_WITH_BN, warmup=160),
     _long(_SHORT["RDSKD"], *_WITHOUT_BN, warmup=4800),
     _long(_SHORT["DAFL"], *_WITHOUT_BN),
     _long(_SHORT["DFAD"], "lenet5"),
 )
 
-MNIST_TEACHERS = tuple(replace(row, pairs=()) for row in (*_baselines("mnist", Gaussian(batch=128, warmup=40)), _SHORT["DFAD"]))
+MNIST_TEACHERS = tuple(replace(row, pairs=()) for row in (*_baselines("mnist", _NOISE), _SHORT["DFAD"]))
 """Rows that show how much a teacher tells of what it saw; to be held against pair `lenet5` of the suite `mnist`."""
 
 CIFAR10_CPU = (
