@@ -29,8 +29,8 @@ from tacit.core.files import read_json
 from tacit.core.models import model_hash
 from tacit.core.network import Teacher
 from tacit.data import load_data
+from tacit.evaluate.divergence import bn_divergence, set_divergence
 from tacit.quantize.fake import SYMMETRIC
-from tacit.quantize.similarity import bn_divergence, set_divergence
 from tacit.synthesize import Pool
 
 __all__ = ["add_arguments", "jobs", "known_pool", "main", "measure", "paint", "pool_jobs", "pool_place", "pool_settings"]

@@ -21,7 +21,7 @@ KNOWS = {
     "core": {"core"},
     "losses": {"core", "losses"},
     "data": {"core", "data"},
-    "evaluate": {"core", "evaluate"},
+    "evaluate": {"core", "losses", "evaluate"},
     "report": {"core", "report"},
     "zoo": {"core", "zoo"},
     "synthesize": {"core", "losses", "synthesize"},

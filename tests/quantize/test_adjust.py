@@ -10,7 +10,8 @@ from tacit.core.network import Network, Teacher
 from tacit.core.norms import norm_layers
 from tacit.core.spec import Spec
 from tacit.data import digits
-from tacit.quantize import Scheme, accept, calibrate, simulate
+from tacit.evaluate import accept
+from tacit.quantize import Scheme, calibrate, simulate
 from tacit.quantize.adjust import adjust_norms
 
 

@@ -23,8 +23,8 @@ from tacit.core.models import load
 from tacit.core.network import Network, Teacher
 from tacit.core.spec import Spec
 from tacit.data import digits
-from tacit.evaluate import predict
-from tacit.quantize import accept, compare_latency, fake_quantize, quantize_onnx, to_onnx
+from tacit.evaluate import accept, predict
+from tacit.quantize import compare_latency, fake_quantize, quantize_onnx, to_onnx
 from tacit.quantize.deploy import find_target, reason
 from tacit.quantize.latency import interleaved
 from tacit.quantize.onnx import float_layers

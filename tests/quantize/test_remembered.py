@@ -16,8 +16,8 @@ from tacit.core.errors import InputError
 from tacit.core.network import Network, Teacher, stored_bytes
 from tacit.core.spec import Spec
 from tacit.data import digits
-from tacit.evaluate import predict
-from tacit.quantize import Scheme, accept, make_baselines, simulate
+from tacit.evaluate import accept, predict
+from tacit.quantize import Scheme, make_baselines, simulate
 from tacit.quantize.fold import fold_and_remember
 from tacit.quantize.remembered import _Value, quantize_from_norms, set_remembered_ranges
 from tacit.zoo import mobilenetv2, resnet

@@ -17,7 +17,7 @@ from tacit.core.network import Network, Teacher
 from tacit.core.probe import Probe
 from tacit.core.spec import Spec
 from tacit.data import digits
-from tacit.quantize.similarity import bn_divergence, set_divergence
+from tacit.evaluate.divergence import bn_divergence, set_divergence
 from tacit.synthesize import Pool
 from tacit.verbs.similarity import _of_bns
 from toy import GroupNet

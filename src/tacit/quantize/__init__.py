@@ -1,6 +1,5 @@
 """Quantization: fewer bits for weights and activations, calibrated and fine-tuned on samples that the network gives of itself."""
 
-from tacit.quantize.accept import Acceptance, accept
 from tacit.quantize.adjust import adjust_norms
 from tacit.quantize.baselines import Baseline, make_baselines
 from tacit.quantize.calibrate import calibrate
@@ -12,12 +11,10 @@ from tacit.quantize.scheme import Scheme
 from tacit.quantize.simulate import Simulated, plain, simulate, stored_bits
 
 __all__ = [
-    "Acceptance",
     "Baseline",
     "Quantizer",
     "Scheme",
     "Simulated",
-    "accept",
     "adjust_norms",
     "calibrate",
     "clip_weights",

@@ -22,7 +22,7 @@ from tacit.distill.objectives import Terms
 from tacit.distill.selection import Selection, wearing
 from tacit.distill.sources import Mixed, Source
 from tacit.evaluate import Answers, predict
-from tacit.quantize.similarity import set_divergence
+from tacit.evaluate.divergence import set_divergence
 from tacit.quantize.simulate import Simulated
 from tacit.synthesize import BNS, Inception, Method, Pool
 from tacit.verbs.base import ModelLike, find_model, model_option

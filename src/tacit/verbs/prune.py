@@ -11,10 +11,9 @@ from tacit.core.errors import InputError
 from tacit.core.models import save
 from tacit.core.network import Network, count_parameters, stored_bytes, work_per_image
 from tacit.distill import Training
-from tacit.evaluate import predict
+from tacit.evaluate import accept, predict
 from tacit.prune import Importance, Steady, check_options
 from tacit.prune.structured import prune as pruned_copy
-from tacit.quantize import accept
 from tacit.verbs.base import Outcome, as_function
 from tacit.verbs.compressing import CompressVerb
 from tacit.verbs.pictures import save_samples

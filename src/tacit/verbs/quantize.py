@@ -19,11 +19,9 @@ from tacit.data.load import Data
 from tacit.distill import Training
 from tacit.distill.advice import Advice
 from tacit.distill.objectives import Terms
-from tacit.evaluate import predict
+from tacit.evaluate import Acceptance, accept, predict
 from tacit.quantize import (
-    Acceptance,
     Scheme,
-    accept,
     adjust_norms,
     calibrate,
     compare_latency,

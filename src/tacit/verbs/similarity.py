@@ -17,8 +17,8 @@ from tacit.core.network import Teacher
 from tacit.core.norms import NoStatisticsError, norm_layers
 from tacit.data import load_data
 from tacit.data.load import StreamedSet
+from tacit.evaluate.divergence import SetDivergence, set_divergence
 from tacit.losses.bn_divergence import Direction
-from tacit.quantize.similarity import SetDivergence, set_divergence
 from tacit.synthesize import BNS, METHODS
 from tacit.verbs.base import ModelLike, Outcome, RunVerb, as_function, find_model, model_option
 from tacit.verbs.choose import method_named
