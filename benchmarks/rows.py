@@ -96,7 +96,7 @@ MNIST = (
     _ZSKD_WITH_BN,
     *_SHORT.values(),
     Row(label="kd-real, 2 x", steps=8000),  # as many as the live generators have
-    Row(label="noise, 2 x", method=_NOISE, steps=8000, max_seconds=MNIST_SECONDS),
+    Row(label="noise, 2 x", method=_NOISE, steps=8000),
     _long(_ZSKD_WITH_BN, *_WITH_BN, warmup=160),
     _long(_SHORT["RDSKD"], *_WITHOUT_BN, warmup=4800),
     _long(_SHORT["DAFL"], *_WITHOUT_BN),

@@ -122,7 +122,7 @@ def _pair(suite: Suite, pair: Pair, home: Path) -> str:
 def _shown(suite: Suite, lines: Sequence[Line]) -> list[tuple[str, bool]]:
     """Return what was to be shown of the rows that have runs, and whether it is."""
     known = [line for line in lines if line.runs and line.row and line.row.method is not None and not line.longer]
-    made = {line.label: line for line in known if line.label != "noise"}
+    made = {line.label: line for line in known if not line.label.startswith("noise")}
     if not made:
         return []
     checks: list[tuple[str, bool]] = []

@@ -155,7 +155,7 @@ BEST = ""
 
 MEASURED = {
     "MNIST, ResNet-8,": ("data_free/mnist/resnet8", ("kd-real", BEST, "noise"), "accuracy"),
-    "MNIST, LeNet-5": ("data_free/mnist/lenet5", ("kd-real", BEST, "noise"), "accuracy"),
+    "MNIST, LeNet-5": ("data_free/mnist/lenet5", ("kd-real-2-x", BEST, "noise-2-x"), "accuracy"),
     "CIFAR-10, ResNet-20 to ResNet-8,": ("data_free/cifar10-cpu/resnet20-resnet8", ("kd-real", BEST, "noise"), "accuracy"),
     "CIFAR-10, ResNet-20 as int8": ("compression/w8a8/resnet20", ("real", "BNS", "G"), "accuracy"),
     "CIFAR-10, ResNet-20, 4 bits": ("compression/low-bit/resnet20", ("W4A4-real", "W4A4-BNS", "W4A4-G"), "accuracy"),
