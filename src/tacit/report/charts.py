@@ -12,7 +12,7 @@ from tacit.report.figures import Series
 from tacit.report.maps import is_dense
 from tacit.report.read import Record
 
-__all__ = ["Chart", "accuracy", "confusion", "dense", "health", "losses", "measure"]
+__all__ = ["Chart", "accuracy", "confusion", "crowded", "health", "losses", "measure"]
 
 HEALTH = (
     ("The last images", True, (("class_coverage", "classes"), ("teacher_confidence", "confidence"), ("duplicate_rate", "near-duplicates"))),
@@ -115,7 +115,7 @@ def health(one: Record, keys: Iterator[str], named: bool) -> list[Chart]:
     return found
 
 
-def dense(record: Record) -> bool:
+def crowded(record: Record) -> bool:
     """Whether the heat-map has no room for larger text on a phone."""
     return len(record.confusion) > 10 or max((len(str(name)) for name in record.listed("class_names")), default=0) > 3
 
@@ -130,10 +130,10 @@ def confusion(record: Record, key: str) -> Chart | None:
     same, total = sum(value for value, row, column in cells if row == column), sum(value for value, _, _ in cells)
     worst = sorted((cell for cell in cells if cell[0] and cell[1] != cell[2]), reverse=True)[:3]
     told = "; ".join(f"{names[row]} taken for {names[column]} ({value:,})" for value, row, column in worst)
-    dense = is_dense(record)
-    caption = f"They agree on {same:,} of {total:,} evaluation {'pixels' if dense else 'images'}."
+    by_pixel = is_dense(record)
+    caption = f"They agree on {same:,} of {total:,} evaluation {'pixels' if by_pixel else 'images'}."
     caption += f" Most often apart: {told}." if told else ""
-    caption += " Numbers are percentages of what the teacher says." if dense else ""
-    matrix = [[round(100 * value / max(1, sum(row))) for value in row] for row in matrix] if dense else matrix
+    caption += " Numbers are percentages of what the teacher says." if by_pixel else ""
+    matrix = [[round(100 * value / max(1, sum(row))) for value in row] for row in matrix] if by_pixel else matrix
     svg = figures.heat(matrix, names, key=key, label=f"Heat-map of classes. {caption}", x="student says", y="teacher says")
     return Chart("", svg, caption=caption)

@@ -66,7 +66,7 @@ def render(folder: Path) -> str:
         classes=[] if maps.is_dense(record) else _classes(record),
         judged=_judged(record),
         coverage=_coverage(record),
-        dense=charts.dense(record),
+        crowded=charts.crowded(record),
         confusion=charts.confusion(record, next(keys)),
     )
 
