@@ -18,7 +18,7 @@ Nothing makes the generator show every class, and what it finds depends on how t
 larger than the authors': a ResNet-8 of 8 channels learned 99.1 % from one of 16 in 5,471 steps with 5e-3 (benchmarks, seed 0), and 93.9 in
 4,962 with their 1e-3 (an earlier run, its file only in the history), most images being of one class at the end.
 Of that LeNet-5, its half has 97.2 ± 0.7 in five minutes (three seeds) and 97.8 in twenty (one). What is missing are real 8s, of which it
-reads 90 to 95 %, and 9s, 93 to 96 %, as the students of `DAFL` and `RDSKD` do; of all other digits 95 % and more.
+reads 90 to 96 %, and 9s, 93 to 96 %, as the students of `DAFL` and `RDSKD` do; of all other digits 94 % and more.
 """
 
 from __future__ import annotations
