@@ -69,9 +69,9 @@ class Tampered(InProcess):
         self.__dict__ |= inner.__dict__
         self.client, self.spoil, self.since = client, spoil, since
 
-    def train(self, letters: Mapping[int, Download]) -> Mapping[int, Upload | Lost]:
-        replies = dict(super().train(letters))
-        if self.client in replies and letters[self.client].round >= self.since:
+    def train(self, downloads: Mapping[int, Download]) -> Mapping[int, Upload | Lost]:
+        replies = dict(super().train(downloads))
+        if self.client in replies and downloads[self.client].round >= self.since:
             spoiled = self.spoil(replies.pop(self.client))
             if spoiled is not None:
                 replies[self.client] = spoiled

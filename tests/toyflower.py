@@ -33,7 +33,7 @@ def identify() -> None:
 
 
 class InProcessGrid(Grid):
-    """Nodes with numbers of no meaning; `hook` sees each letter first, and may answer, or say that nothing comes."""
+    """Nodes with numbers of no meaning; `hook` sees each download first, and may answer, or say that nothing comes."""
 
     def __init__(self, app: ClientApp, clients: Iterable[int], hook: Callable[[int, Message], Any] | None = None) -> None:
         identify()

@@ -50,8 +50,8 @@ from toyfed import SPEC, TEST, flat, network, plan, server, sites
 def answers(made: Server) -> dict[int, Upload]:
     """Return what all clients answer in this round; nothing is learned from it."""
     clients = sorted(made.engine.clients)
-    letters = {client: made.algorithm.letter(made.central, made.central.kinds[client]) for client in clients}
-    return {client: reply for client, reply in made.engine.train(letters).items() if isinstance(reply, Upload)}
+    downloads = {client: made.algorithm.download(made.central, made.central.kinds[client]) for client in clients}
+    return {client: reply for client, reply in made.engine.train(downloads).items() if isinstance(reply, Upload)}
 
 
 def work_of(algorithm: Algorithm, runtime: Runtime, **tensors: Tensor) -> Work:
@@ -59,9 +59,9 @@ def work_of(algorithm: Algorithm, runtime: Runtime, **tensors: Tensor) -> Work:
     kind = Kind(made.networks[0], algorithm, runtime)
     central = made.central()
     algorithm.begin(central)
-    letter = replace(algorithm.letter(central, 0), tensors=tensors)
-    kind.load(letter, {})
-    return kind.work(letter, torch.Generator().manual_seed(0))
+    download = replace(algorithm.download(central, 0), tensors=tensors)
+    kind.load(download, {})
+    return kind.work(download, torch.Generator().manual_seed(0))
 
 
 LABELS = torch.tensor([0, 3, 3, 9, 1])
@@ -127,14 +127,14 @@ def test_what_goes_up_is_the_mean_logit_of_each_label_over_the_steps(
     central = made.central()
     algorithm.begin(central)
     client = Client(sites()[0], made.kind(0), seed=0)
-    upload, _ = client.train(algorithm.letter(central, 0), {})
+    upload, _ = client.train(algorithm.download(central, 0), {})
     assert len(seen) == 3
     for label in range(10):
         rows = [row.numpy() for labels, logits in seen for one, row in zip(labels.tolist(), logits, strict=True) if one == label]
         slow = np.mean(rows, axis=0) if rows else np.zeros(10)
         assert np.allclose(upload.tensors["logits"][label].numpy(), slow, atol=1e-5)
         assert float(upload.tensors["seen"][label]) == float(bool(rows))
-    again, _ = client.train(algorithm.letter(central, 0), {})  # a round begins with nothing remembered
+    again, _ = client.train(algorithm.download(central, 0), {})  # a round begins with nothing remembered
     assert torch.equal(again.tensors["logits"], upload.tensors["logits"])
 
 
@@ -173,7 +173,7 @@ def test_the_ensemble_is_the_sum_of_all_clients_last_logits(runtime: Runtime) ->
     made = server(FedEnsemble(), runtime, active=2, rounds=5)
     last: dict[int, Upload] = {}
     for _ in range(3):
-        took = {client: made.algorithm.letter(made.central, 0) for client in made.sample()}
+        took = {client: made.algorithm.download(made.central, 0) for client in made.sample()}
         last |= {client: reply for client, reply in made.engine.train(took).items() if isinstance(reply, Upload)}
         made.round()
     judged = made.algorithm.judged(made.central)
@@ -212,7 +212,7 @@ def test_an_architecture_with_too_few_answers_keeps_its_mean(runtime: Runtime) -
     kinds = [network(), Network(resnet(8, channels=1, width=4), SPEC)]
     made = plan(FedDF(), runtime, networks=kinds, clients=5, replies=3, steps=2)
     central, engine = made.central(), made.in_process(sites(5))
-    replies = engine.train({client: made.algorithm.letter(central, central.kinds[client]) for client in range(5)})
+    replies = engine.train({client: made.algorithm.download(central, central.kinds[client]) for client in range(5)})
     before = [flat(one.model.state_dict()) for one in central.networks]
     central.aggregate({client: reply for client, reply in replies.items() if isinstance(reply, Upload)}, [1.0] * 5)
     after = [flat(one.model.state_dict()) for one in central.networks]
@@ -337,9 +337,9 @@ def test_fedftg_goes_by_what_clients_have_and_not_by_what_they_were_shown(runtim
     options: dict[str, Any] = {"steps": 1, "student_steps": 1, "width": 4, "latent": 8, "batch": 8}
     for counts in ("told", "withheld"):
         made = server(FedFTG(counts=counts, **options), runtime)
-        letters = made.ask()
-        replies = made.engine.train(letters)
-        made.take(letters, replies)
+        downloads = made.ask()
+        replies = made.engine.train(downloads)
+        made.take(downloads, replies)
     rows = [reply for _, reply in sorted(replies.items()) if isinstance(reply, Upload)]
     assert len({reply.examples for reply in rows}) == 4
     assert came[0].sum(dim=1).tolist() == pytest.approx([float(reply.examples) for reply in rows], rel=1e-5)
@@ -354,7 +354,7 @@ def test_the_generator_of_fedftg_stays_at_the_server(runtime: Runtime) -> None:
     made = server(FedFTG(steps=2, student_steps=1, width=4, latent=8, batch=8), runtime)
     made.round()
     assert made.central.generator is not None
-    assert made.algorithm.letter(made.central, 0).generator is None
+    assert made.algorithm.download(made.central, 0).generator is None
 
 
 def test_fine_tuning_that_breaks_leaves_the_mean(runtime: Runtime) -> None:
@@ -400,9 +400,9 @@ def test_a_client_with_fewer_images_than_a_batch_takes_whole_batches(runtime: Ru
     made = plan(FedAvg(), runtime, steps=5, batch=32)
     few = Site(0, ImageSet(TEST.images[:3], TEST.labels[:3]))
     one = Site(1, ImageSet(TEST.images[:1], TEST.labels[:1]))
-    letter = made.algorithm.letter(made.central(), 0)
+    download = made.algorithm.download(made.central(), 0)
     for site in (few, one):
-        upload, kept = Client(site, made.kind(0), seed=0).train(letter, {})
+        upload, kept = Client(site, made.kind(0), seed=0).train(download, {})
         assert upload.examples == len(site.train)
         assert math.isfinite(upload.metrics["loss"])
         assert int(upload.weights["stages.1.num_batches_tracked"]) == 5
@@ -419,7 +419,7 @@ def test_an_algorithms_loss_is_computed_outside_of_autocast_as_all_others_are(mo
 
     monkeypatch.setattr(FedAvg, "loss", spy)
     made = plan(FedAvg(), Runtime("cpu", "bf16-mixed"), steps=2)
-    Client(sites()[0], made.kind(0), seed=0).train(made.algorithm.letter(made.central(), 0), {})
+    Client(sites()[0], made.kind(0), seed=0).train(made.algorithm.download(made.central(), 0), {})
     assert seen == [(torch.float32, False)] * 2
 
 
@@ -429,21 +429,21 @@ def test_a_stream_shows_every_image_before_it_shows_one_again(runtime: Runtime) 
     central = made.central()
     algorithm.begin(central)
     site = sites()[0]
-    upload, _ = Client(site, made.kind(0), seed=0).train(algorithm.letter(central, 0), {})
+    upload, _ = Client(site, made.kind(0), seed=0).train(algorithm.download(central, 0), {})
     assert len(site.train) <= 300
     assert {label for label in range(10) if float(upload.tensors["seen"][label])} == set(site.train.labels.tolist())
 
 
 def test_draws_of_a_client_depend_on_seed_number_and_round(runtime: Runtime) -> None:
     made = plan(FedAvg(), runtime, steps=2)
-    letter, site, kind = made.algorithm.letter(made.central(), 0), sites()[0], made.kind(0)
+    download, site, kind = made.algorithm.download(made.central(), 0), sites()[0], made.kind(0)
 
-    def weights(seed: int, letter: Download, number: int = 0) -> Tensor:
-        return flat(Client(replace(site, number=number), kind, seed=seed).train(letter, {})[0].weights)
+    def weights(seed: int, download: Download, number: int = 0) -> Tensor:
+        return flat(Client(replace(site, number=number), kind, seed=seed).train(download, {})[0].weights)
 
-    first = weights(0, letter)
-    assert torch.equal(first, weights(0, letter))
-    for other in (weights(1, letter), weights(0, replace(letter, round=1)), weights(0, letter, number=1)):
+    first = weights(0, download)
+    assert torch.equal(first, weights(0, download))
+    for other in (weights(1, download), weights(0, replace(download, round=1)), weights(0, download, number=1)):
         assert not torch.equal(first, other)
 
 

@@ -61,7 +61,7 @@ def test_the_generator_is_sent_once_it_was_trained_and_counts_against_the_bytes(
     assert second.bytes_up - plain.bytes_up == clients * 8 * 10  # ten counts
 
 
-def test_the_mnist_letter_is_as_much_larger_as_published(runtime: Runtime) -> None:
+def test_the_mnist_download_is_as_much_larger_as_published(runtime: Runtime) -> None:
     network = Network(fednet(), Spec(shape=(1, 28, 28), classes=10))
     central = plan(FedGen(), runtime, networks=[network]).central()
     FedGen().begin(central)
@@ -71,8 +71,8 @@ def test_the_mnist_letter_is_as_much_larger_as_published(runtime: Runtime) -> No
 
 def replies_of(algorithm: FedGen, runtime: Runtime, **fields: Any) -> tuple[Any, dict[int, Upload]]:
     made = server(algorithm, runtime, **fields)
-    letters = {client: algorithm.letter(made.central, made.central.kinds[client]) for client in made.sample()}
-    replies = {client: reply for client, reply in made.engine.train(letters).items() if isinstance(reply, Upload)}
+    downloads = {client: algorithm.download(made.central, made.central.kinds[client]) for client in made.sample()}
+    replies = {client: reply for client, reply in made.engine.train(downloads).items() if isinstance(reply, Upload)}
     return made, replies
 
 
@@ -123,9 +123,9 @@ def loss_of(algorithm: FedGen, runtime: Runtime, tensors: dict[str, Tensor] | No
     made = server(algorithm, runtime)
     made.round()
     kind = made.engine._clients[0].kind  # type: ignore[attr-defined]
-    letter = algorithm.letter(made.central, 0)
-    kind.load(letter, {})
-    work = kind.work(replace(letter, tensors=tensors or letter.tensors), torch.Generator().manual_seed(7))
+    download = algorithm.download(made.central, 0)
+    kind.load(download, {})
+    work = kind.work(replace(download, tensors=tensors or download.tensors), torch.Generator().manual_seed(7))
     labels = sites()[0].train.labels[:9]
     logits = kind.network(sites()[0].train.images[:9].float().div(255))
     return work, labels, logits, algorithm.loss(work, labels, logits)
@@ -227,7 +227,7 @@ def test_an_image_of_another_class_moves_counts_by_twice_how_often_it_was_shown(
     for first in (0, 7):
         data = ImageSet(torch.zeros(images, 1, 8, 8, dtype=torch.uint8), torch.cat([torch.tensor([first]), labels[1:]]))
         made = plan(FedGen(), runtime, clients=1).in_process([Site(0, data)])
-        reply = made.train(server(FedGen(), runtime, clients=1).letters([0]))[0]
+        reply = made.train(server(FedGen(), runtime, clients=1).downloads([0]))[0]
         assert isinstance(reply, Upload)
         counts.append(torch.tensor(reply.counts))
     assert float(counts[0].sum()) == float(counts[1].sum()) == 640
@@ -270,7 +270,7 @@ def test_clients_learn_from_the_generator_in_the_first_steps_of_a_round(
         return draw(self, *args)
 
     monkeypatch.setattr(LatentGenerator, "draw", counted)
-    running.engine.train(running.letters([0]))
+    running.engine.train(running.downloads([0]))
     assert calls == [False] * taught
 
 

@@ -1,4 +1,4 @@
-"""Letters and answers: what is counted, what is dropped and why, how means are taken, what stays on a client's disk."""
+"""Downloads and answers: what is counted, what is dropped and why, how means are taken, what stays on a client's disk."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ def with_weights(**changed: Any) -> dict[str, Any]:
 
 
 def test_bytes_are_those_of_tensors_and_numbers() -> None:
-    letter = Download(
+    download = Download(
         round=3, weights=WEIGHTS, generator={"g": torch.ones(5)}, tensors={"t": torch.ones(2)}, config={"lr": 0.1, "steps": 3}
     )
-    assert letter.bytes == 4 * (12 + 4 + 5 + 2) + 8 + 8 * 3
+    assert download.bytes == 4 * (12 + 4 + 5 + 2) + 8 + 8 * 3
     assert GOOD.bytes == 4 * (12 + 4 + 2) + 8 + 8 * (1 + 2 + 1)
 
 

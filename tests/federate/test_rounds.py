@@ -173,9 +173,9 @@ def test_whatever_comes_from_one_client_the_federation_goes_on(spoil: Any, why: 
 def test_what_is_sent_for_tests_is_counted_apart(runtime: Runtime) -> None:
     running = server(FedAvg(), runtime, steps=1, rounds=2, every=2, active=2)
     first, second = running.round(), running.round()
-    letter = running.questions([0])[0].bytes
-    assert (first.bytes_tests, second.bytes_tests) == (0, 4 * (letter + 8 * 2))  # an answer: a number of images and an accuracy
-    assert first.bytes_down == second.bytes_down == 2 * running.letters([0])[0].bytes
+    download = running.questions([0])[0].bytes
+    assert (first.bytes_tests, second.bytes_tests) == (0, 4 * (download + 8 * 2))  # an answer: a number of images and an accuracy
+    assert first.bytes_down == second.bytes_down == 2 * running.downloads([0])[0].bytes
 
 
 @pytest.mark.parametrize("algorithm", [FedAvg(), FedDistill()], ids=lambda one: one.name)
@@ -215,9 +215,9 @@ def test_a_client_that_diverged_once_goes_on_from_what_it_kept_before(algorithm:
     running = server(algorithm, runtime, steps=2, rounds=4, every=0)
     running.round()
     before = flat(running.engine.state_dict()["states"][2])
-    letters = running.ask()
-    wild = replace(letters[2], config={**letters[2].config, "lr": 1e30})
-    done = running.take(letters, running.engine.train({**letters, 2: wild}))
+    downloads = running.ask()
+    wild = replace(downloads[2], config={**downloads[2].config, "lr": 1e30})
+    done = running.take(downloads, running.engine.train({**downloads, 2: wild}))
     assert "holds NaN or infinite values" in done.dropped[2]
     assert torch.equal(flat(running.engine.state_dict()["states"][2]), before)
     assert not running.round().dropped

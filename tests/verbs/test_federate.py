@@ -224,10 +224,10 @@ def test_a_run_that_is_done_gets_more_rounds_and_other_tests(tmp_path: Path) -> 
 def test_a_run_that_the_rules_stopped_goes_on_with_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     train = Client.train
 
-    def breaks(self: Client, letter: Any, state: Any) -> Any:
-        if letter.round == 1:
+    def breaks(self: Client, download: Any, state: Any) -> Any:
+        if download.round == 1:
             raise OSError("the line is down")
-        return train(self, letter, state)
+        return train(self, download, state)
 
     monkeypatch.setattr(Client, "train", breaks)
     fields: dict[str, Any] = {"algorithm": FedAvg(), "out": tmp_path / "run", **QUICK, "rounds": 3}

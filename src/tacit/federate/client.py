@@ -65,11 +65,11 @@ class Kind:
         self.anchored = [parameter for key, parameter in network.model.named_parameters() if key in travels]
 
     def load(self, download: Download, state: Tensors) -> None:
-        """Give the network the weights of the letter and, for what does not travel, those that the client kept."""
+        """Give the network the weights of the download and, for what does not travel, those that the client kept."""
         self.network.model.load_state_dict({**self.first, **state, **self.sharing.at_home(download.weights)})
 
     def work(self, download: Download, rng: torch.Generator) -> Work:
-        """Return what the algorithm sees of the training that this letter asks for."""
+        """Return what the algorithm sees of the training that this download asks for."""
         came = download.generator is not None and self.generator is not None
         if came:
             assert self.generator is not None
@@ -107,7 +107,7 @@ class Client:
         fewer images than a batch has some of them twice.
 
         Args:
-            download: The letter of the server.
+            download: From the server.
             state: What this client kept from its last round; empty in its first.
         """
         kind, site, config = self.kind, self.site, download.config
@@ -150,7 +150,7 @@ class Client:
         return upload, dict(state) if diverged else kept
 
     def measure(self, download: Download, state: Tensors) -> Upload:
-        """Test the model of the letter, with what this client keeps, on its own test images and, where asked, the global ones."""
+        """Test the model of the download, with what this client keeps, on its own test images and, where asked, the global ones."""
         kind, site = self.kind, self.site
         kind.load(download, state)
         metrics: dict[str, float] = {}

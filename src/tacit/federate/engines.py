@@ -1,4 +1,4 @@
-"""Engines: who carries letters to clients and answers back. The server's loop never asks which."""
+"""Engines: who carries messages to clients and back. The server's loop never asks which."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["Engine", "InProcess"]
 
 
 class Engine(Protocol):
-    """Carries letters to clients and answers back. It keeps each client's state between rounds, and its own deadline.
+    """Carries downloads to clients and answers back. It keeps each client's state between rounds, and its own deadline.
 
     An engine may answer for fewer clients than were asked, and late ones are left out; it never raises for what one client did.
     """
@@ -29,14 +29,14 @@ class Engine(Protocol):
     def refused(self) -> Mapping[int, str]:
         """Why nodes that are there are not used, by the engine's own number for each; empty where every client is at hand."""
 
-    def train(self, letters: Mapping[int, Download]) -> Mapping[int, Upload | Lost]:
+    def train(self, downloads: Mapping[int, Download]) -> Mapping[int, Upload | Lost]:
         """Have clients learn; return what came back, by client."""
 
-    def measure(self, letters: Mapping[int, Download]) -> Mapping[int, Upload | Lost]:
+    def measure(self, downloads: Mapping[int, Download]) -> Mapping[int, Upload | Lost]:
         """Have clients test a model; return what came back, by client. Nothing that they keep changes."""
 
-    def models(self, letters: Mapping[int, Download]) -> Iterable[tuple[int, Network]]:
-        """Give the clients' networks, with the letter's weights and what each kept, one after the other; none where they are elsewhere."""
+    def models(self, downloads: Mapping[int, Download]) -> Iterable[tuple[int, Network]]:
+        """Give the clients' networks, with the weights sent and what each kept, one after the other; none where they are elsewhere."""
 
     def state_dict(self) -> dict[str, Any]:
         """Return what the next round depends on and is kept here; empty where clients keep it themselves."""
@@ -70,42 +70,42 @@ class InProcess:
         """None: there are no nodes here."""
         return {}
 
-    def train(self, letters: Mapping[int, Download]) -> Mapping[int, Upload | Lost]:
+    def train(self, downloads: Mapping[int, Download]) -> Mapping[int, Upload | Lost]:
         """Have clients learn, in the order of their numbers. What the user must mend is raised, all else is an answer that got lost."""
-        return self._ask(letters, self._train)
+        return self._ask(downloads, self._train)
 
-    def measure(self, letters: Mapping[int, Download]) -> Mapping[int, Upload | Lost]:
+    def measure(self, downloads: Mapping[int, Download]) -> Mapping[int, Upload | Lost]:
         """Have clients test a model, as `train` has them learn."""
-        return self._ask(letters, lambda number, letter: self._clients[number].measure(letter, self._kept(number, letter)))
+        return self._ask(downloads, lambda number, download: self._clients[number].measure(download, self._kept(number, download)))
 
-    def models(self, letters: Mapping[int, Download]) -> Iterable[tuple[int, Network]]:
+    def models(self, downloads: Mapping[int, Download]) -> Iterable[tuple[int, Network]]:
         """Give the clients' networks; those of one architecture are one object, which changes with the next."""
-        for number, letter in sorted(letters.items()):
+        for number, download in sorted(downloads.items()):
             kind = self._clients[number].kind
-            kind.load(letter, self._kept(number, letter))
+            kind.load(download, self._kept(number, download))
             yield number, kind.network.eval()
 
-    def _train(self, number: int, letter: Download) -> Upload:
-        if letter.federation != self._federation:
-            self._federation, self._states = letter.federation, {}
-        reply, self._states[number] = self._clients[number].train(letter, self._kept(number, letter))
+    def _train(self, number: int, download: Download) -> Upload:
+        if download.federation != self._federation:
+            self._federation, self._states = download.federation, {}
+        reply, self._states[number] = self._clients[number].train(download, self._kept(number, download))
         return reply
 
     @staticmethod
-    def _ask(letters: Mapping[int, Download], work: Callable[[int, Download], Upload]) -> dict[int, Upload | Lost]:
+    def _ask(downloads: Mapping[int, Download], work: Callable[[int, Download], Upload]) -> dict[int, Upload | Lost]:
         replies: dict[int, Upload | Lost] = {}
-        for number, letter in sorted(letters.items()):
+        for number, download in sorted(downloads.items()):
             try:
-                replies[number] = work(number, letter)
+                replies[number] = work(number, download)
             except InputError:
                 raise
             except Exception as error:  # as with clients elsewhere: one that breaks does not stop the others
                 replies[number] = Lost(f"{type(error).__name__}: {error}")
         return replies
 
-    def _kept(self, number: int, letter: Download) -> dict[str, Tensor]:
-        """Return what a client kept of the letter's federation; empty where it kept nothing, or that of another one."""
-        return self._states.get(number, {}) if letter.federation == self._federation else {}
+    def _kept(self, number: int, download: Download) -> dict[str, Tensor]:
+        """Return what a client kept of the download's federation; empty where it kept nothing, or that of another one."""
+        return self._states.get(number, {}) if download.federation == self._federation else {}
 
     def state_dict(self) -> dict[str, Any]:
         """Return what clients keep."""

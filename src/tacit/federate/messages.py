@@ -1,6 +1,6 @@
 """What travels between the server and its clients: plain tensors and numbers, so that any transport can carry it.
 
-A `Download` is the letter of the server to one client, an `Upload` the client's answer, `Lost` stands for one that did not come.
+A `Download` is what the server sends to one client, an `Upload` the client's answer, `Lost` stands for one that did not come.
 Tensors are on the CPU. Nothing here refers to images: those never leave a client.
 """
 
@@ -56,7 +56,7 @@ class Upload:
     """From a client to the server.
 
     Args:
-        weights: What is shared of the client's model, by the same names as in the letter; empty in an answer that only measures.
+        weights: What is shared of the client's model, by the same names as in the download; empty in an answer that only measures.
         examples: Images that the client learns from (of a measurement, that it tested itself on), more than 0.
         counts: How many images of each class it saw in this round, one number a class; noise may have been added. None: withheld, or
             nobody asked.

@@ -90,7 +90,7 @@ class Server:
     Args:
         central: What the server holds.
         algorithm: What is done.
-        engine: Who carries the letters.
+        engine: Who carries messages.
         rounds: How often, and with whom.
         rules: When a round counts.
         test: The global test set; None: there is none.
@@ -128,8 +128,8 @@ class Server:
     def round(self) -> Round:
         """Do one round."""
         with self.central.clock("training"):
-            letters = self.ask()
-            done = self.take(letters, self.engine.train(letters))
+            downloads = self.ask()
+            done = self.take(downloads, self.engine.train(downloads))
         every, number = self.rounds.every, self.central.round
         if number == self.rounds.rounds or (every and number % every == 0):
             with self.central.clock("evaluation"):
@@ -137,15 +137,15 @@ class Server:
         return done
 
     def ask(self) -> dict[int, Download]:
-        """Begin a round: return the letters to who takes part in it."""
+        """Begin a round: return the downloads to who takes part in it."""
         self._began = time.perf_counter()
-        return self.letters(self.sample())
+        return self.downloads(self.sample())
 
-    def take(self, letters: Mapping[int, Download], came: Mapping[int, Upload | Lost], *, least: int = 1) -> Round:
+    def take(self, downloads: Mapping[int, Download], came: Mapping[int, Upload | Lost], *, least: int = 1) -> Round:
         """End a round: learn from what came back, untested yet.
 
         Args:
-            letters: As `ask` returned them.
+            downloads: As `ask` returned them.
             came: By client; one that is missing did not answer.
             least: Sound answers without which nothing is learned, where that is more than the rules say.
 
@@ -153,7 +153,7 @@ class Server:
             FederationError: Where too much failed for too long.
         """
         central = self.central
-        replies, dropped = self.sift(letters, came)
+        replies, dropped = self.sift(downloads, came)
         numbers, why = self._learn(replies, max(least, self.rules.replies))
         if why is not None:
             dropped |= dict.fromkeys(replies, why)
@@ -166,22 +166,22 @@ class Server:
             learned=why is None,
             numbers=numbers,
             loss=fmean(losses) if losses else None,
-            bytes_down=sum(letter.bytes for letter in letters.values()),
+            bytes_down=sum(download.bytes for download in downloads.values()),
             bytes_up=sum(reply.bytes for reply in replies.values()),
             seconds=time.perf_counter() - self._began,
             refused=dict(self.engine.refused),
         )
-        self._count_failures(done, len(letters))
+        self._count_failures(done, len(downloads))
         return done
 
-    def sift(self, letters: Iterable[int], came: Mapping[int, Upload | Lost]) -> tuple[dict[int, Upload], dict[int, str]]:
+    def sift(self, downloads: Iterable[int], came: Mapping[int, Upload | Lost]) -> tuple[dict[int, Upload], dict[int, str]]:
         """Return which answers of a round are sound, and why the others are not, by client; as `sound` does for measurements.
 
         Args:
-            letters: Who was asked.
+            downloads: Who was asked.
             came: By client; one that is missing did not answer.
         """
-        kinds = {client: self.central.kinds[client] for client in letters}
+        kinds = {client: self.central.kinds[client] for client in downloads}
         expected = {kind: replace(self.algorithm.expected(self.central, kind), images=self.rules.images) for kind in set(kinds.values())}
         return sift(came, {client: expected[kind] for client, kind in kinds.items()})
 
@@ -202,8 +202,8 @@ class Server:
         judged = self.algorithm.judged(central)
         accuracy = self.accuracy(judged) if judged is not None else None
         beside = {name: self.accuracy(network) for name, network in self.algorithm.beside(central).items()}
-        letters = self.questions(sorted(self.engine.clients))
-        replies, unmeasured = self.sound(letters, self.engine.measure(letters))
+        downloads = self.questions(sorted(self.engine.clients))
+        replies, unmeasured = self.sound(downloads, self.engine.measure(downloads))
         told = {client: reply.metrics for client, reply in replies.items()}
         public = [numbers["public"] for numbers in told.values() if "public" in numbers]
         if judged is None and public:
@@ -213,41 +213,41 @@ class Server:
             accuracy=accuracy,
             own={client: numbers["accuracy"] for client, numbers in told.items() if "accuracy" in numbers},
             beside={name: value for name, value in beside.items() if value is not None},
-            bytes_tests=sum(letter.bytes for letter in letters.values()) + sum(reply.bytes for reply in replies.values()),
+            bytes_tests=sum(download.bytes for download in downloads.values()) + sum(reply.bytes for reply in replies.values()),
             unmeasured=unmeasured,
         )
 
     @staticmethod
-    def sound(letters: Iterable[int], came: Mapping[int, Upload | Lost]) -> tuple[dict[int, Upload], dict[int, str]]:
+    def sound(downloads: Iterable[int], came: Mapping[int, Upload | Lost]) -> tuple[dict[int, Upload], dict[int, str]]:
         """Return which measurements are sound, and why the others are not, by client.
 
         Args:
-            letters: Who was asked.
+            downloads: Who was asked.
             came: By client; one that is missing did not answer.
         """
-        return sift(came, dict.fromkeys(letters, Expected(shares=True)))
+        return sift(came, dict.fromkeys(downloads, Expected(shares=True)))
 
     def questions(self, clients: Sequence[int]) -> dict[int, Download]:
-        """Return a letter to each of `clients` that asks it to measure the model."""
+        """Return a download to each of `clients` that asks it to measure the model."""
         config: dict[str, Number] = {"public": self.algorithm.judged(self.central) is None}
-        found = self.letters(clients)
-        made = {id(letter): replace(letter, generator=None, tensors={}, config=config) for letter in found.values()}
-        return {client: made[id(letter)] for client, letter in found.items()}
+        found = self.downloads(clients)
+        made = {id(download): replace(download, generator=None, tensors={}, config=config) for download in found.values()}
+        return {client: made[id(download)] for client, download in found.items()}
 
     def accuracy(self, network: Network) -> float | None:
         """Return accuracy on the global test set; None where there is none."""
         return predict(network, self.test.batches(1024), self.central.runtime).accuracy if self.test is not None else None
 
-    def letters(self, clients: Sequence[int]) -> dict[int, Download]:
-        """Return a letter to each of `clients`; those of one architecture get the same."""
+    def downloads(self, clients: Sequence[int]) -> dict[int, Download]:
+        """Return a download to each of `clients`; those of one architecture get the same."""
         kinds = sorted({self.central.kinds[client] for client in clients})
-        letters = {kind: self._within(self.algorithm.letter(self.central, kind)) for kind in kinds}
-        return {client: letters[self.central.kinds[client]] for client in clients}
+        downloads = {kind: self._within(self.algorithm.download(self.central, kind)) for kind in kinds}
+        return {client: downloads[self.central.kinds[client]] for client in clients}
 
-    def _within(self, letter: Download) -> Download:
-        """Return a letter that says how many images a site may say it has, where a site that does not tell would say more."""
+    def _within(self, download: Download) -> Download:
+        """Return a download that says how many images a site may say it has, where a site that does not tell would say more."""
         local, most = self.central.local, self.rules.images
-        return letter if most >= local.steps * local.batch else replace(letter, config={**letter.config, "images": most})
+        return download if most >= local.steps * local.batch else replace(download, config={**download.config, "images": most})
 
     def _learn(self, replies: Mapping[int, Upload], least: int) -> tuple[dict[str, float], str | None]:
         """Let the algorithm do its part; return its numbers, and why nothing was learned, if so."""

@@ -41,7 +41,7 @@ class Local:
             raise InputError(f"lr_decay: expected more than 0 and at most 1, got {self.decay}")
 
     def numbers(self, round: int) -> dict[str, Number]:
-        """Return what a letter says of the local training in this round."""
+        """Return what a download says of the local training in this round."""
         rates = {"lr": self.lr * self.decay**round, "momentum": self.momentum, "weight_decay": self.weight_decay}
         return {"steps": self.steps, "batch": self.batch, **rates}
 
@@ -51,13 +51,13 @@ class Work:
     """One client's training in one round, as an algorithm sees it.
 
     Args:
-        network: The client's network, in training mode, with the weights of the letter.
+        network: The client's network, in training mode, with the weights of the download.
         split: The same in two, for algorithms that ask for that.
-        download: The letter.
-        generator: The server's generator with the weights of the letter, in evaluation mode; None where none came.
-        tensors: Those of the letter, on the device.
+        download: All that came from the server.
+        generator: The server's generator with the weights of the download, in evaluation mode; None where none came.
+        tensors: Those of the download, on the device.
         rng: Source of every draw.
-        anchor: What the parameters that travel were when the letter came, by parameter.
+        anchor: What the parameters that travel were when the download came, by parameter.
         step: Steps of this round that are done.
         notes: For the algorithm to keep what it wants to remember from step to step.
     """
@@ -84,5 +84,5 @@ class Work:
         return self.split
 
     def number(self, name: str) -> float:
-        """Return a number of the letter; 0 where it is not there."""
+        """Return a number of the download; 0 where it is not there."""
         return float(self.download.config.get(name, 0.0))

@@ -41,7 +41,7 @@ def _simulation(plan: Plan, sites: Sequence[Site], folder: Path) -> Engine:
 
 
 ENGINES: dict[str, Carrier] = {"in-process": _in_process, "simulation": _simulation}
-"""Who carries the letters, by name."""
+"""Who carries messages, by name."""
 
 
 @dataclass(frozen=True)

@@ -68,7 +68,7 @@ class Federate(RunVerb):
     model: ModelLike | None = model_option()
     """The network; several are given to the clients in turn. Not given: tacit.zoo:fednet, for square images."""
     engine: Literal["in-process", "simulation"] = "in-process"
-    """Who carries the letters: all clients in this process, or Flower's simulation."""
+    """Who carries messages: all clients in this process, or Flower's simulation."""
     export_app: Path | None = None
     """Write a Flower app for real sites to this folder, with its commands, and run nothing."""
     evaluate_every: int = 1
@@ -184,7 +184,7 @@ class Federate(RunVerb):
         others = {name: one for name, one in beside.items() if any(one is network for network in central.networks[1:])}
         for name, network in others.items():
             save(network, models / name.replace(" ", "-"))
-        for number, network in () if judged is not None else server.engine.models(server.letters(sorted(central.kinds))):
+        for number, network in () if judged is not None else server.engine.models(server.downloads(sorted(central.kinds))):
             save(network, models / f"client-{number}")
         metrics: dict[str, Any] = {
             **story.metrics(),

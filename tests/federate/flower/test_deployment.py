@@ -42,22 +42,22 @@ from pathlib import Path
 
 import torch
 from tacit.command import parse
-from tacit.federate.flower import answer_record, read_answer, read_letter
+from tacit.federate.flower import upload_record, read_upload, read_download
 from tacit.verbs.flowerapp import site_app
 
 
 def spoil(message, context, call_next):
-    round, client = read_letter(message.content).round, int(context.node_config["client"])
+    round, client = read_download(message.content).round, int(context.node_config["client"])
     if (client, round) == (3, 1):
         Path(context.node_config["state"], "training").touch()
         time.sleep(3600)
     reply = call_next(message, context)
-    answer = read_answer(reply.content)
+    answer = read_upload(reply.content)
     if (client, round) == (1, 2):
         answer = replace(answer, weights={**answer.weights, "classifier.bias": torch.full((10,), float("nan"))})
     if (client, round) == (2, 3):
         answer = replace(answer, weights={**answer.weights, "classifier.bias": torch.zeros(1)})
-    reply.content = answer_record(answer)
+    reply.content = upload_record(answer)
     return reply
 
 

@@ -17,7 +17,7 @@ from flwr.app import ConfigRecord, Message, RecordDict
 from tacit.core.device import Runtime
 from tacit.core.errors import InputError
 from tacit.federate import Algorithm, FedAvg, FedDistill, Lost, Round, Upload
-from tacit.federate.flower import Deadlines, answer_record, read_answer
+from tacit.federate.flower import Deadlines, read_upload, upload_record
 from toyfed import TEST, network, plan, sites
 from toyflower import FEDGEN, InProcessGrid, broken, over_grid, weights
 
@@ -73,7 +73,7 @@ def spoil(change: Callable[[Upload], Upload]) -> Any:
     def mod(message: Message, context: Any, call_next: Any) -> Message:
         reply: Message = call_next(message, context)
         if context.node_config["partition-id"] == 2:
-            reply.content = answer_record(change(read_answer(reply.content)))
+            reply.content = upload_record(change(read_upload(reply.content)))
         return reply
 
     return mod
@@ -187,9 +187,9 @@ def test_nobody_there_is_a_round_in_which_nothing_is_learned(runtime: Runtime, t
     assert torch.equal(before, weights(running))
 
 
-def test_a_letter_to_a_client_that_is_not_there_is_lost(runtime: Runtime, tmp_path: Path) -> None:
+def test_a_download_to_a_client_that_is_not_there_is_lost(runtime: Runtime, tmp_path: Path) -> None:
     running = over_grid(plan(FedAvg(), runtime), tmp_path)
-    assert running.engine.train(running.letters([1])) == {1: Lost("its node is not there")}
+    assert running.engine.train(running.downloads([1])) == {1: Lost("its node is not there")}
 
 
 def test_deadlines_are_checked() -> None:

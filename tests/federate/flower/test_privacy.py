@@ -124,8 +124,8 @@ def test_what_goes_with_a_sites_own_noise_does_on_a_network_without_batch_norm(
 
 def told(running: Server) -> dict[str, Any]:
     """Return what the server is told beside weights and counts, in a round and in a test."""
-    letters = running.ask()
-    trained, measured = running.engine.train(letters), running.engine.measure(running.questions(sorted(letters)))
+    downloads = running.ask()
+    trained, measured = running.engine.train(downloads), running.engine.measure(running.questions(sorted(downloads)))
     found = [
         {client: (reply.examples, dict(reply.metrics)) for client, reply in came.items() if isinstance(reply, Upload)}
         for came in (trained, measured)

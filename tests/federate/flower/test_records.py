@@ -1,4 +1,4 @@
-"""Letters and answers as records of Flower: nothing is lost on the way, whatever the type."""
+"""Downloads and answers as records of Flower: nothing is lost on the way, whatever the type."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from flwr.app import ArrayRecord, ConfigRecord, MetricRecord, RecordDict
 
 from tacit.core.errors import InputError, MissingExtraError
 from tacit.federate import Download, Upload
-from tacit.federate.flower import answer_record, letter_record, read_answer, read_letter, records
+from tacit.federate.flower import download_record, read_download, read_upload, records, upload_record
 from tacit.federate.flower.engine import answer
 from tacit.federate.flower.records import check_transport
 from toyfed import network
@@ -44,7 +44,7 @@ def same(one: Any, two: Any) -> bool:
     return bool(one == two) and type(one) is type(two)
 
 
-LETTERS = {
+DOWNLOADS = {
     "empty": Download(round=0),
     "types": Download(round=3, weights=every_type(), config={"lr": 0.1, "steps": 3, "public": True, "word": "a"}),
     "generator": Download(
@@ -52,7 +52,7 @@ LETTERS = {
     ),
     "network": Download(round=9, weights=dict(network().model.state_dict()), tensors={"t": torch.ones(2, dtype=torch.bfloat16)}),
 }
-ANSWERS = {
+UPLOADS = {
     "measured": Upload(examples=7, metrics={"accuracy": 0.25}),
     "types": Upload(weights=every_type(), examples=5, counts=(0.0, 3.5), tensors=every_type((1,)), metrics={"loss": 0.5}),
     "network": Upload(weights=dict(network().model.state_dict()), examples=2**40),
@@ -61,28 +61,28 @@ ANSWERS = {
 
 
 @pytest.mark.parametrize("transport", ["array", "bytes"])
-@pytest.mark.parametrize("name", LETTERS)
-def test_a_letter_comes_back_as_it_was(name: str, transport: Any) -> None:
-    letter = LETTERS[name]
-    back = read_letter(letter_record(letter, transport))
+@pytest.mark.parametrize("name", DOWNLOADS)
+def test_a_download_comes_back_as_it_was(name: str, transport: Any) -> None:
+    download = DOWNLOADS[name]
+    back = read_download(download_record(download, transport))
     for field in fields(Download):
-        assert same(getattr(letter, field.name), getattr(back, field.name)), field.name
-    assert all(value.data_ptr() != letter.weights[key].data_ptr() for key, value in back.weights.items() if value.numel())
+        assert same(getattr(download, field.name), getattr(back, field.name)), field.name
+    assert all(value.data_ptr() != download.weights[key].data_ptr() for key, value in back.weights.items() if value.numel())
 
 
 @pytest.mark.parametrize("transport", ["array", "bytes"])
-@pytest.mark.parametrize("name", ANSWERS)
+@pytest.mark.parametrize("name", UPLOADS)
 def test_an_answer_comes_back_as_it_was(name: str, transport: Any) -> None:
-    back = read_answer(answer_record(ANSWERS[name], transport))
+    back = read_upload(upload_record(UPLOADS[name], transport))
     for field in fields(Upload):
-        assert same(getattr(ANSWERS[name], field.name), getattr(back, field.name)), field.name
+        assert same(getattr(UPLOADS[name], field.name), getattr(back, field.name)), field.name
 
 
 def test_each_part_has_the_record_that_it_should() -> None:
-    record = letter_record(replace(LETTERS["generator"], generator={"w": torch.ones(2), "n": torch.tensor(3)}))
+    record = download_record(replace(DOWNLOADS["generator"], generator={"w": torch.ones(2), "n": torch.tensor(3)}))
     assert set(record.array_records) == {"arrays", "generator", "tensors"}
     assert set(record.config_records) == {"config"}
-    record = answer_record(ANSWERS["types"])
+    record = upload_record(UPLOADS["types"])
     assert set(record.array_records) == {"arrays"}  # tensors hold a bfloat16, so that they are bytes
     assert set(record.config_records) == {"config", "label-counts"}
     assert record.config_records["label-counts"] == ConfigRecord({"counts": [0.0, 3.5]})
@@ -90,7 +90,7 @@ def test_each_part_has_the_record_that_it_should() -> None:
 
 
 def test_as_bytes_there_is_one_record_of_arrays_and_it_holds_floating_point_numbers_alone() -> None:
-    for record in (letter_record(LETTERS["generator"], "bytes"), letter_record(LETTERS["network"], "bytes")):
+    for record in (download_record(DOWNLOADS["generator"], "bytes"), download_record(DOWNLOADS["network"], "bytes")):
         assert set(record.array_records) == {"arrays"}
         assert len(record.config_records) == 1
         assert {array.numpy().dtype.kind for array in record.array_records["arrays"].values()} == {"f"}
@@ -129,4 +129,4 @@ def test_without_flower_one_line_says_how_it_is_installed(monkeypatch: pytest.Mo
 
     monkeypatch.setitem(sys.modules, "flwr.app", None)
     with pytest.raises(MissingExtraError, match=r"Flower needs the package 'flwr': install it with `pip install 'tacit\[federate\]'"):
-        records.letter_record(LETTERS["empty"])
+        records.download_record(DOWNLOADS["empty"])

@@ -57,9 +57,9 @@ def test_clients_models_are_put_together_of_what_they_keep(algorithm: Algorithm,
     near, far = made.server(made.in_process(sites())), over_grid(made, tmp_path)  # clients on disk, where the simulation has them
     for running in (near, far):
         running.run(lambda done: None)
-    letters = far.letters(range(4))
-    known = {number: flat(network.model.state_dict()).clone() for number, network in near.engine.models(near.letters(range(4)))}
-    found = {number: flat(network.model.state_dict()).clone() for number, network in Simulation(made, sites(), tmp_path).models(letters)}
+    downloads = far.downloads(range(4))
+    known = {number: flat(network.model.state_dict()).clone() for number, network in near.engine.models(near.downloads(range(4)))}
+    found = {number: flat(network.model.state_dict()).clone() for number, network in Simulation(made, sites(), tmp_path).models(downloads)}
     assert sorted(found) == sorted(known) == [0, 1, 2, 3]
     assert all(torch.allclose(found[number], known[number], rtol=0, atol=1e-6) for number in known)
     assert not torch.allclose(found[0], found[1])

@@ -17,7 +17,7 @@ from tacit.core.device import Runtime
 from tacit.core.errors import InputError
 from tacit.distill import Training
 from tacit.federate import DENSE, Algorithm, FedAvg, FedDistill, FedEnsemble, FedGen, Upload
-from tacit.federate.flower import Deadlines, answer_record, make_strategy
+from tacit.federate.flower import Deadlines, make_strategy, upload_record
 from tacit.federate.flower.records import tensors_of
 from tacit.synthesize import Gaussian
 from toyfed import TEST, flat, plan, sites
@@ -69,7 +69,7 @@ def test_a_bad_measurement_is_dropped_in_flowers_loop_too(runtime: Runtime, tmp_
     def odd(client: int, message: Message) -> Message:
         if client != 2 or message.metadata.message_type != "evaluate":
             return message
-        return Message(answer_record(Upload(examples=1, metrics={"accuracy": 1e9})), reply_to=message)
+        return Message(upload_record(Upload(examples=1, metrics={"accuracy": 1e9})), reply_to=message)
 
     made = plan(FedAvg(), runtime, steps=3)
     strategy = make_strategy(made, deadlines=Deadlines(joining=0.2))

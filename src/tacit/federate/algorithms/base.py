@@ -91,15 +91,15 @@ class Algorithm(Chosen):
     # ------------------------------------------------------------------------------------------------------------ every round, in turn
 
     def numbers(self, central: Central) -> dict[str, Number]:
-        """Return what a letter says beside the local training's own numbers."""
+        """Return what a download says beside the local training's own numbers."""
         return {}
 
     def tensors(self, central: Central) -> dict[str, Tensor]:
-        """Return what a letter holds beside weights and generator."""
+        """Return what a download holds beside weights and generator."""
         return {}
 
-    def letter(self, central: Central, kind: int) -> Download:
-        """Return the letter to clients of one architecture."""
+    def download(self, central: Central, kind: int) -> Download:
+        """Return the download to clients of one architecture."""
         generator = central.generator.state_dict() if central.generator is not None and central.ready else None
         return Download(
             round=central.round,

@@ -18,7 +18,7 @@ At the published learning rate of 0.01 it is 5.0 and 4.1 points above FedAvg on 
 paper's objective, the best of FedGen's forms on images that clients set aside, is at its own rate of 0.2 0.8 and 0.1 points above FedAvg at
 0.2 (benchmarks/RESULTS.md, suites learning-rates and best).
 
-Weights that are given hold for either objective. The letter holds the generator from the round after it was first trained. Its steps with
+Weights that are given hold for either objective. The download holds the generator from the round after it was first trained. Its steps with
 a loss that is not finite are left out, and one that broke is put back to what it was before the round.
 """
 

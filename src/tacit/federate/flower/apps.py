@@ -11,7 +11,7 @@ from tacit.core.errors import import_extra
 from tacit.federate.checks import FederationError
 from tacit.federate.flower.member import Member
 from tacit.federate.flower.privacy import check_mods, check_plain, check_private, private, withheld
-from tacit.federate.flower.records import answer_record, read_letter
+from tacit.federate.flower.records import read_download, upload_record
 from tacit.federate.messages import Download, Upload
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def client_app(
     number: Callable[[Context, Mapping[str, Any]], int] | None = None,
     discreet: bool = True,
 ) -> ClientApp:
-    """Return an app that answers letters.
+    """Return an app that answers downloads.
 
     A site that adds noise to its update (`LocalDpMod` among the modifiers, or ``dp-epsilon`` in its config) tells no loss, does not say how
     many images it has, and tells nothing of tests; with algorithms of which the noise would not cover all, it answers with the
@@ -47,7 +47,7 @@ def client_app(
     server is told the kind of error alone. That what was asked for does not go together is told in full, since it is of the options.
 
     Args:
-        member: Gives the client that this node is; called for every letter, so it should remember what takes long.
+        member: Gives the client that this node is; called for every download, so it should remember what takes long.
         mods: Flower's modifiers, for training alone: an answer that only measures holds nothing for them.
         number: Says which client this node is, from its context and the config of the server's query, or raises `InputError` where it can't
             be used; it should load nothing, since the server waits for it. Not given: the member is asked.
@@ -61,7 +61,7 @@ def client_app(
         own = _here(context)
         if private(mods, context):
             check_private(own.client.kind)
-            return _answered(message, lambda letter: withheld(own.train(letter), letter))
+            return _answered(message, lambda download: withheld(own.train(download), download))
         check_plain()
         return _answered(message, own.train)
 
@@ -76,8 +76,8 @@ def client_app(
         return reply
 
     def _answered(message: Message, work: Callable[[Download], Upload]) -> Message:
-        letter = read_letter(message.content)
-        content = answer_record(_at_home(lambda: work(letter)), _config(message)["tacit.transport"])
+        download = read_download(message.content)
+        content = upload_record(_at_home(lambda: work(download)), _config(message)["tacit.transport"])
         reply: Message = flower.Message(content, reply_to=message)
         return reply
 
@@ -99,8 +99,8 @@ def client_app(
     def _config(message: Message) -> Mapping[str, Any]:
         return message.content.config_records["config"]
 
-    def _untested(own: Member, letter: Download) -> Upload:
-        own.store(letter)
+    def _untested(own: Member, download: Download) -> Upload:
+        own.store(download)
         return Upload(examples=1)
 
     app.train(mods=list(mods))(train)
@@ -110,7 +110,7 @@ def client_app(
 
 
 def server_app(main: Callable[[Grid, Context], None]) -> ServerApp:
-    """Return an app that calls `main` with the grid, over which `FlowerEngine` carries letters, and the run's context."""
+    """Return an app that calls `main` with the grid, over which `FlowerEngine` carries downloads, and the run's context."""
     app: ServerApp = import_extra("flwr.serverapp", "federate", "Flower").ServerApp()
     app.main()(main)
     return app

@@ -1,4 +1,4 @@
-"""Engine over a Flower grid: letters go out as messages, answers are collected until a deadline, errors become reasons."""
+"""Engine over a Flower grid: downloads go out as messages, answers are collected until a deadline, errors become reasons."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from tacit.core.errors import InputError, import_extra
 from tacit.core.network import Network
 from tacit.federate.flower.apps import CLIENT, DATA
-from tacit.federate.flower.records import Transport, check_transport, letter_record, read_answer
+from tacit.federate.flower.records import Transport, check_transport, download_record, read_upload
 from tacit.federate.messages import Download, Lost, Upload
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ class Deadlines:
 
 
 class FlowerEngine:
-    """Carries letters over a Flower `Grid`, whatever stands behind it: a simulation, or a SuperLink with SuperNodes.
+    """Carries downloads over a Flower `Grid`, whatever stands behind it: a simulation, or a SuperLink with SuperNodes.
 
     Nodes have random numbers; each is asked once which client it is, so that samples and means are those of every other engine. A node that
     takes the number of one that is there already, or one that there is not, is left out.
@@ -138,35 +138,35 @@ class FlowerEngine:
         message = self._flower.Message(content, dst_node_id=node, message_type=kind, group_id=group, ttl=self.deadlines.replies + LEEWAY)
         return next(iter(self.grid.push_messages([message])), None)
 
-    def train(self, letters: Mapping[int, Download]) -> Mapping[int, Upload | Lost]:
+    def train(self, downloads: Mapping[int, Download]) -> Mapping[int, Upload | Lost]:
         """Have clients learn; return what came back before the deadline, and why the others did not."""
-        replies, self._silent = self._exchange(letters, "train")
+        replies, self._silent = self._exchange(downloads, "train")
         return replies
 
-    def measure(self, letters: Mapping[int, Download]) -> Mapping[int, Upload | Lost]:
+    def measure(self, downloads: Mapping[int, Download]) -> Mapping[int, Upload | Lost]:
         """Have clients test a model; return what came back before the deadline.
 
         Who let the deadline of this round's training pass is not asked, so that a site that hangs holds up a round once and not twice.
         """
-        asked = {client: letter for client, letter in letters.items() if client not in self._silent}
+        asked = {client: download for client, download in downloads.items() if client not in self._silent}
         replies, _ = self._exchange(asked, "evaluate")
         late = Lost("it was not asked, having let the training's deadline pass")
-        return replies | {client: late for client in letters if client not in asked}
+        return replies | {client: late for client in downloads if client not in asked}
 
-    def _exchange(self, letters: Mapping[int, Download], kind: str) -> tuple[dict[int, Upload | Lost], set[int]]:
-        """Send letters; return what came of each, and who did not answer in time."""
+    def _exchange(self, downloads: Mapping[int, Download], kind: str) -> tuple[dict[int, Upload | Lost], set[int]]:
+        """Send downloads; return what came of each, and who did not answer in time."""
         replies: dict[int, Upload | Lost] = {}
         contents: dict[int, RecordDict] = {}
         waiting: dict[str, int] = {}
-        for client, letter in sorted(letters.items()):
+        for client, download in sorted(downloads.items()):
             if client not in self.nodes:
                 replies[client] = Lost("its node is not there")
                 continue
-            if id(letter) not in contents:
-                contents[id(letter)] = letter_record(letter, self.transport)
-            key = self.push(contents[id(letter)], self.nodes[client], kind, str(letter.round))
+            if id(download) not in contents:
+                contents[id(download)] = download_record(download, self.transport)
+            key = self.push(contents[id(download)], self.nodes[client], kind, str(download.round))
             if key is None:
-                replies[client] = Lost("its node did not take the letter")
+                replies[client] = Lost("its node did not take the message")
             else:
                 waiting[key] = client
         until, pause = time.monotonic() + self.deadlines.replies, SHORT
@@ -182,7 +182,7 @@ class FlowerEngine:
         replies |= {client: Lost(f"no answer within {self.deadlines.replies:g} s") for client in waiting.values()}
         return replies, set(waiting.values())
 
-    def models(self, letters: Mapping[int, Download]) -> Iterable[tuple[int, Network]]:
+    def models(self, downloads: Mapping[int, Download]) -> Iterable[tuple[int, Network]]:
         """Give none: clients keep their networks themselves."""
         return ()
 
@@ -202,7 +202,7 @@ def answer(reply: Message) -> Upload | Lost:
     if reply.has_error():
         return Lost(reason(reply))
     try:
-        return read_answer(reply.content)
+        return read_upload(reply.content)
     except Exception as error:  # what a client sends can be anything
         return Lost(f"its answer can't be read: {type(error).__name__}: {error}")
 

@@ -29,25 +29,25 @@ class Member:
         """The client's number."""
         return self.client.site.number
 
-    def train(self, letter: Download) -> Upload:
+    def train(self, download: Download) -> Upload:
         """Learn for a round, and keep what does not travel."""
-        answer, kept = self.client.train(letter, self.shelf.take(letter.federation, letter.round))
+        answer, kept = self.client.train(download, self.shelf.take(download.federation, download.round))
         if kept:
-            self.shelf.put(letter.federation, letter.round, kept)
+            self.shelf.put(download.federation, download.round, kept)
         return answer
 
-    def measure(self, letter: Download) -> Upload:
-        """Test the model of the letter, and store it where it is this client's own; nothing that is kept for the next round changes."""
-        self.store(letter)
-        return self.client.measure(letter, self.shelf.take(letter.federation, letter.round))
+    def measure(self, download: Download) -> Upload:
+        """Test the model of the download, and store it where it is this client's own; nothing that is kept for the next round changes."""
+        self.store(download)
+        return self.client.measure(download, self.shelf.take(download.federation, download.round))
 
-    def store(self, letter: Download) -> None:
-        """Store the model of the letter, with what this client keeps, as a folder that tacit reads.
+    def store(self, download: Download) -> None:
+        """Store the model of the download, with what this client keeps, as a folder that tacit reads.
 
         Not where whole networks travel, so that the server has all of it, nor before this client has learned.
         """
-        kind, kept = self.client.kind, self.shelf.take(letter.federation, letter.round)
+        kind, kept = self.client.kind, self.shelf.take(download.federation, download.round)
         if self.model is None or kind.sharing.whole or not kept:
             return
-        kind.load(letter, kept)
+        kind.load(download, kept)
         save(kind.network, self.model)

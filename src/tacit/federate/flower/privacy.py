@@ -51,7 +51,7 @@ __all__ = [
 ]
 
 CLIPPING = "clipping_norm"
-"""What Flower's wrappers of strategies put into the config of a letter where sites clip."""
+"""What Flower's wrappers of strategies put into the config of a download where sites clip."""
 WRAPPERS = "DifferentialPrivacy"
 """What the names of those wrappers begin with."""
 LOCAL = "LocalDpMod"
@@ -156,13 +156,13 @@ def private(mods: Sequence[Any], context: Context) -> bool:
     return any(_is_a(mod, LOCAL) for mod in mods) or LocalPrivacy.of(context.node_config) is not None
 
 
-def withheld(answer: Upload, letter: Download) -> Upload:
+def withheld(answer: Upload, download: Download) -> Upload:
     """Return an answer without what gets no noise: its loss, and its number of images.
 
     In the place of these is how many a round shows to any site or, where that is less, the most that a site may say (`Rules.images`).
     """
-    shown = int(letter.config["steps"]) * int(letter.config["batch"])
-    return replace(answer, examples=min(shown, int(letter.config.get("images", shown))), metrics={})
+    shown = int(download.config["steps"]) * int(download.config["batch"])
+    return replace(answer, examples=min(shown, int(download.config.get("images", shown))), metrics={})
 
 
 def check_private(kind: Kind) -> None:

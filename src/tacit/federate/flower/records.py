@@ -1,6 +1,6 @@
-"""Records: letters and answers as Flower carries them, and back, without loss.
+"""Records: downloads and uploads as Flower carries them, and back, without loss.
 
-| record | kind | in a letter | in an answer |
+| record | kind | in a download | in an upload |
 |---|---|---|---|
 | ``arrays`` | arrays | the shared weights | the same |
 | ``generator`` | arrays | the server's generator, once it was trained | |
@@ -32,13 +32,13 @@ if TYPE_CHECKING:
 __all__ = [
     "EXAMPLES",
     "Transport",
-    "answer_record",
     "arrays_of",
     "check_transport",
-    "letter_record",
-    "read_answer",
-    "read_letter",
+    "download_record",
+    "read_download",
+    "read_upload",
     "tensors_of",
+    "upload_record",
 ]
 
 Transport = Literal["array", "bytes"]
@@ -102,17 +102,17 @@ def _weights(record: RecordDict, config: Mapping[str, Any]) -> dict[str, Tensor]
     return _unpacked(record, config, "rest") or tensors_of(record.array_records["arrays"])
 
 
-def letter_record(letter: Download, transport: Transport = "array") -> RecordDict:
-    """Return a letter as Flower carries it."""
+def download_record(download: Download, transport: Transport = "array") -> RecordDict:
+    """Return a download as Flower carries it."""
     flower = import_extra("flwr.app", "federate", "Flower")
-    records, config = _packed(transport, letter.weights, {"generator": letter.generator, "tensors": letter.tensors or None})
-    config |= {**letter.config, f"{OURS}round": letter.round, f"{OURS}federation": letter.federation}
+    records, config = _packed(transport, download.weights, {"generator": download.generator, "tensors": download.tensors or None})
+    config |= {**download.config, f"{OURS}round": download.round, f"{OURS}federation": download.federation}
     made: RecordDict = flower.RecordDict({**records, "config": flower.ConfigRecord(config)})
     return made
 
 
-def read_letter(record: RecordDict) -> Download:
-    """Return the letter that a record holds."""
+def read_download(record: RecordDict) -> Download:
+    """Return the download that a record holds."""
     config: Mapping[str, Any] = record.config_records["config"]
     return Download(
         round=int(config[f"{OURS}round"]),
@@ -124,20 +124,20 @@ def read_letter(record: RecordDict) -> Download:
     )
 
 
-def answer_record(answer: Upload, transport: Transport = "array") -> RecordDict:
-    """Return an answer as Flower carries it, the way the letter came."""
+def upload_record(upload: Upload, transport: Transport = "array") -> RecordDict:
+    """Return an upload as Flower carries it, the way the download came."""
     flower = import_extra("flwr.app", "federate", "Flower")
-    records, config = _packed(transport, answer.weights, {"tensors": answer.tensors or None})
-    records["metrics"] = flower.MetricRecord({EXAMPLES: answer.examples, **answer.metrics})
+    records, config = _packed(transport, upload.weights, {"tensors": upload.tensors or None})
+    records["metrics"] = flower.MetricRecord({EXAMPLES: upload.examples, **upload.metrics})
     records["config"] = flower.ConfigRecord(config)
-    if answer.counts is not None:
-        records["label-counts"] = flower.ConfigRecord({"counts": [float(count) for count in answer.counts]})
+    if upload.counts is not None:
+        records["label-counts"] = flower.ConfigRecord({"counts": [float(count) for count in upload.counts]})
     made: RecordDict = flower.RecordDict(records)
     return made
 
 
-def read_answer(record: RecordDict) -> Upload:
-    """Return the answer that a record holds. It may raise anything where the record is no answer of ours; values are not looked at."""
+def read_upload(record: RecordDict) -> Upload:
+    """Return the upload that a record holds. It may raise anything where the record is none of ours; values are not looked at."""
     metrics: dict[str, Any] = dict(record.metric_records["metrics"])
     counts = record.config_records.get("label-counts")
     config: Mapping[str, Any] = record.config_records["config"]

@@ -120,7 +120,7 @@ def _member(stage: Any, context: Context) -> Member:
 
 
 class Simulation:
-    """An engine that runs clients in Flower's simulation. It starts with the first letter and ends with `close`.
+    """An engine that runs clients in Flower's simulation. It starts with the first download and ends with `close`.
 
     Args:
         plan: Of both sides.
@@ -166,20 +166,20 @@ class Simulation:
         """Why simulated nodes are not used, by node."""
         return self._inner.refused if self._inner is not None else {}
 
-    def train(self, letters: Mapping[int, Download]) -> Mapping[int, Upload | Lost]:
+    def train(self, downloads: Mapping[int, Download]) -> Mapping[int, Upload | Lost]:
         """Have clients learn."""
-        return self._started().train(letters)
+        return self._started().train(downloads)
 
-    def measure(self, letters: Mapping[int, Download]) -> Mapping[int, Upload | Lost]:
+    def measure(self, downloads: Mapping[int, Download]) -> Mapping[int, Upload | Lost]:
         """Have clients test a model."""
-        return self._started().measure(letters)
+        return self._started().measure(downloads)
 
-    def models(self, letters: Mapping[int, Download]) -> Iterable[tuple[int, Network]]:
-        """Give the clients' networks, put together here of the letters and of what each keeps in `folder`."""
-        kinds = {kind: self.plan.kind(kind) for kind in sorted({self.plan.kind_of(number) for number in letters})}
-        for number, letter in sorted(letters.items()):
+    def models(self, downloads: Mapping[int, Download]) -> Iterable[tuple[int, Network]]:
+        """Give the clients' networks, put together here of the downloads and of what each keeps in `folder`."""
+        kinds = {kind: self.plan.kind(kind) for kind in sorted({self.plan.kind_of(number) for number in downloads})}
+        for number, download in sorted(downloads.items()):
             kind = kinds[self.plan.kind_of(number)]
-            kind.load(letter, Shelf(self.folder / f"client-{number}").take(letter.federation, letter.round))
+            kind.load(download, Shelf(self.folder / f"client-{number}").take(download.federation, download.round))
             yield number, kind.network.eval()
 
     def state_dict(self) -> dict[str, Any]:

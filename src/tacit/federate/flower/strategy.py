@@ -18,7 +18,7 @@ from tacit.data.images import ImageSet
 from tacit.federate.central import Central
 from tacit.federate.flower.engine import LEEWAY, Deadlines, FlowerEngine, answer
 from tacit.federate.flower.privacy import CLIPPING, check_central, noising
-from tacit.federate.flower.records import Transport, arrays_of, check_transport, letter_record, tensors_of
+from tacit.federate.flower.records import Transport, arrays_of, check_transport, download_record, tensors_of
 from tacit.federate.messages import Download, Lost, Upload
 from tacit.federate.plan import Plan
 from tacit.federate.server import Round, Server
@@ -45,7 +45,7 @@ def make_strategy(plan: Plan, *, test: ImageSet | None = None, deadlines: Deadli
         plan: Of both sides.
         test: The global test set, for ``evaluate_fn=strategy.evaluate``, which is told of after every round.
         deadlines: How long is waited for clients to be there. Answers are waited for up to `start`'s own ``timeout``; `replies` is how long
-            a letter stays valid (and a minute more), and should be no less.
+            a download stays valid (and a minute more), and should be no less.
         transport: How generator and whole numbers are carried.
     """
     check_transport(transport)
@@ -63,7 +63,7 @@ def _kind() -> type[Any]:
 
         def __init__(self, server: Server, clients: int, deadlines: Deadlines, transport: Transport) -> None:
             self.server, self.count, self.deadlines, self.transport = server, clients, deadlines, transport
-            self._letters: dict[int, Download] = {}
+            self._downloads: dict[int, Download] = {}
             self._lost: dict[int, Lost] = {}
             self._sent: list[tuple[int, Message]] = []
             self._least = 1
@@ -97,8 +97,8 @@ def _kind() -> type[Any]:
                 FederationError: Where too much failed for too long.
                 InputError: Where a wrapper adds noise that would not cover everything, or all rounds that the algorithm has are done.
             """
-            if self._letters:
-                given_up = dict.fromkeys(self._letters, Lost("a wrapper of the strategy gave up the round"))
+            if self._downloads:
+                given_up = dict.fromkeys(self._downloads, Lost("a wrapper of the strategy gave up the round"))
                 self._end({**given_up, **self._lost})
             algorithm, done = self.server.algorithm, self.server.central.round
             if algorithm.rounds is not None and done >= algorithm.rounds:
@@ -112,9 +112,9 @@ def _kind() -> type[Any]:
                 check_central(self.server.algorithm, {key: state[key] for key in sharing.names.values()}, statistics_keys(model))
             self.load(arrays)
             self._over(grid)
-            self._letters = self.server.ask()
-            self._least = max(len(self._letters), getattr(wrapper, "num_sampled_clients", 1)) if noised else 1
-            return self._messages(self._letters, "train", config)
+            self._downloads = self.server.ask()
+            self._least = max(len(self._downloads), getattr(wrapper, "num_sampled_clients", 1)) if noised else 1
+            return self._messages(self._downloads, "train", config)
 
         def aggregate_train(self, server_round: int, replies: Iterable[Message]) -> tuple[ArrayRecord | None, MetricRecord | None]:
             """Check what came back and learn from it; arrays are None where nothing was learned.
@@ -176,14 +176,14 @@ def _kind() -> type[Any]:
             asked, came = {message.metadata.message_id: client for client, message in self._sent}, list(replies)
             if any(message.metadata.message_type != "train" for _, message in self._sent):
                 return came
-            sound, why = self.server.sift(self._letters, self._by_client(came))
+            sound, why = self.server.sift(self._downloads, self._by_client(came))
             self._lost = {client: Lost(reason) for client, reason in why.items()}
             return [reply for reply in came if asked.get(reply.metadata.reply_to_message_id) in sound]
 
         def _end(self, came: Mapping[int, Upload | Lost], *, least: int = 1) -> Round:
             """End a round with what came."""
-            letters, self._letters, self._lost = self._letters, {}, {}
-            done = self.server.take(letters, came, least=least)
+            downloads, self._downloads, self._lost = self._downloads, {}, {}
+            done = self.server.take(downloads, came, least=least)
             for client, why in done.dropped.items():
                 log.warning("round %d: the answer of client %d is dropped: %s", done.number, client, why)
             return done
@@ -195,16 +195,18 @@ def _kind() -> type[Any]:
                 self.server.engine = engine
             return engine
 
-        def _messages(self, letters: dict[int, Download], kind: str, config: ConfigRecord) -> list[Message]:
+        def _messages(self, downloads: dict[int, Download], kind: str, config: ConfigRecord) -> list[Message]:
             engine = self.server.engine
             assert isinstance(engine, FlowerEngine)
             self._sent = []
             added: dict[str, Any] = dict(config)
-            for client, letter in letters.items():
+            for client, download in downloads.items():
                 if client in engine.nodes:
-                    content = letter_record(replace(letter, config={**letter.config, **added}), self.transport)
+                    content = download_record(replace(download, config={**download.config, **added}), self.transport)
                     valid = self.deadlines.replies + LEEWAY
-                    self._sent.append((client, flower.Message(content, engine.nodes[client], kind, ttl=valid, group_id=str(letter.round))))
+                    self._sent.append(
+                        (client, flower.Message(content, engine.nodes[client], kind, ttl=valid, group_id=str(download.round)))
+                    )
             return [message for _, message in self._sent]
 
         def _by_client(self, replies: Iterable[Message]) -> dict[int, Upload | Lost]:
