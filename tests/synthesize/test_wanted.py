@@ -9,12 +9,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from tacit.core.augment import shifted
 from tacit.core.device import Runtime
 from tacit.core.errors import InputError
 from tacit.core.loss import View
 from tacit.core.network import Network, Teacher
 from tacit.core.spec import VOID, Spec
-from tacit.core.views import shifted
 from tacit.synthesize import NAYER, AdaptiveDeepInversion, DeepInversion, FastDFKD, Inception, Method, Synthesizer
 from tacit.synthesize.deep_inversion import roll
 from tacit.synthesize.wanted import CELLS, class_maps, drawn, moved_alike

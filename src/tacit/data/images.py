@@ -10,10 +10,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from tacit.core.augment import LEARNED_AREA, crop_windows, seen
 from tacit.core.batch import Batch, as_floats
 from tacit.core.errors import InputError, nearest
 from tacit.core.spec import VOID, Spec
-from tacit.core.views import LEARNED_AREA, crop_windows, seen
 
 __all__ = ["ANY_CLASSES", "Augmentation", "ImageSet", "any_classes", "augment", "augmented", "check_labels", "check_shape"]
 

@@ -9,13 +9,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from tacit.core.augment import resized_crop
 from tacit.core.errors import InputError
 from tacit.core.gather import gather
 from tacit.core.loss import Loss, Needs, View, positive_temperature
 from tacit.core.network import Network, dry_run
 from tacit.core.norms import NoStatisticsError, norm_layers
 from tacit.core.probe import INPUT, Signals
-from tacit.core.views import resized_crop
 
 __all__ = ["InstanceContrast", "instance_contrast"]
 

@@ -14,9 +14,9 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
+from tacit.core.augment import shifted
 from tacit.core.loss import Loss, Objective, Weight
 from tacit.core.network import Teacher
-from tacit.core.views import shifted
 from tacit.losses import BNAlignment, ClassPrior, DecisionAdversarial
 from tacit.synthesize.method import IterativeMethod
 from tacit.synthesize.schedules import after

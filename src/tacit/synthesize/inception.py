@@ -33,10 +33,10 @@ from typing import Any, ClassVar, Literal, Self, get_args
 import torch
 from torch import Tensor
 
+from tacit.core.augment import LEARNED_AREA, cutout, resized_crop, shifted
 from tacit.core.loss import Loss, Objective, Weight
 from tacit.core.network import Teacher
 from tacit.core.spec import Spec
-from tacit.core.views import LEARNED_AREA, cutout, resized_crop, shifted
 from tacit.losses import Smoothness, TargetLogit
 from tacit.synthesize.canvas import Canvas, RoundedPixels
 from tacit.synthesize.method import IterativeMethod

@@ -1,4 +1,4 @@
-"""Views: windows of images, and that they can be differentiated."""
+"""Augmentations: windows of images, and that they can be differentiated."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from tacit.core.views import crop_windows, cutout, resized_crop, seen, shifted
+from tacit.core.augment import crop_windows, cutout, resized_crop, seen, shifted
 
 
 def seeded(seed: int = 0) -> torch.Generator:

@@ -1,4 +1,4 @@
-"""Views: random crops and shifts of each image on its own, through which gradients flow.
+"""Augmentations: random crops, shifts and holes, of each image on its own, through which gradients flow.
 
 What kornia's RandomCrop with padding and RandomResizedCrop do, by one bilinear sampling; contrastive methods take their views so:
 "A Simple Framework for Contrastive Learning of Visual Representations", Chen et al., 2020,
