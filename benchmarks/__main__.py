@@ -15,40 +15,14 @@ from tacit.core.errors import InputError
 __all__ = ["main"]
 
 
-def _speed(options: argparse.Namespace, home: Path) -> int:
-    speed.run(home)
-    return 0
-
-
 def parser() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
     made = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     suites = made.add_subparsers(metavar="SUITE", help="without one, only RESULTS.md is written anew")
-    one = suites.add_parser("demo", help=demo.__doc__, description=demo.__doc__)
-    demo.add_arguments(one)
-    one.set_defaults(action=demo.main)
-    suites.add_parser("speed", help=speed.__doc__, description=speed.__doc__).set_defaults(action=_speed)
-    one = suites.add_parser("data_free", help=data_free.__doc__, description=data_free.__doc__)
-    data_free.add_arguments(one)
-    one.set_defaults(action=data_free.main)
-    one = suites.add_parser("claims", help=claims.__doc__, description=claims.__doc__)
-    claims.add_arguments(one)
-    one.set_defaults(action=claims.main)
-    one = suites.add_parser("compression", help=compression.__doc__, description=compression.__doc__)
-    compression.add_arguments(one)
-    one.set_defaults(action=compression.main)
-    one = suites.add_parser("representation", help=representation.__doc__, description=representation.__doc__)
-    representation.add_arguments(one)
-    one.set_defaults(action=representation.main)
-    one = suites.add_parser("federated", help=federated.__doc__, description=federated.__doc__)
-    federated.add_arguments(one)
-    one.set_defaults(action=federated.main)
-    one = suites.add_parser("segmentation", help=segmentation.__doc__, description=segmentation.__doc__)
-    segmentation.add_arguments(one)
-    one.set_defaults(action=segmentation.main)
-    one = suites.add_parser("teachers", help=teachers.__doc__, description=teachers.__doc__)
-    teachers.add_arguments(one)
-    one.set_defaults(action=teachers.main)
+    for module in (demo, speed, data_free, claims, compression, representation, federated, segmentation, teachers):
+        one = suites.add_parser(module.__name__.removeprefix("benchmarks."), help=module.__doc__, description=module.__doc__)
+        module.add_arguments(one)
+        one.set_defaults(action=module.main)
     return made
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import platform
@@ -13,11 +14,12 @@ from typing import Any
 
 import torch
 
+from benchmarks.provenance import code
 from tacit.core.files import write_file
 from tacit.core.moments import batch_moments
 from tacit.zoo import resnet
 
-__all__ = ["KEPT", "run"]
+__all__ = ["KEPT", "add_arguments", "main"]
 
 KEPT = Path("results", "speed.json")
 """Where the result is, under the home of all."""
@@ -28,8 +30,18 @@ MODELS: dict[str, dict[str, Any]] = {
 }
 
 
-def run(home: Path) -> None:
-    """Measure all. A step is forward, backward and SGD on 128 images; the figures are medians."""
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    parser.add_argument("--again", action="store_true", help="also measure again what is there; it stands until then")
+    parser.add_argument("--out", type=Path, help="where results/, figures/ and RESULTS.md go; not given: benchmarks/")
+
+
+def main(options: argparse.Namespace, home: Path) -> int:
+    """Measure all that is not there yet, and return 0. A step is forward, backward and SGD on 128 images; the figures are medians."""
+    if (home / KEPT).exists() and not options.again:
+        print(f"{home / KEPT}: there already")
+        return 0
+    known = code(jobs=1)
     cores = len(os.sched_getaffinity(0))
     steps = []
     for name, model in MODELS.items():
@@ -46,8 +58,10 @@ def run(home: Path) -> None:
         "cpu": torch.backends.cpu.get_cpu_capability(),
         "avx512_bf16": torch.cpu._is_avx512_bf16_supported(),
         "torch": torch.__version__,
+        "code": known,
     }
     write_file(home / KEPT, json.dumps(result, indent=1) + "\n")
+    return 0
 
 
 def _median_ms(work: Callable[[], object], *, least: int = 7, seconds: float = 1.5) -> float:
