@@ -17,13 +17,14 @@ import torch
 import yaml
 from torch import Tensor
 
+from tacit.core.device import Clock, Runtime, peak_memory_mb
 from tacit.core.errors import InputError
 from tacit.core.files import read_json, write_file, write_json
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
 
-__all__ = ["UNTOUCHING", "Run", "check_result", "free_folder", "read_config", "versions"]
+__all__ = ["UNTOUCHING", "Run", "check_result", "free_folder", "make_result", "read_config", "versions"]
 
 METRICS = (
     "teacher_accuracy",
@@ -213,3 +214,41 @@ def _identity(value: Any) -> Any:
     if isinstance(value, dict) and "sha256" in value and value.get("path", "") is None:
         return {key: item for key, item in value.items() if key != "sha256"}
     return value
+
+
+def make_result(
+    verb: str,
+    clock: Clock,
+    metrics: Mapping[str, Any],
+    *,
+    seed: int | None = None,
+    runtime: Runtime | None = None,
+    images: int | None = None,
+    selection: str | None = None,
+) -> dict[str, Any]:
+    """Return the whole of result.json.
+
+    Args:
+        verb: Which one ran.
+        clock: Its seconds.
+        metrics: What it found; metrics that do not apply become null.
+        seed: Of every draw; None where nothing is drawn.
+        runtime: Where it ran; None where no network did.
+        images: How many were synthesized; None where that is not what the verb does.
+        selection: How weights were chosen; None likewise.
+    """
+    cuda = runtime is not None and runtime.device.type == "cuda"
+    return {
+        "schema": 1,
+        "verb": verb,
+        "seed": seed,
+        "seconds": clock.report(),
+        "images_synthesized": images,
+        "peak_memory_mb": peak_memory_mb(),
+        "peak_cuda_memory_mb": torch.cuda.max_memory_allocated() / 2**20 if cuda else None,
+        "device": runtime.name if runtime is not None else "none",
+        "precision": runtime.precision if runtime is not None else "none",
+        "versions": versions(),
+        "selection": selection,
+        "metrics": {**dict.fromkeys(METRICS), **metrics},
+    }

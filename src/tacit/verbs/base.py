@@ -15,11 +15,11 @@ import torch
 from torch.utils.data import Dataset
 
 from tacit.core.chosen import Chosen
-from tacit.core.device import Clock, Precision, Runtime, peak_memory_mb
+from tacit.core.device import Clock, Precision, Runtime
 from tacit.core.errors import InputError
 from tacit.core.models import ModelRef, model_hash
 from tacit.core.network import Ensemble, Network, count_parameters, work_per_image
-from tacit.core.run import METRICS, Run, free_folder, versions
+from tacit.core.run import Run, free_folder, make_result
 from tacit.core.spec import Spec, check_names
 from tacit.data import Data, ImageSet, Modality, StreamedSet, Views, load_data
 
@@ -196,20 +196,7 @@ class RunVerb(Verb):
         self, runtime: Runtime, clock: Clock, metrics: Mapping[str, Any], *, images: int | None, selection: str | None
     ) -> dict[str, Any]:
         """Return the whole of result.json; metrics that do not apply become null."""
-        return {
-            "schema": 1,
-            "verb": self.name,
-            "seed": self.seed,
-            "seconds": clock.report(),
-            "images_synthesized": images,
-            "peak_memory_mb": peak_memory_mb(),
-            "peak_cuda_memory_mb": torch.cuda.max_memory_allocated() / 2**20 if runtime.device.type == "cuda" else None,
-            "device": runtime.name,
-            "precision": runtime.precision,
-            "versions": versions(),
-            "selection": selection,
-            "metrics": {**dict.fromkeys(METRICS), **metrics},
-        }
+        return make_result(self.name, clock, metrics, seed=self.seed, runtime=runtime, images=images, selection=selection)
 
 
 @dataclass(frozen=True, kw_only=True)

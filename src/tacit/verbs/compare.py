@@ -7,10 +7,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from tacit.core.device import Clock, peak_memory_mb
+from tacit.core.device import Clock
 from tacit.core.errors import InputError
 from tacit.core.files import write_file
-from tacit.core.run import METRICS, Run, free_folder, versions
+from tacit.core.run import Run, free_folder, make_result
 from tacit.verbs.base import Outcome, Verb, as_function
 
 __all__ = ["Compare", "compare"]
@@ -54,20 +54,7 @@ class Compare(Verb):
         write_file(out / "table.md", f"{markdown(rows)}\n{LEGEND}\n\n" + "".join(f"- {note}\n" for note in said))
         if (drawn := picture(rows)) is not None:
             write_file(out / "accuracy.png", drawn)
-        result = {
-            "schema": 1,
-            "verb": self.name,
-            "seed": None,
-            "seconds": Clock().report(),
-            "images_synthesized": None,
-            "peak_memory_mb": peak_memory_mb(),
-            "peak_cuda_memory_mb": None,
-            "device": "none",
-            "precision": "none",
-            "versions": versions(),
-            "selection": None,
-            "metrics": {**dict.fromkeys(METRICS), "rows": [asdict(row) for row in rows], "notes": said},
-        }
+        result = make_result(self.name, Clock(), {"rows": [asdict(row) for row in rows], "notes": said})
         run.finish(result)
         page = write_report(out)
         return Outcome(folder=out, result=result, text=text(rows), rows=[*(("note", note) for note in said), ("report", str(page))])

@@ -27,9 +27,8 @@ from tacit.core.network import Network
 from tacit.federate.checks import FederationError
 from tacit.federate.client import Client, Site
 from tacit.federate.flower.apps import client_app, server_app
-from tacit.federate.flower.engine import Deadlines, FlowerEngine
+from tacit.federate.flower.engine import FlowerEngine
 from tacit.federate.flower.member import Member
-from tacit.federate.flower.records import Transport
 from tacit.federate.messages import Download, Lost, Upload
 from tacit.federate.plan import Plan
 from tacit.federate.shelf import Shelf
@@ -122,35 +121,21 @@ def _member(stage: Any, context: Context) -> Member:
 class Simulation:
     """An engine that runs clients in Flower's simulation. It starts with the first download and ends with `close`.
 
+    There is a worker process for each core, at most one for each client, and they share a GPU alike.
+
     Args:
         plan: Of both sides.
         sites: Each client's images; they go to the worker processes of this machine.
         folder: Where clients keep their states, so that a run can be resumed.
-        deadlines: How long is waited.
-        transport: How generator and whole numbers are carried.
-        workers: Worker processes; None: one for each core, at most one for each client.
-        gpus: Share of a GPU that a worker takes.
     """
 
-    def __init__(
-        self,
-        plan: Plan,
-        sites: Sequence[Site],
-        folder: Path,
-        *,
-        deadlines: Deadlines | None = None,
-        transport: Transport = "array",
-        workers: int | None = None,
-        gpus: float | None = None,
-    ) -> None:
+    def __init__(self, plan: Plan, sites: Sequence[Site], folder: Path) -> None:
         for name, value in QUIET.items():
             os.environ.setdefault(name, value)  # read when they are imported
         import_extra("flwr.simulation", "federate", "the engine `simulation`")
         self.plan, self.sites, self.folder = plan, sites, folder
-        self.deadlines, self.transport = deadlines or Deadlines(), transport
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        self.workers = min(workers or cores, len(sites))
-        self.gpus = gpus if gpus is not None else (1 / self.workers if plan.runtime.device.type == "cuda" else 0.0)
+        self.workers = min(cores, len(sites))
         self._inner: FlowerEngine | None = None
         self._done = threading.Event()
         self._thread: threading.Thread | None = None
@@ -210,7 +195,7 @@ class Simulation:
         for _ in range(int(START * 10)):
             with contextlib.suppress(queue.Empty):
                 grid = came.get(timeout=0.1)
-                self._inner = FlowerEngine(grid, self.plan.clients, deadlines=self.deadlines, transport=self.transport)
+                self._inner = FlowerEngine(grid, self.plan.clients)
                 return self._inner
             if not self._thread.is_alive():
                 break
@@ -224,7 +209,7 @@ class Simulation:
             came.put(grid)
             self._done.wait()
 
-        resources = {"num_cpus": 1, "num_gpus": self.gpus}
+        resources = {"num_cpus": 1, "num_gpus": 1 / self.workers if self.plan.runtime.device.type == "cuda" else 0.0}
         try:
             simulation.run_simulation(
                 server_app=server_app(main),
