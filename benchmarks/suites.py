@@ -1,4 +1,4 @@
-"""The suites, the teachers and the data: all that is measured, as plain data. A method joins a suite by one `Row`."""
+"""The suites, the teachers and the data: all that is measured, as plain data. A method joins a suite by one `Row` in rows.py."""
 
 from __future__ import annotations
 

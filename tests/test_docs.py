@@ -243,6 +243,8 @@ def understood(words: list[str]) -> bool:
         places = ("common/args.py", FLOWER[name][rest[0] if name == "flwr" else ""])
         text = "".join((Path(flower.__file__).parent / place).read_text() for place in places)
         return all(f'"{word}"' in text for word in rest if word.startswith("--"))
+    if name == "export":  # as the exported app has it
+        return " ".join(words) in (ROOT / "src/tacit/federate/flower/app/README.md.txt").read_text()
     if name == "python" and rest[:2] == ["-m", "tacit.federate.flower.certificates"]:
         return bool(certificates_parser().parse_args(rest[2:]))
     if name == "python":

@@ -31,7 +31,7 @@ class ModelRef:
     """Where a model is, and what it expects."""
 
     path: str | list[str] = ""
-    """A folder that tacit wrote, `package.module:callable`, or an ONNX file; several make an ensemble."""
+    """A folder that tacit wrote, `package.module:callable`, or a file that an engine runs (.onnx, .xml, .pt2); several make an ensemble."""
     kwargs: dict[str, Any] = field(default_factory=dict)
     """Arguments of the callable."""
     weights: Path | None = None
