@@ -58,7 +58,7 @@ def plan(algorithm: Algorithm, runtime: Runtime, *, clients: int = 4, networks: 
     kinds: tuple[Any, ...] = (Local, Rounds, Rules)
     chosen = [{name: fields.pop(name) for name in list(fields) if name in kind.__dataclass_fields__} for kind in kinds]
     assert not fields
-    local, rounds, rules = Local(**{"lr": 0.05, **chosen[0]}), Rounds(**{"rounds": 2, **chosen[1]}), Rules(**chosen[2])
+    local, rounds, rules = Local(**chosen[0]), Rounds(**{"rounds": 2, **chosen[1]}), Rules(**chosen[2])
     return Plan(networks or [network()], algorithm, local, rounds, clients, rules, 0, runtime)
 
 

@@ -24,7 +24,7 @@ class Local:
     """Optimisation steps."""
     batch: int = 32
     """Images in a step."""
-    lr: float = 0.01
+    lr: float = 0.05
     """Learning rate of plain SGD in the first round."""
     decay: float = 0.99
     """What the learning rate is multiplied by after each round."""

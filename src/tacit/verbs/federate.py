@@ -53,15 +53,15 @@ class Federate(RunVerb):
     """Rounds."""
     local_steps: int | None = None
     """Optimisation steps of a client in a round; not given: 20, or, of one-shot algorithms, 400."""
-    batch: int = 32
+    batch: int = Local.batch
     """Images in a step of a client."""
-    lr: float = 0.05
+    lr: float = Local.lr
     """Clients' learning rate in the first round (SGD). FedGen's comparison has 0.01, where FedAvg is far from its best."""
-    lr_decay: float = 0.99
+    lr_decay: float = Local.decay
     """What it is multiplied by after each round."""
-    momentum: float = 0.0
+    momentum: float = Local.momentum
     """Clients' momentum; it starts anew each round."""
-    weight_decay: float = 0.0
+    weight_decay: float = Local.weight_decay
     """Clients' weight decay."""
     held: float = 0.1
     """Share of its images that each client sets aside to test itself on."""
