@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from dataclasses import replace
 from typing import Any
@@ -12,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from tacit.core.batch import Batch
 from tacit.core.device import Runtime
 from tacit.core.errors import InputError
 from tacit.core.network import Network, Teacher
@@ -40,8 +42,9 @@ from tacit.federate.algorithms.base import Averaging
 from tacit.federate.algorithms.fedftg import DISTANCES, _Turns
 from tacit.federate.believed import Believed, beliefs
 from tacit.federate.client import Client, Kind
+from tacit.federate.latent import latent_diversity
 from tacit.federate.teaching import ensemble_of, pixels_of, pool_of, teach
-from tacit.federate.work import Work
+from tacit.federate.work import Local, Work
 from tacit.synthesize import DAFL, Gaussian
 from tacit.zoo import resnet
 from toyfed import SPEC, TEST, flat, network, plan, server, sites
@@ -325,6 +328,48 @@ def test_fedftg_believes_each_client_by_its_share_of_the_class(distance: Any, ru
     assert set(DISTANCES) == {"l1", "kl"}
 
 
+def test_fedftgs_generator_steps_towards_hard_images_that_clients_are_sure_of(runtime: Runtime) -> None:
+    algorithm = FedFTG(batch=6, width=4, latent=5, adversarial=0.7, sure=1.3, diversity=0.6)
+    central = plan(algorithm, runtime).central()
+    algorithm.begin(central)
+    assert central.generator is not None
+    twin, rng = copy.deepcopy(central.generator).train(), central.rng("server")
+    central.optimizer, optimizer = (torch.optim.SGD(one.parameters(), lr=0.1) for one in (central.generator, twin))  # as steep as the loss
+    counts = torch.tensor([[3.0, 0, 5, 1, 0, 0, 2, 0, 0, 0], [0.0, 9, 5, 0, 0, 0, 1, 0, 0, 0]])
+    teachers = [Teacher.of(network(seed=seed)) for seed in (1, 2)]
+    before = flat(twin.state_dict())
+    labels = torch.multinomial(counts.sum(dim=0), 6, replacement=True, generator=rng)
+    noise = torch.randn(6, 5, generator=rng)
+    images = twin(torch.cat([noise, F.one_hot(labels, 10)], dim=1))
+    loss = 0.6 * latent_diversity(noise, images)
+    for teacher, had in zip(teachers, counts, strict=True):
+        said, share = teacher(images), (1 + had[labels]) / (2 + counts.sum(dim=0)[labels])
+        far = (central.network.eval()(images) - said).abs().mean(dim=1)
+        loss = loss + (share * (1.3 * F.cross_entropy(said, labels, reduction="none") - 0.7 * far)).mean()
+    torch.autograd.backward(loss)
+    optimizer.step()
+    turns = _Turns(algorithm, central, teachers, counts)
+    turns.make()
+    told = sum(turns.numbers[f"loss/{name}"] for name in ("adversarial", "sure", "diversity"))
+    assert told == pytest.approx(float(loss.detach()), rel=1e-5)
+    assert torch.allclose(flat(central.generator.state_dict()), flat(twin.state_dict()), atol=1e-6)
+    assert not torch.allclose(before, flat(twin.state_dict()), atol=1e-3)
+
+
+def test_fedftg_tunes_the_mean_towards_what_the_clients_say(runtime: Runtime) -> None:
+    algorithm = FedFTG(batch=6, width=4, latent=5)
+    central = plan(algorithm, runtime).central()
+    algorithm.begin(central)
+    turns = _Turns(algorithm, central, [Teacher.of(network(seed=seed)) for seed in (1, 2)], torch.ones(2, 10))
+    with torch.no_grad():
+        _, labels, images = turns.draw()
+        said = torch.stack([teacher(images) for teacher in turns.teachers])
+    before = float(turns.apart(images, said, labels).detach())
+    for _ in range(20):
+        turns.tune()
+    assert float(turns.apart(images, said, labels).detach()) < 0.9 * before
+
+
 def test_fedftg_goes_by_what_clients_have_and_not_by_what_they_were_shown(runtime: Runtime, monkeypatch: pytest.MonkeyPatch) -> None:
     came: list[torch.Tensor] = []
     begin = _Turns.__init__
@@ -409,6 +454,27 @@ def test_a_client_with_fewer_images_than_a_batch_takes_whole_batches(runtime: Ru
         assert kept == {}
 
 
+def test_a_clients_learning_rate_falls_from_the_second_round_on() -> None:
+    assert [Local(lr=1.0, decay=0.5).numbers(round)["lr"] for round in (0, 1, 3)] == [1.0, 0.5, 0.125]
+
+
+def test_a_client_learns_by_sgd_with_momentum_and_weight_decay(runtime: Runtime) -> None:
+    made = plan(FedAvg(), runtime, steps=2, batch=16, lr=0.1, momentum=0.9, weight_decay=0.1)
+    site = Site(0, TEST.part(torch.arange(16)))  # every step has all of its images
+    upload, _ = Client(site, made.kind(0), seed=0).train(made.algorithm.download(made.central(), 0), {})
+    slow = network().train()
+    moving = {key: torch.zeros_like(parameter) for key, parameter in slow.model.named_parameters()}
+    for _ in range(2):
+        loss = F.cross_entropy(slow(site.train.images.float() / 255), site.train.labels)
+        slopes = torch.autograd.grad(loss, list(slow.model.parameters()))
+        with torch.no_grad():
+            for (key, parameter), slope in zip(slow.model.named_parameters(), slopes, strict=True):
+                moving[key] = 0.9 * moving[key] + slope + 0.1 * parameter
+                parameter -= 0.1 * moving[key]
+    for key, parameter in slow.model.named_parameters():
+        assert torch.allclose(upload.weights[key], parameter, atol=1e-5), key
+
+
 def test_an_algorithms_loss_is_computed_outside_of_autocast_as_all_others_are(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[tuple[torch.dtype, bool]] = []
     loss = FedAvg.loss
@@ -423,7 +489,15 @@ def test_an_algorithms_loss_is_computed_outside_of_autocast_as_all_others_are(mo
     assert seen == [(torch.float32, False)] * 2
 
 
-def test_a_stream_shows_every_image_before_it_shows_one_again(runtime: Runtime) -> None:
+def test_a_stream_shows_every_image_before_it_shows_one_again(runtime: Runtime, monkeypatch: pytest.MonkeyPatch) -> None:
+    shown: list[Tensor] = []
+    batch = ImageSet.batch
+
+    def spy(self: ImageSet, index: Tensor) -> Batch:
+        shown.append(index)
+        return batch(self, index)
+
+    monkeypatch.setattr(ImageSet, "batch", spy)
     algorithm = FedDistill()
     made = plan(algorithm, runtime, steps=6, batch=50)
     central = made.central()
@@ -431,6 +505,8 @@ def test_a_stream_shows_every_image_before_it_shows_one_again(runtime: Runtime) 
     site = sites()[0]
     upload, _ = Client(site, made.kind(0), seed=0).train(algorithm.download(central, 0), {})
     assert len(site.train) <= 300
+    times = torch.bincount(torch.cat(shown), minlength=len(site.train))
+    assert (int(times.sum()), int(times.max() - times.min())) == (300, 1)
     assert {label for label in range(10) if float(upload.tensors["seen"][label])} == set(site.train.labels.tolist())
 
 
