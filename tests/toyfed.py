@@ -31,7 +31,7 @@ from tacit.federate import (
 )
 from tacit.zoo import fednet
 
-__all__ = ["SPEC", "TEST", "TRAIN", "Tampered", "masked", "network", "plan", "server", "sites"]
+__all__ = ["SPEC", "TEST", "TRAIN", "Tampered", "digest", "flat", "masked", "network", "plan", "server", "sites"]
 
 SPEC = Spec(shape=(1, 8, 8), classes=10, mean=(0.305,), std=(0.376,))
 TRAIN, TEST = digits("train"), digits("test")
@@ -89,3 +89,12 @@ def server(
 
 def flat(state: Mapping[str, Tensor]) -> Tensor:
     return torch.cat([value.flatten().double() for value in state.values()])
+
+
+def digest(running: Server) -> Tensor:
+    """Return all numbers that the next round depends on."""
+    central = running.central
+    modules = [*central.networks, *([central.generator] if central.generator is not None else [])]
+    states: list[Mapping[str, Tensor]] = [module.state_dict() for module in modules]
+    states += [central.tensors, *central.latest.values(), *running.engine.state_dict()["states"].values()]
+    return torch.cat([flat(state) for state in states if state])

@@ -32,13 +32,12 @@ from tacit.federate import (
     InProcess,
     Lost,
     Round,
-    Server,
     Upload,
 )
 from tacit.federate.central import Central
 from tacit.synthesize import Gaussian
 from tacit.zoo import resnet
-from toyfed import SPEC, TEST, Tampered, flat, network, plan, server, sites
+from toyfed import SPEC, TEST, Tampered, digest, flat, network, plan, server, sites
 
 MADE: dict[type[Algorithm], Algorithm] = {
     FedAvg: FedAvg(),
@@ -55,15 +54,6 @@ ONE_SHOT = [kind for kind in ALGORITHMS if kind.rounds == 1]
 SEVERAL = [kind for kind in ALGORITHMS if kind.rounds is None]
 LEARNS = 0.3
 """Accuracy that a few rounds must reach on digits; chance is 0.1."""
-
-
-def digest(running: Server) -> torch.Tensor:
-    """Return all numbers that the next round depends on."""
-    central = running.central
-    modules = [*central.networks, *([central.generator] if central.generator is not None else [])]
-    states: list[Mapping[str, torch.Tensor]] = [module.state_dict() for module in modules]
-    states += [central.tensors, *central.latest.values(), *running.engine.state_dict()["states"].values()]
-    return torch.cat([flat(state) for state in states if state])
 
 
 def test_every_algorithm_is_tried() -> None:
