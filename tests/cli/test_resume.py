@@ -9,9 +9,18 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
+
+import tacit
+from tacit.core.models import ModelRef
+from tacit.core.run import Run
+from tacit.federate import IID, FedAvg
+from tacit.synthesize import Gaussian
 
 SMALL = ("--method.batch", "32", "--method.steps", "4", "--method.width", "4", "--method.latent", "8")
 OFTEN = ("--checkpoint-seconds", "0")
@@ -100,3 +109,32 @@ def test_kills_change_nothing(verb: str, tmp_path: Path, teacher_folder: Path, e
     assert kills == KILLS, f"the run ended after {kills} kills: it is too short for this test"
     assert start([*words(verb, teacher_folder, broken), "--resume"], environment).wait(timeout=200) == 0
     assert contents(whole, verb) == contents(broken, verb)
+
+
+@pytest.mark.parametrize("verb", ["distill", "synthesize", "federate"])
+def test_seconds_add_up_over_resumes_and_count_against_the_budget(
+    verb: str, tmp_path: Path, teacher_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    student = ModelRef(path="tacit.zoo:resnet", kwargs={"channels": 1, "width": 2})
+    learning: dict[str, Any] = {"student": student, "source": "data", "data": "digits", "training": tacit.Training(steps=10, batch=8)}
+    options: dict[str, dict[str, Any]] = {
+        "distill": {"teacher": str(teacher_folder), **learning, "evaluations": 0, "checkpoint_seconds": 0.0},
+        "synthesize": {"teacher": str(teacher_folder), "method": Gaussian(batch=4), "images": 40, "checkpoint_seconds": 0.0},
+        "federate": {"algorithm": FedAvg(), "partition": IID(), "rounds": 6, "clients": 2, "local_steps": 1, "evaluate_every": 0},
+    }
+    run, fields, checkpoint = getattr(tacit, verb), {"out": tmp_path / "run", **options[verb]}, Run.checkpoint
+
+    def stops(self: Run, step: int, state: Mapping[str, Any]) -> None:
+        checkpoint(self, step, {**state, "seconds": {**state["seconds"], "training": 1000.0}})
+        if step == 5:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr("tacit.verbs.learning.SELDOM", 0)
+    monkeypatch.setattr(Run, "checkpoint", stops)
+    with pytest.raises(KeyboardInterrupt):
+        run(**fields)
+    monkeypatch.setattr(Run, "checkpoint", checkpoint)
+    budget = {} if verb == "federate" else {"max_seconds": 500.0}  # rounds are all that ends a federation
+    again = run(**fields, **budget, resume=True)
+    assert again.result["seconds"]["total"] > 1000
+    assert torch.load(tmp_path / "run" / "checkpoint" / "state.pt", weights_only=True)["step"] == (5 if budget else 6)
