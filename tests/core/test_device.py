@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from contextlib import nullcontext
+from itertools import combinations
 
 import pytest
 import torch
@@ -77,15 +79,31 @@ def test_networks_with_convolutions_are_placed_in_channels_last(runtime: Runtime
     assert model.conv2.weight.is_contiguous(memory_format=torch.channels_last)
 
 
-def test_draws_depend_on_the_seed_alone(runtime: Runtime) -> None:
-    draws = [torch.rand(4, generator=runtime.generator(seed)).tolist() for seed in (0, 0, 1)]
-    assert draws[0] == draws[1] != draws[2]
+def test_draws_depend_on_the_seed_and_the_role_alone(runtime: Runtime) -> None:
+    draws = [torch.rand(4, generator=runtime.generator(*of)).tolist() for of in ((0, "a"), (0, "a"), (1, "a"), (0, "b"), (0,))]
+    assert draws[0] == draws[1]
+    assert all(one != other for one, other in combinations(draws[1:], 2))
 
 
 @pytest.mark.parametrize("step", [0, 1, 24, 25])
 def test_the_guard_stops_at_every_step_on_a_cpu(runtime: Runtime, step: int) -> None:
     with pytest.raises(NonFiniteLossError, match="here: the loss became kd = nan"):
         runtime.guard({"kd": torch.tensor(float("nan"))}, "here", step)
+
+
+@pytest.mark.parametrize("bad", [1, 12, 24, None])
+def test_on_a_gpu_what_goes_wrong_between_two_looks_is_found_before_anything_is_stored(
+    bad: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runtime = Runtime("cpu", "32-true")
+    monkeypatch.setattr(Runtime, "device", torch.device("cuda"))
+    for step in range(1, 26):
+        runtime.guard({"kd": torch.tensor(float("inf") if step == bad else 1.0)}, "here", step)
+    with pytest.raises(NonFiniteLossError, match="there: the loss became NaN or infinite") if bad else nullcontext():
+        runtime.settle("there")
+    with pytest.raises(NonFiniteLossError, match="here: the loss became kd = inf"):
+        runtime.guard({"kd": torch.tensor(float("inf"))}, "here", 50)
+    assert bad or runtime._sound is None
 
 
 def test_the_clock_takes_inner_work_off_the_outer(monkeypatch: pytest.MonkeyPatch) -> None:

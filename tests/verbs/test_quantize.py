@@ -13,17 +13,20 @@ from torch import Tensor, nn
 
 import tacit
 from tacit.cli import main
-from tacit.core.device import Runtime
+from tacit.core.batch import Batch
+from tacit.core.device import Clock, Runtime
 from tacit.core.errors import InputError
 from tacit.core.network import Network, Teacher
 from tacit.core.norms import norm_layers
 from tacit.core.spec import Spec
+from tacit.data import ImageSet
 from tacit.distill import Training
+from tacit.distill.sources import Mixed
 from tacit.quantize import Scheme, Simulated, adjust_norms
 from tacit.quantize import plain as float_weights
 from tacit.synthesize import BNS, CMI, DAFL, Gaussian, Inception, Method, Pool
 from tacit.verbs.quantize import Quantize, _slow, _times
-from tacit.verbs.samples import Samples
+from tacit.verbs.samples import Samples, find_samples
 from toy import BNNet, DictNet, GroupNet
 
 
@@ -202,6 +205,22 @@ def test_a_stored_pool_and_real_images_serve_as_well(teacher_folder: Path, tmp_p
     assert not (tmp_path / "b" / "pool").exists()
 
 
+@pytest.mark.parametrize("source", ["Gaussian", "a stored pool", "data"])
+def test_images_of_the_acceptance_check_are_none_of_those_that_are_learned_from(
+    source: str, teacher: Teacher, runtime: Runtime, tmp_path: Path
+) -> None:
+    images, place = torch.randint(256, (40, *teacher.spec.shape), generator=torch.Generator().manual_seed(0)), tmp_path / "pool"
+    real = ImageSet(images.to(torch.uint8), torch.zeros(40, dtype=torch.long))
+    pool = Pool(teacher.spec)
+    pool.add(real.batch(torch.arange(40)))
+    pool.save(place, {})
+    given: dict[str, Any] = {"method": Gaussian(), "data": real, "split": "train", "images": 30, "fresh": 10, "seed": 0}
+    found = find_samples(teacher, source=str(place) if source == "a stored pool" else source, runtime=runtime, clock=Clock(), **given)
+    learned, fresh = ({image.numpy().tobytes() for image in one.columns["images"]} for one in (found.learned, found.fresh))
+    assert (len(learned), len(fresh)) == (30, 10)
+    assert not learned & fresh
+
+
 def test_batch_norm_learns_where_the_images_carry_its_statistics_whoever_stored_them() -> None:
     pool = Pool(Spec(shape=(1, 8, 8), classes=10))
 
@@ -278,12 +297,30 @@ def test_a_run_goes_on_with_the_samples_that_it_made(teacher_folder: Path, tmp_p
     with pytest.raises(KeyboardInterrupt):
         tacit.quantize(model=teacher_folder, out=tmp_path / "cut", training=training, **options)
     monkeypatch.setattr(Learner, "step", step)
+    monkeypatch.setattr("tacit.verbs.compressing.find_samples", None)  # the same would be painted again
     again = tacit.quantize(model=teacher_folder, out=tmp_path / "cut", resume=True, training=training, **options)
     assert again.result["images_synthesized"] == whole.result["images_synthesized"] == 96
     assert whole.network is not None
     assert again.network is not None
     ours = again.network.state_dict()
     assert all(torch.equal(value, ours[key]) for key, value in whole.network.state_dict().items())
+
+
+def test_fine_tuning_mixes_the_images_unless_mixup_is_0(teacher_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shares: list[float] = []
+
+    class Noted(Mixed):
+        def batch(self, step: int, rate: float = 1.0) -> Batch:
+            shares.append(self.alpha)
+            return super().batch(step, rate)
+
+    monkeypatch.setattr("tacit.verbs.compressing.Mixed", Noted)
+    options: dict[str, Any] = {"source": "Gaussian", "images": 16, "acceptance": 8, "baselines": False, "device": "cpu"}
+    options |= {"model": teacher_folder, "scheme": Scheme(weights=4, activations=4), "training": Training(steps=2, batch=8)}
+    tacit.quantize(out=tmp_path / "mixed", **options)
+    assert shares == [0.5, 0.5]
+    tacit.quantize(out=tmp_path / "plain", mixup=0.0, **options)
+    assert shares == [0.5, 0.5]
 
 
 def test_a_network_without_batch_norm_is_quantized_by_inception(tmp_path: Path) -> None:
