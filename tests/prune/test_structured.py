@@ -16,7 +16,7 @@ from tacit.core.models import import_object, load, save
 from tacit.core.network import Ensemble, Network, Origin, Teacher, count_parameters
 from tacit.core.spec import Spec
 from tacit.prune import Steady, prune
-from tacit.prune.graph import last_layers
+from tacit.prune.graph import _least, last_layers
 from tacit.prune.structured import build
 from tacit.quantize import Scheme, simulate
 from toy import BNNet, DictNet, GroupNet
@@ -172,9 +172,16 @@ def test_the_last_layers_are_found_where_there_are_several() -> None:
     branching = Network(Branching(), Spec(shape=(3, 12, 12), classes=6))
     model = branching.model
     assert set(last_layers(branching, torch.rand(2, 3, 12, 12))) == {model.one, model.two}
-    both = Ensemble.of([branching, Network(Grouped(), Spec(shape=(3, 12, 12), classes=6))])
-    assert len(last_layers(both, torch.rand(2, 3, 12, 12))) == 3
-    assert prune(both, 0.5).check()
+    both = Ensemble.of([branching, Network(Grouped(), Spec(shape=(3, 12, 12), classes=6, mean=(0.4,) * 3, std=(0.2,) * 3))])
+    images = torch.rand(2, 3, 12, 12)
+    assert len(last_layers(both, images)) == 3
+    pruned = prune(both, 0.5).check()
+    assert torch.equal(pruned(images), pruned.model(images))  # each member normalises, and nobody else
+
+
+def test_a_layer_of_several_parts_loses_the_same_channels_of_each() -> None:
+    assert _least(torch.tensor([9.0, 9, 9, 1, 9, 9, 9, 1]), 0.25, 2) == [3, 7]
+    assert _least(torch.tensor([0.0, 5, 3, 1]), 0.5, 2) == [0, 2]
 
 
 def test_an_auxiliary_head_is_pruned_with_the_layers_that_it_reads_and_keeps_its_answers() -> None:

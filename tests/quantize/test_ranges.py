@@ -43,6 +43,24 @@ def test_a_percentile_leaves_outliers_out() -> None:
     assert float(seen.range[1]) == pytest.approx(1.0, abs=0.01)
 
 
+def test_a_percentile_leaves_one_value_of_ten_thousand_out_at_each_end() -> None:
+    values = torch.randperm(105_000, generator=seeded()).float()
+    seen = RangeOf("percentile", 8, seeded())
+    seen.see(values.view(100, -1))
+    assert [float(value) for value in seen.range] == [10, 104_989]
+    least, most = weight_range(values[None] - 50_000, "percentile", Quantizer(8, weights=True))
+    assert (float(least), float(most)) == (-49_990, 54_989)
+
+
+def test_a_batch_of_too_many_values_is_looked_at_in_all_its_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tacit.quantize.ranges.MOST", 2000)
+    seen = RangeOf("percentile", 8, seeded())
+    seen.see(torch.arange(50_000.0).view(100, -1))
+    least, most = (float(value) for value in seen.range)  # of 50,000 values it would be 4 and 49,995
+    assert 4 < least < 500
+    assert 49_500 < most < 49_995
+
+
 def mean_error(x: Tensor, least: float, most: float, levels: int) -> float:
     """Return the mean squared error of a uniform quantizer in slow steps, zero a level."""
     scale = (most - least) / levels
@@ -61,6 +79,17 @@ def test_the_range_of_least_error_is_better_than_any_other_share_of_the_whole() 
     others = [mean_error(x, 0.0, float(x.max()) * share / 40, 15) for share in range(1, 41)]
     assert found == pytest.approx(min(others), rel=1e-4)
     assert found < others[-1]
+
+
+def test_the_range_of_least_error_is_the_mean_of_what_is_best_for_each_batch() -> None:
+    seen, best = RangeOf("mse", 4, seeded()), list[tuple[float, float]]()
+    for scale in (1.0, 3.0):
+        x = scale * (torch.randn(400, generator=seeded()) + 0.5)
+        seen.see(x.view(20, 20))
+        tried = [(float(x.min()) * share / 40, float(x.max()) * share / 40) for share in range(1, 41)]
+        errors = [mean_error(x.flatten(), *ends, 15) for ends in tried]
+        best.append(tried[errors.index(min(errors))])
+    assert [float(value) for value in seen.range] == pytest.approx([sum(ends) / 2 for ends in zip(*best, strict=True)])
 
 
 @pytest.mark.parametrize("how", ["average", "minmax", "percentile", "mse", "aciq"])

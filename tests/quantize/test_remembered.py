@@ -18,6 +18,7 @@ from tacit.core.spec import Spec
 from tacit.data import digits
 from tacit.evaluate import accept, predict
 from tacit.quantize import Scheme, make_baselines, simulate
+from tacit.quantize.fake import Quantizer
 from tacit.quantize.fold import fold_and_remember
 from tacit.quantize.remembered import _Value, quantize_from_norms, set_remembered_ranges
 from tacit.zoo import mobilenetv2, resnet
@@ -151,6 +152,14 @@ def test_only_ranges_that_are_sure_are_known(network: Network, unknown: list[str
         first = quantizers["net.0.input_quantizer"]
         least, most = ((level - first.zero) * first.scale for level in (first.low, first.high))
         assert (float(least), float(most)) == pytest.approx((-2.0, 2.0), abs=0.02)
+
+
+def test_images_that_nobody_normalises_reach_from_0_to_1() -> None:
+    normalised = chain(activation=nn.ReLU())
+    made, unknown = quantize_from_norms(Network(normalised.model, normalised.spec, normalise=False).eval(), Scheme())
+    first = made.model.get_submodule("net.0.input_quantizer")
+    assert isinstance(first, Quantizer)
+    assert (float(first.scale.detach()), float(first.zero), unknown) == (pytest.approx(1 / 255), 0, 0)
 
 
 def test_a_layer_that_is_called_twice_has_the_range_of_both_inputs() -> None:

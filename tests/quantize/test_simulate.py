@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import torch
@@ -18,6 +18,8 @@ from tacit.core.spec import Spec
 from tacit.data import digits
 from tacit.evaluate import predict
 from tacit.quantize import Scheme, Simulated, calibrate, plain, simulate, stored_bits
+from tacit.quantize.fake import Quantizer
+from tacit.quantize.ranges import RangeOf
 from tacit.quantize.scheme import Ranges
 from tacit.quantize.simulate import left_alone
 from tacit.quantize.trace import trace
@@ -130,6 +132,25 @@ def test_images_keep_all_of_their_range_whatever_is_cut_off_activations(how: Ran
     first = model_of(simulated).activations["net.first.input_quantizer"]
     assert float(first.scale.detach()) == pytest.approx(1 / 255)
     assert float(first.zero) == 0
+
+
+def test_activations_get_their_ranges_as_the_scheme_says(runtime: Runtime) -> None:
+    torch.manual_seed(0)
+    network, found = Network(Shifted(), Spec(shape=(1, 8, 8), classes=4)).eval(), set[float]()
+    shown = torch.rand(48, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+    for how in get_args(Ranges):
+        scheme, read = Scheme(weights=4, activations=2, activation_ranges=how), list[Tensor]()
+        simulated = simulate(network, scheme)
+        second = model_of(simulated).activations["net.second.input_quantizer"]
+        second.register_forward_pre_hook(lambda _, args, read=read: read.append(args[0].detach()))
+        calibrate(simulated, shown, scheme, runtime, size=24)
+        wanted, seen = Quantizer(2, weights=False), RangeOf(how, 2, torch.Generator())
+        for some in read:
+            seen.see(some)
+        wanted.set_range(*seen.range)
+        assert (float(second.scale.detach()), float(second.zero)) == (float(wanted.scale.detach()), float(wanted.zero)), how
+        found.add(float(second.scale.detach()))
+    assert len(found) == len(get_args(Ranges))
 
 
 class Branched(nn.Module):
