@@ -58,6 +58,7 @@ def test_the_float_files_answer_as_the_network_whose_weights_are_not_clipped(
     for engine in ("onnxruntime", "openvino"):
         files = write(teacher_network, shown, tmp_path, tmp_path, Scheme(weight_ranges="minmax"), engine=engine)
         torch.testing.assert_close(load(files.whole)(shown), teacher(shown), atol=2e-3, rtol=2e-3)
+    torch.testing.assert_close(load(tmp_path / "float.onnx")(shown), clip_weights(teacher_network, Scheme(weight_ranges="minmax"))(shown))
 
 
 def test_weights_are_clipped_to_the_ranges_of_the_scheme_after_batch_norm_is_folded(teacher_network: Network) -> None:

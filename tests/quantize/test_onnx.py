@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import builtins
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -23,11 +24,12 @@ from tacit.core.models import load
 from tacit.core.network import Network, Teacher
 from tacit.core.spec import Spec
 from tacit.data import digits
-from tacit.evaluate import accept, predict
+from tacit.evaluate import accept
 from tacit.quantize import compare_latency, fake_quantize, quantize_onnx, to_onnx
 from tacit.quantize.deploy import find_target, reason
 from tacit.quantize.latency import interleaved
 from tacit.quantize.onnx import float_layers
+from tacit.quantize.scheme import Ranges
 
 
 @pytest.fixture(scope="module")
@@ -109,21 +111,6 @@ def test_a_mean_over_the_image_is_one_pooling_that_is_computed_in_8_bits(how: st
         assert [node.op_type for node in graph.node if pooling.output[0] in node.input] == ["QuantizeLinear"]
 
 
-def test_the_file_knows_what_it_takes_and_any_batch_fits(files: dict[str, Path], teacher_network: Network) -> None:
-    network = load(files["int8"])
-    assert network.spec == teacher_network.spec
-    for n in (1, 3, 70):
-        assert network(torch.rand(n, 1, 8, 8)).shape == (n, 10)
-
-
-def test_the_float_file_answers_as_the_network_and_the_int8_file_nearly(files: dict[str, Path], teacher: Teacher, runtime: Runtime) -> None:
-    held = digits("test")
-    torch.testing.assert_close(load(files["float"])(held.images[:50].float().div(255)), teacher(held.images[:50].float().div(255)))
-    whole, small = (predict(network, held.batches(270), runtime) for network in (teacher, load(files["int8"])))
-    assert small.accuracy >= whole.accuracy - 0.012
-    assert small.agreement(whole) >= 0.98
-
-
 def test_a_process_without_torch_can_run_the_file(files: dict[str, Path], tmp_path: Path) -> None:
     code = (
         "import sys; sys.modules['torch'] = None; sys.modules['tacit'] = None\n"
@@ -168,6 +155,30 @@ def test_weights_keep_to_seven_bits_where_sums_would_saturate(files: dict[str, P
         arrays = [numpy_helper.to_array(tensor) for tensor in onnx.load(str(file)).graph.initializer if len(tensor.dims) == 4]
         assert max(int(np.abs(array.astype(int)).max()) for array in arrays) == most
     assert {entry.key: entry.value for entry in onnx.load(str(tmp_path / "x86.onnx")).metadata_props}["tacit.target"] == "x86"
+
+
+@pytest.mark.parametrize(
+    ("ranges", "method", "options", "size"),
+    [
+        ("minmax", "MinMax", {}, 8),
+        ("average", "MinMax", {"CalibMovingAverage": True}, 1),
+        ("percentile", "Percentile", {"CalibPercentile": pytest.approx(99.98)}, 8),  # between both ends, each of which cuts off 0.01
+    ],
+)
+def test_onnx_runtime_is_told_how_ranges_are_chosen(
+    ranges: Ranges, method: str, options: dict[str, Any], size: int, files: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import onnxruntime.quantization as quantization
+
+    told: list[Any] = []
+
+    def quantize_static(source: str, out: str, reader: Any, **given: Any) -> None:
+        told.extend([given["calibrate_method"].name, given["extra_options"], len(reader.get_next()["images"])])
+        shutil.copy(source, out)
+
+    monkeypatch.setattr(quantization, "quantize_static", quantize_static)
+    quantize_onnx(files["float"], digits("train").images[:12], tmp_path / "int8.onnx", ranges=ranges, size=8)
+    assert told == [method, options, size]
 
 
 class Gated(nn.Module):
