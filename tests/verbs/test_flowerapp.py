@@ -109,6 +109,12 @@ def test_the_recipe_says_where_the_logits_of_a_network_are(tmp_path: Path) -> No
     assert recipe(app).gather().networks[0].spec.output == "logits"
 
 
+def test_the_recipe_says_how_pictures_are_cut(tmp_path: Path) -> None:
+    model = ModelRef(path="tacit.zoo:fednet", kwargs={"side": 8}, shape=(1, 8, 8), classes=10, names=tuple("abcdefghij"), crop=0.875)
+    app = exported(tmp_path / "app", model=model)
+    assert recipe(app).party().networks[0].spec == Federate(**{**FIELDS, "model": model}).party().networks[0].spec
+
+
 def test_what_is_none_although_it_is_usually_not_stays_so(tmp_path: Path) -> None:
     app = exported(tmp_path / "app", eval_split=None)
     assert recipe(app).eval_split is None

@@ -221,5 +221,5 @@ def _reference(network: Network, *, alone: bool) -> dict[str, Any]:
     moments = {"mean": [float(value) for value in spec.mean], "std": [float(value) for value in spec.std]}
     names = {"names": list(spec.names)} if spec.names else {}
     output = {"output": spec.output} if spec.output is not None else {}
-    known = {"shape": list(spec.shape), "classes": spec.classes, **moments, **names, **output}
+    known = {"shape": list(spec.shape), "classes": spec.classes, **moments, **names, **output, "crop": spec.crop}
     return {"path": origin.factory, "kwargs": dict(origin.kwargs), **known}
