@@ -276,11 +276,12 @@ def test_a_torch_dataset_can_be_given_itself() -> None:
     assert len(load_data(Squares(), "train")) == 10
 
 
-def test_a_folder_of_one_class_is_labelled_where_the_model_knows_the_class(tmp_path: Path) -> None:
+@pytest.mark.parametrize("called", ["dog", "Dog"])
+def test_a_folder_of_one_class_is_labelled_where_the_model_knows_the_class(called: str, tmp_path: Path) -> None:
     pytest.importorskip("datasets")
-    (tmp_path / "train" / "dog").mkdir(parents=True)
+    (tmp_path / "train" / called).mkdir(parents=True)
     for number in range(2):
-        picture(number).save(tmp_path / "train" / "dog" / f"{number}.png")
+        picture(number).save(tmp_path / "train" / called / f"{number}.png")
     found = in_memory(load_data(str(tmp_path), "train", Spec(shape=(1, 4, 6), classes=2, names=("cat", "dog"))))
     assert found.labels.tolist() == [1, 1]
     for names in ((), ("bird", "fish")):

@@ -417,7 +417,7 @@ SHADES = {"benign": 10, "cyst": 100, "tumour": 200, "zyst": 100}
 CASES = ModelRef(path="tacit.zoo:fednet", kwargs={"side": 8, "classes": 3}, shape=(1, 8, 8), classes=3, names=("benign", "cyst", "tumour"))
 
 
-@pytest.mark.parametrize("kinds", [("benign", "cyst", "tumour"), ("benign", "tumour"), ("cyst", "tumour")])
+@pytest.mark.parametrize("kinds", [("benign", "cyst", "tumour"), ("benign", "tumour"), ("cyst", "tumour"), ("cyst",), ("tumour",)])
 def test_a_site_that_lacks_a_class_numbers_the_others_as_all_sites_do(kinds: tuple[str, ...], tmp_path: Path) -> None:
     verb = Federate(**{**FIELDS, "model": CASES, "held": 0.0, "data": scans(tmp_path / "server", *kinds), "eval_split": "train"})
     train, test = verb.party(scans(tmp_path / "scans", *kinds)).sites[0].train, verb.party().test
@@ -432,6 +432,10 @@ def test_a_site_whose_classes_nobody_else_could_know_is_refused(tmp_path: Path) 
     named, nameless = (Federate(**{**FIELDS, "model": model}) for model in (CASES, replace(CASES, names=None)))
     with pytest.raises(InputError, match="a class 'zyst', which the model does not name; did you mean 'cyst'"):
         named.party(scans(tmp_path / "a", "benign", "zyst", "tumour"))
+    with pytest.raises(InputError, match="a class 'zyst', which the model does not name; did you mean 'cyst'"):
+        named.party(scans(tmp_path / "one", "zyst"))
+    with pytest.raises(InputError, match=r"the images have 1 class \(cyst\), the model 3 without names.* name all of them in the recipe"):
+        nameless.party(scans(tmp_path / "other", "cyst"))
     with pytest.raises(InputError, match=r"the images have 2 classes \(benign, tumour\), the model 3 without names"):
         nameless.party(scans(tmp_path / "b", "benign", "tumour"))
     assert nameless.party(scans(tmp_path / "c", "benign", "cyst", "tumour")).counts

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from tacit.core.errors import InputError, MissingExtraError, nearest
 from tacit.core.spec import Spec
-from tacit.data.images import ANY_CLASSES
+from tacit.data.images import ANY_CLASSES, ANY_NUMBER, numbers_of
 
 if TYPE_CHECKING:
     from datasets import Dataset as HubDataset
@@ -87,11 +87,20 @@ def label_named(data: str) -> tuple[str, str | None]:
 
 
 def _of_one_class(data: str, split: str, spec: Spec) -> HubDataset | None:
-    """Return the images of a folder that has a single class, where its name is one of the model's; `datasets` takes them for unlabelled."""
+    """Return the images of a folder that has a single class, which `datasets` takes for unlabelled.
+
+    None where its name is none of the model's, capitals aside; where any number fits, whoever asks looks at the name.
+    """
     if not Path(data).is_dir() or _builder(Path(data)) != "imagefolder":
         return None
     found: HubDataset = open_hub(data, split, drop_labels=False)
-    return found if set(found.features["label"].names) <= set(spec.names) else None
+    if spec.classes == ANY_NUMBER:
+        return found
+    try:
+        numbers_of(found.features["label"].names, spec.names)
+    except InputError:
+        return None
+    return found
 
 
 def _builder(folder: Path) -> str:

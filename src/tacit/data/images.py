@@ -15,13 +15,15 @@ from tacit.core.batch import Batch, as_floats
 from tacit.core.errors import InputError, nearest
 from tacit.core.spec import VOID, Spec
 
-__all__ = ["ANY_CLASSES", "Augmentation", "ImageSet", "any_classes", "augment", "augmented", "check_labels", "check_shape"]
+__all__ = ["ANY_CLASSES", "ANY_NUMBER", "Augmentation", "ImageSet", "any_classes", "augment", "augmented", "check_labels", "check_shape"]
 
 Augmentation = Literal["none", "shift", "shift-flip", "crop-flip"]
 """shift: moved by up to an eighth of the size, zeros coming in; shift-flip: mirrored half of the time, too; crop-flip: a window of 8 to
 100 % of the area, its sides at most 4 : 3, resized, and mirrored half of the time, as networks of ImageNet are trained."""
 ANY_CLASSES = 1_000_000
 """Classes of a spec that takes any labels, one an image or one a pixel, as where nobody is shown them, or none at all."""
+ANY_NUMBER = ANY_CLASSES - 1
+"""Classes of a spec into which any class number fits, one an image: numbers are looked at when they were made those of the model."""
 
 
 @dataclass(frozen=True)

@@ -16,15 +16,13 @@ from tacit.core.network import Network
 from tacit.core.spec import Spec
 from tacit.data import ImageSet, has_splits, load_data
 from tacit.data.columns import load_column
-from tacit.data.images import ANY_CLASSES
+from tacit.data.images import ANY_NUMBER
 from tacit.federate import Engine, Partition, Plan, Site, holders, holdings, set_aside, sites_of
 from tacit.federate.flower import Simulation
 from tacit.verbs.base import DataLike, ModelLike, find_model
 
 __all__ = ["ENGINES", "Carrier", "Consortium", "alone", "consortium", "described"]
 
-ANY_NUMBER = ANY_CLASSES - 1
-"""Classes of a spec into which any class number fits, one an image: numbers are looked at when they were made those of the model."""
 DIGITS_MOMENTS = {"mean": (0.305,), "std": (0.376,)}
 
 
@@ -173,9 +171,10 @@ def _own(data: DataLike, split: str, spec: Spec) -> ImageSet:
             raise InputError(f"data: {error} (the recipe's `model.names`; a folder's classes are its sub-folders)") from error
     elif found.names and len(found.names) != spec.classes:
         listed = ", ".join(found.names[:10]) + (", ..." if len(found.names) > 10 else "")
+        count = f"{len(found.names)} class{'es' if len(found.names) > 1 else ''}"
         raise InputError(
-            f"data: the images have {len(found.names)} classes ({listed}), the model {spec.classes} without names, so that nobody can tell "
-            "which these are: name all of them in the recipe, the same at all sites, as `--model.names '[benign, cyst, tumour]'`"
+            f"data: the images have {count} ({listed}), the model {spec.classes} without names, so that nobody can tell which these are: "
+            "name all of them in the recipe, the same at all sites, as `--model.names '[benign, cyst, tumour]'`"
         )
     found.check(spec)
     return found
