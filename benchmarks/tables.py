@@ -224,17 +224,21 @@ def _notes(suite: Suite, pair: Pair, lines: Sequence[Line]) -> str:
 
 
 def _pace(lines: Sequence[Line]) -> str:
-    """Return how many steps later seeds took where the budget ended a run, against the first; nothing where that is about as many."""
-    shares: dict[int, list[float]] = {}
+    """Return how many steps later seeds took where the budget ended a run, against the first, and of which rows that is far."""
+    shares: dict[int, dict[str, float]] = {}
     for line in lines:
         steps = {seed: int(run["metrics"]["steps"]) for seed, run in line.runs.items()}
         if len(steps) > 1 and min(steps.values()) < line.runs[min(steps)]["settings"]["training"]["steps"]:
             for seed in sorted(steps)[1:]:
-                shares.setdefault(seed, []).append(steps[seed] / steps[min(steps)])
-    found = {seed: mean(each) for seed, each in sorted(shares.items())}
-    if all(abs(share - 1) < 0.05 for share in found.values()):
+                shares.setdefault(seed, {})[line.label] = steps[seed] / steps[min(steps)]
+    found = {seed: mean(each.values()) for seed, each in sorted(shares.items())}
+    far = {
+        seed: ", ".join(f"`{row}` {100 * share:.0f} %" for row, share in each.items() if abs(share - 1) > 0.2)
+        for seed, each in shares.items()
+    }
+    if not any(far.values()) and all(abs(share - 1) < 0.05 for share in found.values()):
         return ""
-    told = ", ".join(f"seed {seed} {100 * share:.0f} %" for seed, share in found.items())
+    told = ", ".join(f"seed {seed} {100 * share:.0f} %" + (f" ({far[seed]})" if far[seed] else "") for seed, share in found.items())
     return (
         "A budget of seconds reaches as far as the processor that a run had, and what ran beside it, let it. Where it ended runs, "
         f"later seeds took of the first one's student steps, in the mean: {told}."

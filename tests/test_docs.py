@@ -166,15 +166,18 @@ MEASURED = {
 
 
 def measured(place: str, measure: str) -> tuple[str, dict[str, list[float]]]:
-    """Return the teacher's figure, as text, and each row's figures in %, one a seed."""
-    rows, teachers = dict[str, list[float]](), set[str]()
+    """Return the teacher's figure, as text, and each row's figures in %, one a seed.
+
+    In bf16 one image of 10,000 may round otherwise on another processor: then it is the teacher's figure of the first seed.
+    """
+    rows, teachers = dict[str, list[float]](), list[float]()
     for file in sorted((ROOT / "benchmarks/results" / place).glob("*-seed?.json")):
         metrics = json.loads(file.read_text())["metrics"]
         rows.setdefault(file.stem.rpartition("-seed")[0], []).append(100 * metrics[f"student_{measure}"])
         known = metrics.get(f"teacher_{measure}")  # a run without a teacher has none
-        teachers |= {f"{100 * known:.2f}"} if known is not None else set()
-    assert len(teachers) == 1
-    return teachers.pop(), rows
+        teachers += [100 * known] if known is not None else []
+    assert max(teachers) - min(teachers) < 0.015
+    return f"{teachers[0]:.2f}", rows
 
 
 def told(values: list[float]) -> str:
