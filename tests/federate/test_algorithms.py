@@ -470,7 +470,7 @@ def test_a_client_learns_by_sgd_with_momentum_and_weight_decay(runtime: Runtime)
         with torch.no_grad():
             for (key, parameter), slope in zip(slow.model.named_parameters(), slopes, strict=True):
                 moving[key] = 0.9 * moving[key] + slope + 0.1 * parameter
-                parameter -= 0.1 * moving[key]
+                parameter.sub_(0.1 * moving[key])
     for key, parameter in slow.model.named_parameters():
         assert torch.allclose(upload.weights[key], parameter, atol=1e-5), key
 
