@@ -1,4 +1,4 @@
-"""Training: the learning rate over time, and what is refused."""
+"""Training: the learning rate over time, the optimiser, and what is refused."""
 
 from __future__ import annotations
 
@@ -8,11 +8,16 @@ from typing import Any
 import pytest
 import torch
 from torch import nn
-from torch.optim import SGD
+from torch.optim import SGD, Adam, AdamW, Optimizer
 from torch.optim.lr_scheduler import MultiStepLR
 
+from tacit.core.device import Runtime
 from tacit.core.errors import InputError
-from tacit.distill import Training
+from tacit.core.network import Network
+from tacit.core.spec import Spec
+from tacit.data import digits
+from tacit.distill import Learner, Stored, Training, build_objective
+from toy import BNNet
 
 
 def rates(training: Training) -> list[float]:
@@ -40,6 +45,32 @@ def test_a_warm_up_rises_to_where_the_steps_begin() -> None:
 def test_cosine_and_constant() -> None:
     assert rates(Training(steps=8, lr=2.0)) == pytest.approx([1 + math.cos(math.pi * step / 8) for step in range(8)])
     assert rates(Training(steps=8, lr=2.0, schedule="constant")) == [2.0] * 8
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "more"),
+    [("sgd", SGD, {"momentum": 0.9, "nesterov": True}), ("adam", Adam, {"betas": (0.9, 0.999)}), ("adamw", AdamW, {"betas": (0.9, 0.999)})],
+)
+def test_the_optimiser_is_the_one_asked_for(name: Any, kind: type[Optimizer], more: dict[str, Any]) -> None:
+    weight = nn.Parameter(torch.zeros(1))
+    optimizer = Training(optimizer=name, lr=0.03, weight_decay=0.02).build([weight])
+    assert type(optimizer) is kind
+    (group,) = optimizer.param_groups
+    wanted = {"params": [weight], "lr": 0.03, "weight_decay": 0.02, **more}
+    assert {key: group[key] for key in wanted} == wanted
+
+
+@pytest.mark.parametrize("clip", [1e-3, 0.0])
+def test_the_gradient_of_a_step_is_clipped_where_asked(clip: float, runtime: Runtime) -> None:
+    torch.manual_seed(0)
+    student = Network(BNNet(classes=10), Spec(shape=(1, 8, 8), classes=10))
+    training = Training(steps=2, batch=8, weight_decay=0.0, clip=clip)
+    source = Stored(digits("train"), size=8, seed=0, device=runtime.device)
+    learner = Learner(student, source, build_objective("ce=1"), training, runtime=runtime, generator=torch.Generator())
+    learner.step()
+    kept = [state["momentum_buffer"].square().sum() for state in learner.optimizer.state.values()]
+    norm = float(torch.stack(kept).sum().sqrt())
+    assert norm == pytest.approx(clip, rel=1e-3) if clip else norm > 0.1
 
 
 @pytest.mark.parametrize(

@@ -250,8 +250,9 @@ def test_whatever_is_around_it_the_loss_is_in_full_precision(bank: Any) -> None:
     assert all(torch.equal(value, kept[1][name]) for name, value in kept[0].items())
 
 
-def test_a_row_of_the_memory_moves_half_way_and_stays_on_the_sphere() -> None:
-    loss = ready(6, width=8)
+@pytest.mark.parametrize(("momentum", "kept"), [(None, 0.5), (0.9, 0.9)])
+def test_a_row_of_the_memory_moves_half_way_or_as_asked_and_stays_on_the_sphere(momentum: float | None, kept: float) -> None:
+    loss = ready(6, width=8, momentum=momentum)
     view, _ = shown(3, index=torch.tensor([4, 0, 2]), targets=torch.tensor([1, 2, 3]))
     (pair,) = loss._pairs()
     before = torch.stack([pair.held(0), pair.held(1)])
@@ -261,7 +262,7 @@ def test_a_row_of_the_memory_moves_half_way_and_stays_on_the_sphere() -> None:
         new = torch.stack([pair.embed(0, answered), pair.embed(1, taught)])
     loss.remember(view)
     after = torch.stack([pair.held(0), pair.held(1)])
-    torch.testing.assert_close(after[:, [4, 0, 2]], F.normalize(0.5 * before[:, [4, 0, 2]] + 0.5 * new, dim=2))
+    torch.testing.assert_close(after[:, [4, 0, 2]], F.normalize(kept * before[:, [4, 0, 2]] + (1 - kept) * new, dim=2))
     assert torch.equal(after[:, [1, 3, 5]], before[:, [1, 3, 5]])
     assert pair.get_buffer("labels").tolist() == [2, -1, 3, -1, 1, -1]
 
@@ -320,6 +321,20 @@ def test_the_batch_alone_can_be_told_apart() -> None:
         scores = sides[side] @ sides[1 - side].T / 0.5
         wanted = wanted + slow_nce(scores.diagonal(), scores, same, sphere_log_mean(8, 0.5))
     assert float(loss(view).detach()) == pytest.approx(float(wanted.detach()), rel=1e-5)
+
+
+@pytest.mark.parametrize("bank", ["memory", "queue", "batch"])
+def test_labels_play_no_part_in_free_sampling(bank: Any) -> None:
+    def value(sampling: Any, targets: Tensor | None) -> float:
+        loss = ready(9 if bank == "memory" else None, width=8, bank=bank, sampling=sampling)
+        for seed in (1, 2):
+            view, _ = shown(4, seed=seed, targets=targets)
+            found = float(loss(view).detach())
+            loss.remember(view)
+        return found
+
+    labels = torch.tensor([0, 1, 0, 2])
+    assert value("free", labels) == value("free", None) == value("exact", None) != value("exact", labels)
 
 
 def test_relaxed_positives_are_of_the_same_class_and_not_always_the_image_itself() -> None:
@@ -416,15 +431,17 @@ def test_where_all_rows_are_shared_none_is_copied_and_scores_are_the_same_bits(b
 @pytest.mark.parametrize("normaliser", ["first", "ema"])
 def test_the_normaliser_can_be_measured(normaliser: Any) -> None:
     loss = ready(50, width=8, negatives=50, normaliser=normaliser)
-    (pair,) = loss._pairs()
-    loss(shown(6)[0])
-    first = pair.get_buffer("log_mean").clone()
-    ((answered, _),) = loss.seen(shown(6)[0])
-    scores = (pair.embed(0, answered) @ pair.held(1).T / 0.07).detach()
-    own = torch.zeros_like(scores, dtype=torch.bool).scatter_(1, torch.arange(6)[:, None], True)
-    assert float(first[0]) == pytest.approx(math.log(float(scores[~own].double().exp().mean())), rel=1e-4)
-    loss(shown(6, seed=5)[0])
-    assert torch.equal(pair.get_buffer("log_mean"), first) == (normaliser == "first")
+    (pair,), measured = loss._pairs(), list[float]()
+    for seed in (0, 5):
+        view, _ = shown(6, seed=seed)
+        loss(view)
+        ((answered, _),) = loss.seen(view)
+        scores = (pair.embed(0, answered) @ pair.held(1).T / 0.07).detach()
+        own = torch.zeros_like(scores, dtype=torch.bool).scatter_(1, torch.arange(6)[:, None], True)
+        measured.append(math.log(float(scores[~own].double().exp().mean())))
+        now = measured[0] if normaliser == "first" else math.log(0.99 * math.exp(measured[0]) + 0.01 * math.exp(measured[-1]))
+        assert float(pair.get_buffer("log_mean")[0]) == pytest.approx(now, abs=1e-4)
+    assert abs(measured[1] - measured[0]) > 0.1
 
 
 def test_without_a_memory_the_normaliser_is_measured_since_new_embeddings_are_alike() -> None:

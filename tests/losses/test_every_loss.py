@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 
 import pytest
@@ -89,7 +89,7 @@ MAKE: dict[str, Callable[[Teacher], Loss]] = {
     "PixelNorm": lambda teacher: PixelNorm(teacher.mean, teacher.std),
     "Smoothness": lambda teacher: Smoothness(teacher.mean, teacher.std),
     "SoftCrossEntropy": lambda _: SoftCrossEntropy(),
-    "TargetLogit": lambda _: TargetLogit(),
+    "TargetLogit": lambda _: TargetLogit(scale=0.1),
     "TotalVariation": lambda _: TotalVariation(),
     "DecoupledKD": lambda _: DecoupledKD(),
     "Dist": lambda _: Dist(),
@@ -132,9 +132,22 @@ def scaled(said: Signals, scale: float) -> Signals:
 
 
 def shown(
-    loss: Loss, images: Tensor, networks: tuple[Teacher, Network], *, scale: float = 1.0, low: bool = False, student: bool = True
+    loss: Loss,
+    images: Tensor,
+    networks: tuple[Teacher, Network],
+    *,
+    scale: float = 1.0,
+    low: bool = False,
+    student: bool = True,
+    own: Tensor | None = None,
+    canvas: Tensor | None = None,
 ) -> Tensor:
-    """Return the loss of a view that holds what the loss asks for and nothing else; in bf16 where asked, as the loops make it."""
+    """Return the loss of a view that holds what the loss asks for and nothing else; in bf16 where asked, as the loops make it.
+
+    The student may be shown images of its `own`, and the `canvas` may be another than the images.
+    """
+    own = images if own is None else own
+    canvas = images if canvas is None else canvas
     needs, (theirs, ours) = loss.needs, networks
     with Probe(theirs, taps=needs.teacher_taps, bn=needs.bn) as ask, Probe(ours, taps=needs.student_taps) as watch:
 
@@ -143,7 +156,7 @@ def shown(
                 return ask(asked)
 
         with bf16(low):
-            said, answered = look(images) if needs.teacher else None, watch(images) if needs.student and student else None
+            said, answered = look(images) if needs.teacher else None, watch(own) if needs.student and student else None
         view = View(
             images,
             torch.arange(len(images)) if needs.targets else None,
@@ -151,7 +164,7 @@ def shown(
             student=scaled(answered, scale) if answered else None,
             latent=torch.randn(len(images), 3, generator=torch.Generator().manual_seed(1)),
             look=look,
-            canvas=images.bfloat16() if low else images,
+            canvas=canvas.bfloat16() if low else canvas,
             generator=torch.Generator().manual_seed(2),
         )
         value: Tensor = loss(view)
@@ -214,25 +227,48 @@ def test_every_loss_says_that_it_needs_the_student_where_it_looks_at_one(name: s
         assert shown(loss, drawn(), networks, student=False).shape == ()
 
 
-@pytest.mark.parametrize("name", tacit.losses.__all__)
-def test_the_gradient_of_every_loss_on_a_student_is_all_of_its_slope(name: str, networks: tuple[Teacher, Network]) -> None:
-    """Where a part of it were cut off by a `detach`, the slope along the gradient would be another than the gradient's length."""
-    loss, images, (teacher, student) = made(name, networks[0]), drawn().detach(), networks
-    if not loss.needs.student:
-        pytest.skip("looks at no student")
-    weights = [weight for weight in student.parameters() if weight.requires_grad]
-    value = shown(loss, images, networks)
-    gradients = [found if found is not None else torch.zeros(()) for found in torch.autograd.grad(value, weights, allow_unused=True)]
+def all_of_its_slope(value: Callable[[], Tensor], along: Sequence[Tensor]) -> None:
+    """Where a part of a gradient were cut off by a `detach`, the slope along it would be another than its length."""
+    now = value()
+    gradients = [found if found is not None else torch.zeros(()) for found in torch.autograd.grad(now, along, allow_unused=True)]
     length = torch.stack([gradient.square().sum() for gradient in gradients]).sum().sqrt()
     assert float(length) > 0
-    begun = [weight.detach().clone() for weight in weights]
+    begun = [each.detach().clone() for each in along]
 
-    def along(way: float) -> float:
+    def moved(way: float) -> float:
         with torch.no_grad():
-            for weight, start, gradient in zip(weights, begun, gradients, strict=True):
-                weight.copy_(start + way * gradient / length)
-            return float(shown(made(name, teacher), images, networks))
+            for each, start, gradient in zip(along, begun, gradients, strict=True):
+                each.copy_(start + way * gradient / length)
+            return float(value())
 
-    step = min(1e-4 * max(1.0, abs(float(value))) / float(length), 1e-2)
-    slope = (along(step) - along(-step)) / (2 * step)
-    assert slope == pytest.approx(float(length), rel=0.03)
+    step = min(1e-4 * max(1.0, abs(float(now.detach()))) / float(length), 1e-2)
+    assert (moved(step) - moved(-step)) / (2 * step) == pytest.approx(float(length), rel=0.03)
+
+
+@pytest.mark.parametrize("name", tacit.losses.__all__)
+def test_the_gradient_of_every_loss_on_a_student_is_all_of_its_slope(name: str, networks: tuple[Teacher, Network]) -> None:
+    images, (teacher, student) = drawn().detach(), networks
+    if not made(name, teacher).needs.student:
+        pytest.skip("looks at no student")
+    weights = [weight for weight in student.parameters() if weight.requires_grad]
+    all_of_its_slope(lambda: shown(made(name, teacher), images, networks), weights)
+
+
+PAINTING = {
+    **dict.fromkeys(["Activation", "BNAlignment", "BNDivergence", "ClassBalance", "ClassPrior", "Increment", "TargetLogit"], ("images",)),
+    **dict.fromkeys(["Competition", "DecisionAdversarial", "Disagreement", "Divergence"], ("images", "own")),
+    **dict.fromkeys(["ModeSeeking", "PixelNorm", "Smoothness", "TotalVariation"], ("canvas",)),
+    "InterSample": ("images", "canvas"),
+}
+"""What methods paint by, and what each reads: the images, as the teacher or the student sees them, or the canvas. `InstanceContrast` cuts
+the whole images off on purpose."""
+
+
+@pytest.mark.parametrize(("name", "where"), [(name, where) for name, all_of_them in PAINTING.items() for where in all_of_them])
+def test_the_gradient_of_what_images_are_painted_by_is_all_of_its_slope(name: str, where: str, networks: tuple[Teacher, Network]) -> None:
+    at = {way: drawn() for way in ("images", "own", "canvas")}
+
+    def value() -> Tensor:
+        return shown(made(name, networks[0]), at["images"], networks, scale=10.0, own=at["own"], canvas=at["canvas"])
+
+    all_of_its_slope(value, [at[where]])

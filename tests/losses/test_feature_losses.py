@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from tacit.core.augment import resized_crop
 from tacit.core.errors import InputError
 from tacit.core.loss import Needs, View
 from tacit.core.network import Network, Teacher
@@ -232,6 +233,21 @@ def test_the_bank_is_first_in_first_out_and_an_exactly_full_one_still_gives_nega
         torch.testing.assert_close(bank[:, 1], torch.cat(wholes[: number + 1])[-8:])
     assert not bank.requires_grad
     assert float(contrasted(loss, teacher, batches[0], batches[0]).detach()) > alone
+
+
+def test_the_bank_holds_parts_and_wholes_and_both_join_those_of_the_batch() -> None:
+    torch.manual_seed(0)
+    teacher, kept, images = Teacher(BNNet(), GREY), torch.rand(4, 1, 8, 8), torch.rand(3, 1, 8, 8)
+    loss = InstanceContrast(teacher, width=6, negatives=4)
+    remembered(loss, teacher, kept)
+    bank = loss.get_buffer("bank")
+    with torch.no_grad(), Probe(teacher, taps=loss.needs.teacher_taps) as look:
+        torch.testing.assert_close(bank[:, 0], loss.features(look(resized_crop(kept, seeded(9)))))
+        torch.testing.assert_close(bank[:, 1], loss.features(look(kept)))
+        part, whole = (loss.features(look(shown)) for shown in (resized_crop(images, seeded()), images))
+        local, wholes = (F.normalize(loss.head(torch.cat(both)), dim=1) for both in ((part, bank[:, 0]), (whole, bank[:, 1])))
+        wanted = instance_contrast(local, wholes, 3, loss.temperature)
+        torch.testing.assert_close(contrasted(loss, teacher, images, images), wanted)
 
 
 @pytest.mark.parametrize(

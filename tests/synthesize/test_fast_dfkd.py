@@ -81,6 +81,18 @@ def test_the_meta_generators_first_layers_start_again_once_at_the_right_round(te
     assert changes == [[False] * 4, [False] * 4, [True, True, False, False], [False] * 4, [False] * 4]  # before round number 3
 
 
+def test_the_first_batch_norm_of_the_meta_generator_starts_again_too_and_later_ones_do_not(teacher: Teacher, runtime: Runtime) -> None:
+    work, canvas = meta_generator("fomaml", teacher, runtime, warmup=1, reset=2)
+    for number, begins in ((2, False), (3, True)):
+        for norm in (canvas.net.blocks[0], canvas.net.blocks[2]):
+            torch.nn.init.constant_(norm.get_parameter("weight"), 3.0)
+            norm.get_buffer("running_mean").fill_(2.0)
+        canvas.begin(Round(number, 16, None, work.generator))
+        for norm, anew in ((canvas.net.blocks[0], begins), (canvas.net.blocks[2], False)):
+            assert bool((norm.get_parameter("weight") == (1 if anew else 3)).all())
+            assert bool((norm.get_buffer("running_mean") == (0 if anew else 2)).all())
+
+
 def test_adam_of_the_meta_generator_is_in_the_state_and_goes_on(teacher: Teacher, runtime: Runtime) -> None:
     work, canvas = meta_generator("fomaml", teacher, runtime)
     for _ in range(2):

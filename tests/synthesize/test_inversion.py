@@ -14,7 +14,7 @@ from quick_methods import quick, synthesizer
 from tacit.core.device import Clock, Runtime
 from tacit.core.loss import View
 from tacit.core.network import Teacher
-from tacit.core.probe import Probe
+from tacit.core.probe import Probe, Signals
 from tacit.distill import Synthetic
 from tacit.losses import InstanceContrast
 from tacit.losses.bn_alignment import bn_distance
@@ -92,6 +92,16 @@ def test_a_roll_moves_the_whole_batch_by_at_most_the_limit_and_mirrors_where_ask
     assert not any(torch.equal(roll(image, (0, 0), False, draws), image.flip(-1)) for _ in range(20))
 
 
+def test_deep_inversion_rolls_by_a_share_of_the_height_down_and_of_the_width_across() -> None:
+    image, method, draws, found = torch.arange(8 * 32).view(1, 1, 8, 32), DeepInversion(jitter=1 / 4), seeded(), set[tuple[int, int]]()
+    for _ in range(300):
+        shown = method.augment(image, draws)
+        row, column = divmod(int(shown[0, 0, 4, 16]), 32)
+        found.add((4 - row, 16 - column))
+        assert torch.equal(shown, image.roll((4 - row, 16 - column), dims=(2, 3)))
+    assert [{at[axis] for at in found} for axis in (0, 1)] == [set(range(-2, 3)), set(range(-8, 9))]
+
+
 def test_adaptive_deep_inversion_paints_a_batch_every_so_many_steps_into_the_same_pool(teacher: Teacher, runtime: Runtime) -> None:
     assert AdaptiveDeepInversion().every == 50
     work = synthesizer(quick(AdaptiveDeepInversion, every=3, warmup=2), teacher, runtime)
@@ -159,6 +169,22 @@ def test_cmis_teacher_is_shown_shifted_images_and_its_terms_but_contrast_read_th
     assert isinstance(contrast, InstanceContrast)
 
 
+@pytest.mark.parametrize("flip", [False, True])
+def test_cmi_mirrors_half_of_the_parts_that_it_contrasts_where_it_mirrors_images(flip: bool, teacher: Teacher) -> None:
+    contrast, parts = quick(CMI, flip=flip).objective(teacher).losses["contrast"], list[Tensor]()
+    assert isinstance(contrast, InstanceContrast)
+    ramps = torch.linspace(0.5, 1.0, 8).expand(64, 1, 8, 8)
+    with torch.no_grad(), Probe(teacher, taps=contrast.needs.teacher_taps) as look:
+
+        def noted(part: Tensor) -> Signals:
+            parts.append(part)
+            return look(part)
+
+        contrast.remember(View(ramps, teacher=look(ramps), look=noted, generator=seeded()))
+    falling = int((parts[0][:, 0, 4, 2:6].diff() < 0).all(dim=1).sum())
+    assert 16 < falling < 48 if flip else falling == 0
+
+
 def test_cmi_without_contrast_has_no_head_and_no_taps(teacher: Teacher) -> None:
     objective = quick(CMI, contrast=0.0).objective(teacher)
     assert not list(objective.parameters())
@@ -214,6 +240,22 @@ def test_bns_can_be_painted_as_fine_tuning_will_show_it() -> None:
     rising = (flipped[:, 0, 8, 4:12].diff() > 0).all(dim=1)
     assert 16 < int(rising.sum()) < 48, "about half are mirrored"
     assert torch.equal(BNS(copies=0, views="shift").augment(ramp, torch.Generator()), ramp)
+
+
+@pytest.mark.parametrize("kind", [Inception, BNS])
+def test_the_last_fifth_of_each_round_is_painted_at_a_tenth_of_the_rate(kind: type[Method], teacher: Teacher, runtime: Runtime) -> None:
+    work, rates = synthesizer(quick(kind, batch=4, steps=10, lr=0.02), teacher, runtime), list[float]()
+    step = work._step
+
+    def noted(loss: Tensor, rate: float) -> None:
+        step(loss, rate)
+        assert work.canvas_optimizer is not None
+        rates.append(work.canvas_optimizer.param_groups[0]["lr"])
+
+    work._step = noted  # type: ignore[method-assign]
+    for _ in range(2):
+        work.round()
+    assert rates == pytest.approx(2 * (8 * [0.02] + 2 * [0.002]))
 
 
 def test_gaussian_has_the_moments_of_the_spec(teacher: Teacher, runtime: Runtime) -> None:

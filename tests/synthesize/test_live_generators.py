@@ -78,6 +78,18 @@ def test_dfad_keeps_to_batch_statistics_only_where_it_is_told(teacher: Teacher, 
         synthesizer(quick(DFAD, bn=0.1), Teacher.of(Network(plain_net(), teacher.spec)), runtime)
 
 
+@pytest.mark.parametrize("decay", [True, False])
+def test_the_rate_of_a_joint_generator_is_the_students_share_of_its_own_and_does_not_compound(
+    decay: bool, teacher: Teacher, runtime: Runtime
+) -> None:
+    work, rates = synthesizer(quick(DFAD, lr=0.02, decay=decay), teacher, runtime), []
+    for share in (0.5, 0.5, 1.0):
+        work.round(share)
+        assert work.canvas_optimizer is not None
+        rates.append(work.canvas_optimizer.param_groups[0]["lr"])
+    assert rates == ([0.01, 0.01, 0.02] if decay else [0.02] * 3)
+
+
 def test_zskt_clips_the_gradient_of_its_generator(teacher: Teacher, runtime: Runtime) -> None:
     assert ZSKT().clip == 50.0  # the papers 5, of a divergence divided by ten classes
     parameters = [nn.Parameter(torch.zeros(3)), nn.Parameter(torch.zeros(4))]
