@@ -239,6 +239,7 @@ def test_the_bank_holds_parts_and_wholes_and_both_join_those_of_the_batch() -> N
     torch.manual_seed(0)
     teacher, kept, images = Teacher(BNNet(), GREY), torch.rand(4, 1, 8, 8), torch.rand(3, 1, 8, 8)
     loss = InstanceContrast(teacher, width=6, negatives=4)
+    loss.head[0].get_parameter("weight").data.mul_(100)  # else all features are alike to it
     remembered(loss, teacher, kept)
     bank = loss.get_buffer("bank")
     with torch.no_grad(), Probe(teacher, taps=loss.needs.teacher_taps) as look:

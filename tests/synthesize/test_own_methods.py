@@ -226,6 +226,17 @@ def test_a_live_generator_shows_what_the_method_says(kind: type[Method], size: i
     assert source.images_made == made
 
 
+@pytest.mark.parametrize("kind", [Shown, Again, Painted])
+def test_what_a_generator_paints_in_bf16_is_given_in_fp32(kind: type[Method], teacher: Teacher) -> None:
+    low = Runtime("cpu", "bf16-mixed")
+    work = Synthesizer(teacher, kind(), runtime=low, generator=low.generator(0))
+    batch, sampled, peeked = work.round(), work.sample(3), work.peek(3, low.generator(1))
+    assert batch.logits is not None
+    assert {each.dtype for each in (batch.images, batch.logits, sampled.images, peeked.images)} == {torch.float32}
+    with torch.no_grad(), low.autocast():
+        assert work.canvas.again().dtype == torch.bfloat16
+
+
 class Turned(Painted):
     def augment(self, images: Tensor, generator: torch.Generator) -> Tensor:
         return images.flip(-1) * torch.linspace(0, 1, images.shape[-1])
