@@ -55,7 +55,7 @@ SETTINGS = (
     Setting(method=NAYER(batch=60, width=8, noise=32, steps=20, lr=0.02, warmup=6, every=40)),
     Setting(method=DFQ(**NET, lr=5e-3, every=4)),
     Setting(method=DFAD(**NET, lr=1e-3, every=5), steps=300, lr=1e-2, objective="l1"),
-    Setting(method=RDSKD(**NET, lr=2e-3, warmup=200), steps=300),
+    Setting(method=RDSKD(**NET, lr=2e-3, warmup=200, samples=10.0), steps=300),  # with 1.0 two seeds of four end at what noise gives
     Setting(method=DAFL(**NET, lr=2e-3), steps=240),
     Setting(method=MSKD(**NET, lr=2e-3), steps=240),
     Setting(method=ZSKT(**NET, lr=1e-3, every=5), steps=240),
@@ -94,6 +94,6 @@ def test_there_is_a_setting_for_every_method() -> None:
 @pytest.mark.parametrize("setting", SETTINGS, ids=lambda setting: setting.method.name)
 def test_a_student_learns_far_more_than_from_noise(setting: Setting, from_noise: float, teacher: Teacher, runtime: Runtime) -> None:
     """Measured with four teachers, since another processor trains another one: noise leads to 11 to 24 % of the digits read, a method to 36
-    to 66 %, and to 13 points or more above noise of the same teacher."""
+    to 66 %, and to 13 points or more above noise of the same teacher; RDSKD with four seeds too, to 39 to 53 %."""
     assert from_noise < 0.3
     assert accuracy(setting, teacher, runtime) > from_noise + 0.1
