@@ -9,7 +9,7 @@ from statistics import mean, stdev
 from matplotlib.figure import Figure
 
 from benchmarks.claims import CLAIMS, WINDOW, Claim, by_chance, fluctuation, jobs
-from benchmarks.parts import Record, Runs, above, accuracy, at, kept, over, paired, picture, points, spread, table, verdict
+from benchmarks.parts import Record, Runs, above, accuracy, at, kept, over, paced, paired, picture, points, spread, table, verdict
 from benchmarks.stale import note, seeds_there, stale
 
 __all__ = ["claims", "draw_claims"]
@@ -48,7 +48,7 @@ Teacher `mnist-resnet8`; each run at most {claim.max_seconds:g} s that its proce
     picture = f"\n![{claim.name}](figures/{figure.name})\n" if figure.is_file() else ""
     listed = "; ".join(missing[:6]) + (f"; and {len(missing) - 6} more" if len(missing) > 6 else "")
     old = stale(jobs(claim, home=home, seeds=seeds_there(runs, range(SEEDS))))
-    return text + tell(runs) + note(old) + (f"\nNot run yet: {listed}.\n" if missing else "") + picture
+    return text + tell(runs) + paced(runs) + note(old) + (f"\nNot run yet: {listed}.\n" if missing else "") + picture
 
 
 def _diversity(runs: Runs) -> str:

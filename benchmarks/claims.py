@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 import tacit
 from benchmarks import runner, smoke
-from benchmarks.data_free import outcome_of, record, settings
+from benchmarks.data_free import outcome_of, record, settings, steps_of
 from benchmarks.places import HOME, checked_data, found
 from benchmarks.plans import Pair, Row, Suite, slug
 from benchmarks.suites import SUITES
@@ -202,12 +202,22 @@ def jobs(
 ) -> list[runner.Job]:
     """Return every run of a claim, or of some of its rows: the first seed of everything, then the second."""
     wanted = runner.chosen(claim.name, rows, claim.rows)
+
+    def file(label: str, seed: int) -> Path:
+        return (home / "results" / "claims" / claim.name / f"{slug(label)}-seed{seed}.json").resolve()
+
     return [
         runner.Job(
             title=f"{claim.name} {label}, seed {seed}",
-            file=(home / "results" / "claims" / claim.name / f"{slug(label)}-seed{seed}.json").resolve(),
+            file=file(label, seed),
             work="benchmarks.claims:measure",
-            arguments={**found(home, data, small=small), "claim": claim.name, "row": label, "seed": seed},
+            arguments={
+                **found(home, data, small=small),
+                "claim": claim.name,
+                "row": label,
+                "seed": seed,
+                "first": str(file(label, 0)) if seed else "",
+            },
             settings=_settings(claim, label, small),
         )
         for seed in (seeds or [0, 1, 2])[: 1 if small else None]
@@ -221,8 +231,10 @@ def measure(arguments: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     (suite, pair), row = _suite(claim, small), _row(claim, arguments["row"], small)
     data, teachers = Path(arguments["data"]), Path(arguments["teachers"])
     teacher = teachers / pair.teacher
-    outcome = outcome_of(suite, pair, row, seed=arguments["seed"], data=data, teacher=teacher, folder=folder / "run")
-    kept = {"claim": claim.name, **record(outcome, suite, pair, row, teacher), "settings": _settings(claim, row.label, small)}
+    known = _settings(claim, row.label, small)
+    steps = steps_of(arguments["first"], known)
+    outcome = outcome_of(suite, pair, row, seed=arguments["seed"], data=data, teacher=teacher, folder=folder / "run", steps=steps)
+    kept = {"claim": claim.name, **record(outcome, suite, pair, row, teacher, paced=steps is not None), "settings": known}
     if claim.judged:
         judge = teachers / JUDGE
         judged = tacit.evaluate(teacher=str(teacher), judge=str(judge), pool=folder / "run", data=str(data / suite.dataset.folder), seed=0)

@@ -7,7 +7,7 @@ import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +19,12 @@ from benchmarks.places import HOME, checked_data, found, with_teachers
 from benchmarks.plans import Pair, Row, Suite, reference, slug
 from benchmarks.suites import SUITES
 from tacit.core.device import Clock
+from tacit.core.files import read_json
 from tacit.core.models import model_hash
 
-__all__ = ["OWN", "add_arguments", "jobs", "main", "measure", "measured", "outcome_of", "record", "settings"]
+__all__ = ["OWN", "add_arguments", "jobs", "main", "measure", "measured", "outcome_of", "record", "settings", "steps_of"]
 
-OWN = ("suite", "pair", "row", "student_steps", "curve", "teacher", "settings", "code")
+OWN = ("suite", "pair", "row", "student_steps", "paced", "curve", "teacher", "settings", "code")
 """What a kept run has over tacit's own result.json."""
 NEVER = 1e9
 """Seconds between checkpoints: a run that is killed starts anew, so only the last one is of use."""
@@ -80,12 +81,29 @@ def jobs(
     site = found(home, data, small=small)
     labels = runner.chosen(suite.name, rows, (row.label for row in suite.rows))
     names = runner.chosen(suite.name, pairs, (pair.name for pair in suite.pairs), option="--pairs", what="pair")
+
+    def file(pair: Pair, row: Row, seed: int) -> Path:
+        return (place / pair.name / f"{slug(row.label)}-seed{seed}.json").resolve()
+
+    def first(pair: Pair, row: Row, seed: int) -> str:
+        """Return where the run is whose steps are taken: on a CPU, where a second is worth more or less by the hour."""
+        known = (row.seeds or suite.seeds)[0]
+        return str(file(pair, row, known)) if row.budgeted and suite.device == "cpu" and seed != known else ""
+
     return [
         runner.Job(
             title=f"{suite.name}/{pair.name} {row.label}, seed {seed}",
-            file=(place / pair.name / f"{slug(row.label)}-seed{seed}.json").resolve(),
+            file=file(pair, row, seed),
             work=f"benchmarks.{part}:measure",
-            arguments={**site, "suite": suite.name, "pair": pair.name, "row": row.label, "seed": seed, "taught_by": [pair.teacher]},
+            arguments={
+                **site,
+                "suite": suite.name,
+                "pair": pair.name,
+                "row": row.label,
+                "seed": seed,
+                "first": first(pair, row, seed),
+                "taught_by": [pair.teacher],
+            },
             settings=settings(smoke.shrunk(suite) if small else suite, pair, smoke.small(row) if small else row),
             threads=1 if suite.device == "cpu" else None,
         )
@@ -108,11 +126,32 @@ def measured(suite: Suite, arguments: Mapping[str, Any], folder: Path) -> dict[s
     if arguments["smoke"]:
         suite, row = smoke.shrunk(suite), smoke.small(row)
     data, teacher = Path(arguments["data"]), Path(arguments["teachers"]) / pair.teacher
-    outcome = outcome_of(suite, pair, row, seed=arguments["seed"], data=data, teacher=teacher, folder=folder / "run")
-    return record(outcome, suite, pair, row, teacher)
+    steps = steps_of(arguments["first"], settings(suite, pair, row))
+    outcome = outcome_of(suite, pair, row, seed=arguments["seed"], data=data, teacher=teacher, folder=folder / "run", steps=steps)
+    return record(outcome, suite, pair, row, teacher, paced=steps is not None)
 
 
-def outcome_of(suite: Suite, pair: Pair, row: Row, *, seed: int, data: Path, teacher: Path, folder: Path) -> tacit.Outcome:
+def steps_of(first: str, settings: Mapping[str, Any]) -> int | None:
+    """Return how a later seed of a row is bounded: by the student steps that the first took, not by seconds, where that run is there.
+
+    A core that is shared gets less done in a second: later seeds would differ by what ran beside them, not by their draws alone.
+
+    Args:
+        first: The file of the first seed; empty: this is the first, or nothing bounds it but its steps.
+        settings: Of the run to come; a file of others bounds nothing.
+
+    Returns:
+        The steps; None: the budget of seconds holds.
+    """
+    if not first or not Path(first).is_file():
+        return None
+    kept = read_json(Path(first))
+    return int(kept["student_steps"]) if kept["settings"] == json.loads(json.dumps(settings)) else None
+
+
+def outcome_of(
+    suite: Suite, pair: Pair, row: Row, *, seed: int, data: Path, teacher: Path, folder: Path, steps: int | None = None
+) -> tacit.Outcome:
     """Run one row.
 
     Args:
@@ -123,10 +162,12 @@ def outcome_of(suite: Suite, pair: Pair, row: Row, *, seed: int, data: Path, tea
         data: The folder of all data.
         teacher: Its folder.
         folder: The run folder; the pool, where one was made, is in ``pool/``.
+        steps: The student's, however long they take; None: the suite's, within its budget of seconds.
     """
+    training = suite.training_of(pair, row)
     shared: dict[str, Any] = {
         "data": (row.shown or suite.dataset).at(data),
-        "training": suite.training_of(pair, row),
+        "training": replace(training, steps=steps) if steps else training,
         "augmentation": row.augmentation or suite.augmentation,
         "evaluations": suite.evaluations,
         "device": suite.device,
@@ -142,7 +183,7 @@ def outcome_of(suite: Suite, pair: Pair, row: Row, *, seed: int, data: Path, tea
     if row.method is None:
         unlabelled: dict[str, Any] = {"unlabelled": True, "eval_split": None} if row.shown else {}
         return tacit.distill(source="data", **taught, **unlabelled)
-    seconds = row.max_seconds or suite.max_seconds
+    seconds = None if steps else row.max_seconds or suite.max_seconds
     with _counted(suite):
         return tacit.distill(method=row.method, keep_images=row.keep_images, max_seconds=seconds, checks=suite.checks, **taught)
 
@@ -175,8 +216,11 @@ def settings(suite: Suite, pair: Pair, row: Row) -> dict[str, Any]:
     }
 
 
-def record(outcome: tacit.Outcome, suite: Suite, pair: Pair, row: Row, teacher: Path) -> dict[str, Any]:
-    """Return what is kept of a run: result.json, what was run, the steps that were taken, and the suite's score over budgeted seconds."""
+def record(outcome: tacit.Outcome, suite: Suite, pair: Pair, row: Row, teacher: Path, *, paced: bool) -> dict[str, Any]:
+    """Return what is kept of a run: result.json, what was run, the steps that were taken, and the suite's score over budgeted seconds.
+
+    `paced` says whether the steps were set by the first seed's.
+    """
     assert outcome.folder is not None
     lines = [json.loads(line) for line in (outcome.folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
     curve = [[round(line["seconds"], 3), line[suite.score]] for line in lines if line["kind"] == "evaluation"]
@@ -189,6 +233,7 @@ def record(outcome: tacit.Outcome, suite: Suite, pair: Pair, row: Row, teacher: 
         "row": row.label,
         **outcome.result,
         "student_steps": checkpoint["step"],
+        "paced": paced,
         "curve": curve if curve and curve[-1] == end else [*curve, end],
         "teacher": {"name": pair.teacher, "sha256": model_hash(tacit.load(teacher))},
         "settings": settings(suite, pair, row),

@@ -26,6 +26,7 @@ __all__ = [
     "middle",
     "missing",
     "over",
+    "paced",
     "paired",
     "picture",
     "points",
@@ -46,6 +47,17 @@ def kept(folder: Path, labels: Iterable[str]) -> Runs:
         run = read_json(file)
         found.setdefault(run["row"], {})[int(run["seed"])] = run
     return {label: dict(sorted(by_seed.items())) for label, by_seed in found.items()}
+
+
+def paced(runs: Runs) -> str:
+    """Return a line that says how many runs had their first seed's steps for a budget; empty where none had."""
+    count = sum(bool(run.get("paced")) for by_seed in runs.values() for run in by_seed.values())
+    if not count:
+        return ""
+    return (
+        f"\nRuns of later seeds that took as many student steps as the first, however long that was: {count}. A second on a shared core is "
+        "worth more or less by the hour; a step is not.\n"
+    )
 
 
 def missing(runs: Runs, wanted: Mapping[str, Sequence[int]]) -> str:

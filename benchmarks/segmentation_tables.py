@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from statistics import mean
 
-from benchmarks.parts import Record, Runs, at, kept, missing, over, table, verdict
+from benchmarks.parts import Record, Runs, at, kept, missing, over, paced, table, verdict
 from benchmarks.places import TEACHERS_HOME
 from benchmarks.plans import Pair
 from benchmarks.segmentation import jobs
@@ -41,7 +41,7 @@ budget, are wall time, beside whatever else ran.
         text += f"\n{pair.title}. {_teacher(pair, runs)}\n\n{_rows(runs)}"
         made = jobs(home=home, seeds=seeds_there(runs, STREETS.seeds))
         old = stale(job for job in made if job.arguments["pair"] == pair.name)
-        text += verdict(_shown(runs)) + note(old) + (f"\nNot run yet: {absent}.\n" if absent else "")
+        text += verdict(_shown(runs)) + paced(runs) + note(old) + (f"\nNot run yet: {absent}.\n" if absent else "")
     return f"{text}\nPublished: mean IoU in % on CamVid and NYUv2, {PUBLISHED_SOURCE}; their budgets, best epoch.\n"
 
 

@@ -10,7 +10,7 @@ from statistics import mean
 from typing import Any
 
 from benchmarks.data_free import settings
-from benchmarks.parts import Record, accuracies, kept, missing, spread, verdict
+from benchmarks.parts import Record, accuracies, kept, missing, paced, spread, verdict
 from benchmarks.places import TEACHERS_HOME
 from benchmarks.plans import Pair, Published, Row, Suite
 from benchmarks.suites import SUITES, TEACHERS
@@ -116,7 +116,7 @@ def _pair(suite: Suite, pair: Pair, home: Path) -> str:
 | {" | ".join(head)} |
 |---|{"---:|" * (len(head) - 2)}---|
 {rows}
-{verdict(_shown(suite, lines))}{_notes(suite, pair, lines)}{picture}"""
+{verdict(_shown(suite, lines))}{paced({line.label: line.runs for line in lines})}{_notes(suite, pair, lines)}{picture}"""
 
 
 def _shown(suite: Suite, lines: Sequence[Line]) -> list[tuple[str, bool]]:
