@@ -86,6 +86,11 @@ def test_the_claim_with_a_grid_is_tested_end_to_end(small_grid: list[str], tmp_p
         row = next(line for line in page.splitlines() if line.startswith(f"| `{name}` | all | 2 |"))
         assert row.endswith(f" | {found[0]:.2f} | {found[1]:.2f} | 2 |")
     assert f"![{GRID}](figures/{GRID}.png)" in page
+    first = tmp_path / "results/claims" / GRID / f"{slug(LABELS[0])}-seed0.json"
+    first.write_text(json.dumps({**runs[LABELS[0]], "student_steps": 3}))
+    assert main(["claims", "--claim", GRID, "--smoke", "--out", str(tmp_path), "--rows", LABELS[0], "--seeds", "1"]) == 0
+    later = json.loads(first.with_name(f"{slug(LABELS[0])}-seed1.json").read_text())
+    assert (later["student_steps"], later["paced"]) == (3, True)
 
 
 def test_the_settings_of_the_grid_are_those_of_its_runs(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, replace
@@ -295,13 +296,54 @@ def test_on_a_cpu_the_budget_counts_seconds_of_the_process(monkeypatch: pytest.M
     clocks: list[Any] = []
     row = next(row for row in suite.rows if row.label == "DFAD")
     monkeypatch.setattr(tacit, "distill", lambda **_: clocks.append(Clock.now))
-    place: dict[str, Path] = {"data": Path("data"), "teacher": Path("teacher"), "folder": Path("run")}
-    data_free.outcome_of(suite, suite.pairs[0], row, seed=0, **place)
+    data_free.outcome_of(suite, suite.pairs[0], row, seed=0, data=Path("data"), teacher=Path("teacher"), folder=Path("run"))
     assert clocks == [time.process_time]
     assert Clock.now is time.perf_counter
     assert data_free.settings(suite, suite.pairs[0], row)["clock"] == "CPU"
     assert "clock" not in data_free.settings(suite, suite.pairs[0], next(row for row in suite.rows if row.label == "kd-real"))
     assert "clock" not in data_free.settings(SUITES["cifar10-gpu"], SUITES["cifar10-gpu"].pairs[0], row)
+
+
+def test_later_seeds_take_the_steps_of_the_first_and_no_seconds_bound_them(smoked: Path, tmp_path: Path) -> None:
+    suite = SUITES["mnist"]
+    pair = suite.pairs[0]
+    folder = tmp_path / "results/data_free/mnist" / pair.name
+    shutil.copytree(smoked, tmp_path, dirs_exist_ok=True)
+    first = folder / "DFAD-seed0.json"
+    kept = json.loads(first.read_text())
+    first.write_text(json.dumps({**kept, "student_steps": 3}))
+
+    def later(seed: int, *options: str) -> Any:
+        asked = ["--pairs", pair.name, "--rows", "DFAD", "noise", "real", "--seeds", str(seed), *options]
+        assert main(["data_free", "--suite", "mnist", "--smoke", "--out", str(tmp_path), *asked]) == 0
+        return json.loads((folder / f"DFAD-seed{seed}.json").read_text())
+
+    run = later(1)
+    assert (run["student_steps"], run["paced"]) == (3, True)
+    assert run["settings"] == kept["settings"], "what is asked is the same, so that a run is not taken for one of other settings"
+    assert run["settings"]["max_seconds"] == suite.max_seconds
+    first.write_text(json.dumps({**kept, "student_steps": 3, "settings": {**kept["settings"], "keep_images": 7}}))
+    run = later(2)
+    assert (run["student_steps"], run["paced"]) == (2, False), "a first run of other settings bounds nothing"
+    assert json.loads((folder / "real-seed1.json").read_text())["paced"] is False
+    assert "Runs of later seeds that took as many student steps as the first, however long that was: 3." in tables.data_free(tmp_path)
+
+
+def test_what_has_the_steps_of_another_seed_has_no_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
+    suite = SUITES["mnist"]
+    asked: list[dict[str, Any]] = []
+    row = next(row for row in suite.rows if row.label == "DFAD")
+    monkeypatch.setattr(tacit, "distill", lambda **given: asked.append(given))
+    place = {"data": Path("data"), "teacher": Path("teacher"), "folder": Path("run")}
+    data_free.outcome_of(suite, suite.pairs[0], row, seed=1, steps=77, **place)
+    assert (asked[0]["training"].steps, asked[0]["max_seconds"]) == (77, None)
+
+
+def test_on_a_gpu_each_seed_has_its_seconds(tmp_path: Path) -> None:
+    for name, told in (("cifar10-cpu", True), ("cifar10-gpu", False)):
+        arguments = {job.arguments["row"]: job.arguments for job in data_free.jobs(SUITES[name], home=tmp_path, seeds=[1])}
+        assert bool(arguments["CMI"]["first"]) is told
+        assert not arguments["kd-real"]["first"]
 
 
 def test_every_unverified_figure_is_marked_where_it_is_shown() -> None:
