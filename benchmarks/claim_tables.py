@@ -179,10 +179,17 @@ def _penalty(runs: Runs) -> str:
         if (apart := paired(runs, "none", label, _swing(loss, "sd_about_trend")))
     ]
     batch = next(run["settings"]["method"]["init_args"]["batch"] for by_seed in runs.values() for run in by_seed.values())
+    swings = [fluctuation(run["losses"][loss]) for by_seed in runs.values() for run in by_seed.values() for loss in losses]
+    apart = [swing["sd_of_changes"] / swing["sd_about_trend"] for swing in swings if swing["sd_about_trend"]]
     text = f"""
 Losses are the plain ones, in nats, over the second half of the generator's steps; a trend is the mean of {WINDOW} steps. Of {batch} images
 whose classes were drawn by lot, class diversity alone would have an sd of {by_chance(batch):.3f}, which no penalty can take away.
 """
+    if apart:
+        text += (
+            f"The sd of changes is {mean(apart):.2f} times that about the trend, in the mean; of values that know nothing of each other it "
+            "would be 1.41: what swings is what each step draws, and a penalty weighs gradients, not draws.\n"
+        )
     return table(head, rows) + text + verdict(checks)
 
 

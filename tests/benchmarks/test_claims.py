@@ -174,3 +174,20 @@ def test_the_picture_of_a_grid_has_a_point_for_each_setting_and_mean_and_deviati
         np.testing.assert_allclose(found, wanted)
     apart = stdev([92.0, 86.0])
     np.testing.assert_allclose([line[0, 1] for line in lines["_"]], [89.0, 89 - apart, 89 + apart, 97.0, 97.0, 97.0])  # mean, two caps
+
+
+@pytest.mark.parametrize(("kept", "ratio"), [(0.0, 1.4), (0.9, 0.6)])
+def test_what_swings_by_draws_alone_is_told_from_what_swings_slowly(kept: float, ratio: float) -> None:
+    draw, value, values = np.random.default_rng(0), 0.0, []
+    for _ in range(4000):
+        value = kept * value + draw.normal()
+        values.append(value)
+    run = {
+        "student_steps": 2,
+        "metrics": {"student_accuracy": 0.9},
+        "settings": {"method": {"init_args": {"batch": 128}}},
+        "losses": {"authenticity": values, "classes": values},
+    }
+    text = claim_tables._penalty({"epoch": {0: run}})
+    found = text.partition("The sd of changes is ")[2].partition(" times")[0]
+    assert float(found) == pytest.approx(ratio, abs=0.07)

@@ -3,7 +3,7 @@
 __all__ = ["VERBS"]
 
 VERBS: dict[str, tuple[str, str]] = {
-    "demo": ("tacit.verbs.demo:Demo", "the whole story on embedded data, in under 90 seconds"),
+    "demo": ("tacit.verbs.demo:Demo", "the whole story on embedded data, in about 80 seconds"),
     "train": ("tacit.verbs.train:Train", "train a network on labelled images, or on images and masks"),
     "inspect": ("tacit.verbs.inspect:Inspect", "look at a model before the long work"),
     "synthesize": ("tacit.verbs.synthesize:Synthesize", "make samples from a trained network"),

@@ -1,4 +1,4 @@
-"""`tacit demo`: the whole story on embedded data, in under 90 seconds on 2 cores."""
+"""`tacit demo`: the whole story on embedded data, in about 80 seconds on 2 cores."""
 
 from __future__ import annotations
 
