@@ -18,6 +18,7 @@ from tacit.core.errors import InputError
 from tacit.core.spec import Spec
 from tacit.data import Augmentation, ImageSet, StreamedSet, any_classes, augment, digits, has_splits, load_data, local_folder
 from tacit.data.columns import load_column
+from tacit.data.images import ANY_NUMBER
 from tacit.data.read import as_image
 from toy import Squares
 
@@ -285,8 +286,20 @@ def test_a_folder_of_one_class_is_labelled_where_the_model_knows_the_class(calle
     found = in_memory(load_data(str(tmp_path), "train", Spec(shape=(1, 4, 6), classes=2, names=("cat", "dog"))))
     assert found.labels.tolist() == [1, 1]
     for names in ((), ("bird", "fish")):
-        with pytest.raises(InputError, match="no label column"):
+        with pytest.raises(InputError, match="no label column; they have image: expected one sub-folder a class"):
             load_data(str(tmp_path), "train", Spec(shape=(1, 4, 6), classes=2, names=names))
+
+
+@pytest.mark.parametrize("below", [".", "train"])
+@pytest.mark.parametrize("classes", [2, ANY_NUMBER])
+def test_the_folder_itself_is_no_class(below: str, classes: int, tmp_path: Path) -> None:
+    pytest.importorskip("datasets")
+    place = tmp_path / "dog" / below
+    place.mkdir(parents=True)
+    picture(0).save(place / "0.png")
+    spec = Spec(shape=(1, 4, 6), classes=classes, names=() if classes == ANY_NUMBER else ("train", "dog"))
+    with pytest.raises(InputError, match="no label column; they have image: expected one sub-folder a class"):
+        load_data(str(tmp_path / "dog"), "train", spec)
 
 
 def test_a_folder_that_nobody_has_labelled_is_read_where_no_labels_are_asked_for(tmp_path: Path) -> None:

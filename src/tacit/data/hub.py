@@ -16,6 +16,11 @@ __all__ = ["label_named", "open_hub", "open_labelled"]
 
 MASKS = ("mask", "masks", "annotation", "annotations", "segmentation_mask", "semantic_mask", "segmentation", "label", "labels", "seg")
 """Columns in which masks are looked for."""
+PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".gif", ".tif", ".tiff", ".avif")
+"""Endings of the files that make a folder one of pictures."""
+
+UNSORTED = "expected one sub-folder a class; where there is only one, its name must be that of one of the model's classes"
+"""What to do about a folder of pictures whose labels can't be told."""
 
 
 def open_hub(data: str, split: str | None, **options: Any) -> Any:
@@ -59,7 +64,12 @@ def open_labelled(data: str, split: str, spec: Spec | None) -> tuple[HubDataset,
     pictures = [type(feature).__name__ for feature in found.features.values()]
     if spec is not None and named is None and pictures == ["Image"]:
         found = _of_one_class(data, split, spec) or found
-    image, label = _columns(found, spec) if named is None else (_column(found, "Image", ("image", "img")), named)
+    try:
+        image, label = _columns(found, spec) if named is None else (_column(found, "Image", ("image", "img")), named)
+    except InputError as error:
+        if pictures == ["Image"] and Path(data).is_dir():
+            raise InputError(f"{error}: {UNSORTED}") from error
+        raise
     if label is not None and label not in found.features:
         raise InputError(f"the data have no column {label!r}{nearest(label, list(found.features), most=20)}")
     if label is not None and getattr(found.features[label], "dtype", None) in ("string", "large_string"):
@@ -89,9 +99,13 @@ def label_named(data: str) -> tuple[str, str | None]:
 def _of_one_class(data: str, split: str, spec: Spec) -> HubDataset | None:
     """Return the images of a folder that has a single class, which `datasets` takes for unlabelled.
 
-    None where its name is none of the model's, capitals aside; where any number fits, whoever asks looks at the name.
+    None where its name is none of the model's, capitals aside; where any number fits, whoever asks looks at the name. None, too, where
+    the pictures lie in the folder itself, whose name `datasets` would take for that of a class.
     """
-    if not Path(data).is_dir() or _builder(Path(data)) != "imagefolder":
+    folder = Path(data)
+    if not folder.is_dir() or _builder(folder) != "imagefolder":
+        return None
+    if any(path.suffix.lower() in PICTURES for place in (folder, folder / split) if place.is_dir() for path in place.iterdir()):
         return None
     found: HubDataset = open_hub(data, split, drop_labels=False)
     if spec.classes == ANY_NUMBER:
@@ -107,7 +121,7 @@ def _builder(folder: Path) -> str:
     suffixes = {path.suffix.lower() for path in folder.rglob("*") if path.is_file()}
     if ".parquet" in suffixes:
         return "parquet"
-    if suffixes & {".png", ".jpg", ".jpeg", ".bmp", ".webp", ".gif", ".tif", ".tiff", ".avif"}:
+    if suffixes & set(PICTURES):
         return "imagefolder"
     raise InputError(f"{folder} holds no images (PNG, JPEG, ...) and no parquet file")
 
