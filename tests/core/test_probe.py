@@ -89,7 +89,7 @@ def test_layers_that_are_overwritten_are_copied_by_losses() -> None:
     named = AttentionTransfer(["conv"], ["bn"])
     named.fit(network, network)
     assert named.pairs == [("conv:copy", "bn:copy")]
-    assert [each.name for each in stages(network)] == ["relu", "conv2"]
+    assert [each.name for each in stages(network)] == ["relu", "bn:copy"]
     assert [each.name for each in before_relu(network, stages(network))] == ["relu:in", "bn:copy"]
     assert norms_behind(network, ["bn:copy", "conv2"]) == [network.model.bn, None]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
@@ -10,11 +11,13 @@ from torch import Tensor, nn
 
 from tacit import zoo
 from tacit.core.errors import InputError
+from tacit.core.match import stages
 from tacit.core.network import Ensemble, Network, Teacher
 from tacit.core.probe import Probe
 from tacit.core.spec import Spec
 from tacit.core.taps import classifier_inputs, classifier_name, classifier_rows, penultimate_tap, stage_names
 from tacit.losses import SimilarityPreserving
+from tacit.losses.before_relu import before_relu
 from tacit.zoo import resnet
 from toy import BNNet, GroupNet
 
@@ -280,3 +283,61 @@ def test_hooks_are_gone_and_modes_back_when_the_model_can_not_take_the_image() -
         stage_names(network)
     assert network.training
     assert not any(module._forward_hooks for module in network.modules())
+
+
+class Spelled(nn.Module):
+    """Two convolutions, norms, ReLUs and a pool; the ReLUs are modules, one module, a function, or a function that overwrites."""
+
+    def __init__(self, spelling: str) -> None:
+        super().__init__()
+        self.conv1, self.bn1 = nn.Conv2d(1, 4, 3, padding=1, bias=False), nn.BatchNorm2d(4)
+        self.conv2, self.bn2 = nn.Conv2d(4, 6, 3, 2, 1, bias=False), nn.BatchNorm2d(6)
+        self.pool, self.head = nn.AdaptiveAvgPool2d(1), nn.Linear(6, 5)
+        one = nn.ReLU(inplace=spelling == "one, in place")
+        functions: dict[str, Callable[[Tensor], Tensor]] = {"function": torch.relu, "function in place": torch.relu_}
+        self.relu1 = functions.get(spelling, one)
+        self.relu2 = functions.get(spelling, nn.ReLU() if spelling == "modules" else one)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.relu1(self.bn1(self.conv1(x)))
+        x = self.relu2(self.bn2(self.conv2(x)))
+        logits: Tensor = self.head(self.pool(x).flatten(1))
+        return logits
+
+
+@pytest.mark.parametrize("spelling", ["one", "one, in place", "function", "function in place"])
+def test_a_network_that_spells_its_activations_otherwise_has_the_same_features(spelling: str) -> None:
+    torch.manual_seed(0)
+    plain, other = Network(Spelled("modules"), GREY).eval(), Network(Spelled(spelling), GREY).eval()
+    for norm in (plain.model.get_submodule("bn1"), plain.model.get_submodule("bn2")):
+        nn.init.normal_(norm.get_parameter("bias"))
+    other.model.load_state_dict(plain.model.state_dict())
+    images = torch.rand(4, 1, 8, 8)
+    assert torch.equal(plain(images), other(images))
+    for found in ([stages(each) for each in (plain, other)], [before_relu(each, stages(each)) for each in (plain, other)]):
+        taps = [[layer.name for layer in each] for each in found]
+        with Probe(plain, taps=taps[0]) as ask, Probe(other, taps=taps[1]) as look:
+            one, two = ask(images).features, look(images).features
+        for theirs, ours in zip(*taps, strict=True):
+            assert torch.equal(one[theirs], two[ours]), (theirs, ours)
+
+
+class Sums(nn.Module):
+    """A residual sum without a block around it, and a branch beside another of the same shape."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.conv, self.bn = nn.Conv2d(1, 4, 3, padding=1), nn.Conv2d(4, 4, 3, padding=1), nn.BatchNorm2d(4)
+        self.down, self.beside, self.head = nn.Conv2d(4, 4, 3, 2, 1), nn.Conv2d(4, 4, 3, 2, 1), nn.Linear(4, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.stem(x)
+        x = torch.relu(x + self.bn(self.conv(x)))
+        logits: Tensor = self.head((self.down(x) + self.beside(x)).mean((2, 3)))
+        return logits
+
+
+def test_a_sum_is_no_activation_and_another_branch_does_not_stand_behind_the_first() -> None:
+    network = Network(Sums(), GREY).eval()
+    assert stage_names(network) == ["down:in", "beside"]
+    assert [layer.name for layer in before_relu(network, stages(network))] == ["down:in", "beside"]

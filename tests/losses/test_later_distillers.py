@@ -183,6 +183,7 @@ def test_a_relu_in_place_does_not_overwrite_what_is_tapped_before_it() -> None:
     loss = FeatureOverhaul()
     loss.fit(network, network)
     assert loss.pairs == [("relu:in", "relu:in")]
+    assert norms_behind(network, ["relu:in", "bn2:copy"]) == [None, network.model.bn2]  # the sum is written over what bn2 made
 
 
 def test_a_batch_of_single_values_passes_the_norm_as_it_is() -> None:

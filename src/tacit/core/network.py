@@ -64,20 +64,29 @@ def work_per_image(network: Network) -> int:
 
 
 @torch.no_grad()
-def dry_run(network: Network, note: Callable[[str, nn.Module, Tensor | None, Tensor | None], None]) -> None:
+def dry_run(
+    network: Network,
+    note: Callable[[str, nn.Module, Tensor | None, Tensor | None], None],
+    begin: Callable[[str, Tensor | None], None] = lambda name, given: None,
+) -> None:
     """Show `network` one grey image, in evaluation mode, and call `note` as each part of its module returns.
 
     Args:
         network: Left as it was.
         note: Is given the dotted name of a part ("" for the whole), the part, the tensor that it was given first, and the only one that it
             made, alone or in a tuple or a dict; None where that is no tensor, or there are several.
+        begin: Is given the dotted name of a part, and the tensor that it is given first, before it reads that.
     """
 
     def hook(name: str) -> Callable[[nn.Module, tuple[Any, ...], dict[str, Any], object], None]:
         return lambda module, args, kwargs, made: note(name, module, first_tensor(args, kwargs), only_tensor(made))
 
-    shown = ((name, module) for name, module in network.model.named_modules() if not isinstance(module, ParametrizationList))
+    def beginning(name: str) -> Callable[[nn.Module, tuple[Any, ...], dict[str, Any]], None]:
+        return lambda module, args, kwargs: begin(name, first_tensor(args, kwargs))
+
+    shown = [(name, module) for name, module in network.model.named_modules() if not isinstance(module, ParametrizationList)]
     handles = [module.register_forward_hook(hook(name), with_kwargs=True) for name, module in shown]
+    handles += [module.register_forward_pre_hook(beginning(name), with_kwargs=True) for name, module in shown]
     try:
         with evaluation_mode(network):
             network(torch.full((1, *network.spec.shape), 0.5, device=network.mean.device))

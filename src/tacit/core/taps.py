@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
 from torch.nn.modules.dropout import _DropoutNd
 
+from tacit.core.calls import Call, calls_of
 from tacit.core.errors import InputError
 from tacit.core.layout import MAP, Layouts
 from tacit.core.network import Network, dry_run, members
@@ -86,7 +87,8 @@ def classifier_name(network: Network) -> str:
 def penultimate_tap(network: Network) -> str:
     """Return the tap of what the classifier reads: its input, as a map where it has its channels last.
 
-    Where a dropout makes that, it is what goes into the dropout: the same in evaluation mode, and whole in a student that learns.
+    Where a dropout makes that, it is what goes into the dropout: the same in evaluation mode, and whole in a student that learns. One that
+    is a function (``F.dropout``) can't be seen: name the tap of what goes into it.
 
     Raises:
         InputError: Where there is no such layer.
@@ -153,30 +155,40 @@ def layouts_of(network: Network) -> Layouts:
 
 
 def _activated(network: Network, convolutions: Sequence[str]) -> dict[str, str]:
-    """Return by the name of each convolution that of the activation behind it, where it hands its map to one, straight or through norms.
+    """Return by the name of each convolution the tap of what is made of its map by the activation behind it, straight or through norms.
 
-    A map that something else reads too, as the one that a pre-activation net hands on, stands for itself.
+    That is the activation; where it is a function, or is called again, it is what goes into the part behind it (``pool:in``) and, where
+    no such part reads a map of this shape, what comes out of the norm. A map that something else reads too, as the one that a
+    pre-activation net hands on, stands for itself.
     """
-    calls: dict[str, tuple[nn.Module, Tensor, Tensor]] = {}
-
-    def note(name: str, module: nn.Module, given: Tensor | None, made: Tensor | None) -> None:
-        calls.pop(name, None)
-        if given is not None and made is not None and not isinstance(module, nn.Identity) and not any(True for _ in module.children()):
-            calls[name] = module, given, made
-
-    dry_run(network, note)
+    calls = calls_of(network, lambda module: not isinstance(module, nn.Identity) and not any(True for _ in module.children()))
     found: dict[str, str] = {}
     for name in convolutions:
-        at, feature = name, calls[name][2] if name in calls else None
-        while feature is not None:
-            readers = [part for part, (_, given, _) in calls.items() if given is feature and part != at]
-            module, _, made = calls[readers[0]] if readers else (None, None, None)
-            if len(readers) > 1 and not getattr(module, "inplace", False):
+        at, normed = next((call for call in calls if call.name == name and not call.again), None), ""
+        while at is not None:
+            place, active = calls.index(at), isinstance(at.module, ACTIVATIONS)
+            readers = [call for call in calls[place + 1 :] if call.given is at.made]
+            reader = readers[0] if readers else None
+            changed = reader is not None and reader.came > at.went
+            if len(readers) > 1 and not (active or changed or getattr(readers[0].module, "inplace", False)):
                 break
-            at, feature = (readers[0], made) if isinstance(module, NORMS) else (at, None)
-            if isinstance(module, ACTIVATIONS):
-                found[name] = readers[0]
+            if reader is not None and isinstance(reader.module, ACTIVATIONS) and not reader.again:
+                found[name] = reader.name
+                break
+            if reader is None or active or (changed and not isinstance(reader.module, ACTIVATIONS)):
+                behind = reader or _behind(calls, place)
+                tap = normed if behind is None or behind.again else f"{behind.name}{INPUT}"
+                found |= {name: tap} if tap else {}
+                break
+            at = reader if isinstance(reader.module, (*NORMS, *ACTIVATIONS)) else None
+            normed = reader.name if isinstance(reader.module, NORMS) and not reader.again else normed
     return found
+
+
+def _behind(calls: Sequence[Call], place: int) -> Call | None:
+    """Return the first part behind a call that reads a map of the same shape that no part made or read before: a function made it."""
+    known = {id(tensor) for call in calls[: place + 1] for tensor in (call.given, call.made)}
+    return next((call for call in calls[place + 1 :] if call.given.shape == calls[place].made.shape and id(call.given) not in known), None)
 
 
 def stage_names(network: Network) -> list[str]:
@@ -187,7 +199,7 @@ def stage_names(network: Network) -> list[str]:
     with those of the stage before. A single convolution counts only where no larger part makes a map of that size: a block that halves its
     map often begins with one (bottlenecks, MobileNet). The tokens of a transformer are a map too, as is one with channels last
     (``blocks:map``); where only the embedding of its patches can be read as one, there is none. A stage that ends in a convolution by
-    itself, as in a chain of convolutions, norms and activations, goes on to the activation.
+    itself, as in a chain of convolutions, norms and activations, goes on to what the activation makes, be it a module or a function.
     """
     seen, layouts = _seen(network)
     last = ""

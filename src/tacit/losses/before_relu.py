@@ -1,19 +1,21 @@
 """Features before their ReLU, for losses that ask how far a neuron is from being active.
 
-Of a map that a ReLU module makes, it is what goes into that (``layer1.1.relu:in``). A network that normalises first (WRN) or that is a
-plain chain (VGG) gives its maps to a batch norm: it is what comes out of that. Where neither is so, as with a ReLU that is a function in a
-residual block, the map stands as it is: behind a ReLU, negative values are then zeros. Taps that are named are taken as they are.
+Of a map that a ReLU module makes, it is what goes into that (``layer1.1.relu:in``). A network that normalises first (WRN) gives its maps
+to a batch norm: it is what comes out of that, and so it is where the ReLU behind the norm is a function, or a module that is called again.
+Where neither is so, as with a ReLU that is a function in a residual block, the map stands as it is: behind a ReLU, negative values are
+then zeros. Taps that are named are taken as they are.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
+import torch
 from torch import Tensor, nn
 
+from tacit.core.calls import Call, calls_of
 from tacit.core.match import Layer, Match, layers
-from tacit.core.network import Network, dry_run
+from tacit.core.network import Network
 from tacit.core.probe import COPY, INPUT
 from tacit.core.taps import ACTIVATIONS
 from tacit.losses.pairs import AdaptedTaps, only_maps
@@ -21,62 +23,54 @@ from tacit.losses.pairs import AdaptedTaps, only_maps
 __all__ = ["BeforeReLU", "BridgeNorm", "before_relu", "norms_behind"]
 
 
-@dataclass(frozen=True)
-class _Call:
-    """One call of a module: what went in, and what came out; the same tensor, where it works in place."""
-
-    name: str
-    module: nn.Module
-    given: Tensor
-    made: Tensor
-    version: int
-    """How often what came out had been overwritten by then."""
-
-
-def _calls(network: Network) -> dict[str, _Call]:
-    """Return the last call of each module in a dry run, by name, in order."""
-    calls: dict[str, _Call] = {}
-
-    def note(name: str, module: nn.Module, given: Tensor | None, made: Tensor | None) -> None:
-        if name and made is not None and given is not None:
-            calls.pop(name, None)
-            calls[name] = _Call(name, module, given, made, made._version)
-
-    dry_run(network, note)
-    return calls
-
-
 def before_relu(network: Network, found: Sequence[Layer]) -> list[Layer]:
     """Return the taps of what the maps `found` are before their ReLU, and the maps themselves where that can't be tapped."""
-    calls = _calls(network)
-    norms = [call for call in calls.values() if isinstance(call.module, nn.BatchNorm2d)]
-    activations = [call for call in calls.values() if isinstance(call.module, ACTIVATIONS)]
+    calls = calls_of(network)
+    norms = [call for call in calls if isinstance(call.module, nn.BatchNorm2d)]
+    activations = [call for call in calls if isinstance(call.module, ACTIVATIONS)]
 
     def before(name: str) -> str:
-        call = calls.get(name.removesuffix(COPY))
+        plain = name.removesuffix(COPY)
+        call = _last(calls, plain.removesuffix(INPUT))
         if call is None:
             return name
-        feature = call.made
-        made = next((call.name for call in activations if call.made is feature), None)
+        feature = call.given if plain.endswith(INPUT) else call.made
+        made = next((each for each in activations if each.made is feature), None)
+        if made is not None and not made.again:
+            return f"{made.name}{INPUT}"
         if made is not None:
-            return f"{made}{INPUT}"
-        norm = next((call for call in norms if call.given is feature), None)
-        if norm is None:
-            return name
-        return next((f"{each.name}{INPUT}" for each in activations if each.given is norm.made), norm.name)
+            norm = next((each for each in norms if each.made is made.given), None)
+        elif plain.endswith(INPUT):
+            norm = next((each for each in reversed(norms) if _is_relu(each, call)), None)
+        else:
+            norm = next((each for each in norms if each.given is feature), None)
+            active = next((each for each in activations if norm is not None and each.given is norm.made and not each.again), None)
+            if active is not None:
+                return f"{active.name}{INPUT}"
+        return name if norm is None or norm.again else norm.name
 
     return layers(network, [before(layer.name) for layer in found])
 
 
+def _is_relu(norm: Call, read: Call) -> bool:
+    """Whether what a part reads is the ReLU of what a norm made, as by a function, and no sum with something else."""
+    if read.given is norm.made:
+        return read.came == norm.went + 1 and bool((read.given >= 0).all())
+    return torch.equal(norm.made.relu(), read.given)
+
+
+def _last(calls: Sequence[Call], name: str) -> Call | None:
+    return next((call for call in calls if call.name == name and not call.again), None)
+
+
 def norms_behind(network: Network, taps: Sequence[str]) -> list[nn.BatchNorm2d | None]:
-    """Return the batch norm whose output is what is found at each tap, where one is."""
-    calls, norms = _calls(network), list[nn.BatchNorm2d | None]()
+    """Return the batch norm whose output is what is found at each tap, where one is; not where a sum was written over that."""
+    calls, norms = calls_of(network), list[nn.BatchNorm2d | None]()
     for tap in taps:
         plain = tap.removesuffix(COPY)
-        call, given = calls.get(plain.removesuffix(INPUT).removeprefix("model.")), plain.endswith(INPUT)
-        feature = None if call is None else call.given if given else call.made
-        same = [each for each in calls.values() if each.made is feature and feature is not None]
-        behind = (each.module for each in same if call is None or given or each.version == call.version)
+        call = _last(calls, plain.removesuffix(INPUT).removeprefix("model."))
+        feature, version = (None, 0) if call is None else (call.given, call.came) if plain.endswith(INPUT) else (call.made, call.went)
+        behind = (each.module for each in calls if each.made is feature and each.went == version)
         norms.append(next((module for module in behind if isinstance(module, nn.BatchNorm2d)), None))
     return norms
 
