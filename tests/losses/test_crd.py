@@ -630,3 +630,15 @@ def test_maps_are_pooled() -> None:
         teacher, student = Signals(torch.zeros(3, 5), theirs), Signals(torch.zeros(3, 5), ours)
         found.append(float(loss(View(torch.zeros(3, 1, 1, 1), teacher=teacher, student=student, index=torch.arange(3))).detach()))
     assert found[0] == pytest.approx(found[1], rel=1e-5)
+
+
+@pytest.mark.parametrize(("bank", "looks", "warned"), [(None, 9.6, True), (None, 40.0, False), (None, None, False), ("memory", 9.6, False)])
+def test_a_memory_that_nobody_asked_for_is_warned_of_where_its_rows_hardly_move(
+    bank: Any, looks: float | None, warned: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    loss = CRD(["t"], ["s"], bank=bank)
+    loss.build([Match(Layer("t", (6,), -math.inf), Layer("s", (5,), -math.inf))])
+    loss.attach(7, looks)
+    assert loss.kind == "memory"
+    words = "crd: each image is shown 9.6 times, and its row of the memory moves no oftener: `bank: batch` or `queue` teaches better"
+    assert [record.getMessage() for record in caplog.records] == [f"tacit: warning: {words}"] * warned

@@ -142,7 +142,7 @@ class Given(Loss):
         self.told.append("fit")
         self.needs = Needs(bn=True)
 
-    def attach(self, population: int | None) -> None:
+    def attach(self, population: int | None, looks: float | None = None) -> None:
         self.told.append(f"attach {population}")
 
     def remember(self, view: View) -> None:

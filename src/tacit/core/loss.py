@@ -153,10 +153,12 @@ class Loss(nn.Module):
         """Return what comes before the phase in which this loss is named; None: nothing. It is fitted after the loss itself."""
         return None
 
-    def attach(self, population: int | None) -> None:
-        """Make room for a memory of so many images, which `View.index` tells apart; None: the set has no fixed number.
+    def attach(self, population: int | None, looks: float | None = None) -> None:
+        """Make room for a memory of images, which `View.index` tells apart; called once, after `fit`, by loops that have a set of them.
 
-        Called once, after `fit`, by loops that have such a set.
+        Args:
+            population: How many images there are; None: the set has no fixed number.
+            looks: How often each will be shown, about; None: that is not known.
         """
 
     def remember(self, view: View) -> None:
@@ -219,9 +221,9 @@ class Objective(Loss):
             loss.fit(teacher, student)
         self.add_needs()
 
-    def attach(self, population: int | None) -> None:
+    def attach(self, population: int | None, looks: float | None = None) -> None:
         for loss in self._used():
-            loss.attach(population)
+            loss.attach(population, looks)
 
     def weight(self, name: str, view: View) -> float:
         """Return the weight of the term `name` at this step."""

@@ -114,7 +114,8 @@ class Learner:
         self.timetable, self.losses = Timetable(self.phases, training.steps), all_losses(self.phases)
         self.answers = Answers(teacher, source, runtime, wanted=cache_teacher)
         self.losses.fit(teacher, student)
-        self.losses.attach(getattr(source, "population", None))
+        population: int | None = getattr(source, "population", None)
+        self.losses.attach(population, training.steps * training.batch / population if population else None)
         for phase in self.phases:
             phase.objective.add_needs()
             self._check(phase.objective.needs)

@@ -9,18 +9,16 @@ on logits, with no exponential that overflows, and the mean over random unit vec
 exp(1 / (2 d T^2)) where d is large: 0.5 % below it at d = 128, 73 % at d = 16). That holds for a memory, whose rows begin about as such
 vectors. Embeddings just made are all alike at first (features after a ReLU have a mean far from 0): in a queue, the known mean left
 ResNet-8 at 42 % on CIFAR-10 where the memory gave 65 %, so that there it is measured.
-A row of the memory moves once an epoch, and its first positive is noise. In few epochs `bank: batch` or `queue` is better: in ten, 67.4 and
-66.9 % against 64.6 %, and 70.8 and 69.5 % against 69.0 % beside `kd`; in forty, batch 79.0 against 78.6 %, and 81.8 against 81.1 % (one
-seed; `benchmarks/RESULTS.md`).
+A row of the memory moves once an epoch, and its first positive is noise. In few epochs (`FEW`) `bank: batch` or `queue` is better: in ten,
+67.4 and 66.9 % against 64.6 %, and 70.8 and 69.5 % against 69.0 % beside `kd`; in forty, batch 79.0 against 78.6 %, and 81.8 against 81.1 %
+(one seed; `benchmarks/RESULTS.md`).
 Nor does `nce` hold such embeddings apart: beside `ce=1` at a rate of 0.05, on `digits`, those of a batch fell into one (the own image found
 among 200 at chance, 0.5 %, mean cosine 0.998 or more, accuracy 83 to 92 %), where `infonce` found it in 66 to 69 %, at a mean cosine of
 0.08 to 0.11 and an accuracy of 97 to 98 % (three seeds, no file kept). So it is what queue and batch take, where no form is asked for.
 A queue holds the teacher's features, which the head of now embeds; they don't age. Embeddings of an earlier student or head are told from
-new ones by their age: with 16,384, 1,024 and 256 rows of them CIFAR-10 ended at 59.9, 61.5 and 66.9 %, with the features of both networks
-at 62.4 and 63.7 (16,384 and 1,024; no files kept of these), with the teacher's alone at 67.6 and 66.9, where labels alone give 63.4
-(one seed; two runs that differed in their first step alone were 1.6 apart). On `digits` without labels, a linear classifier with 10 labels
-a class read 96.3 +- 0.9 % from what a queue had taught, 95.2 from batch and memory (nine seeds), and 91.9 from 16,384 rows of embeddings
-(three; no files kept).
+new ones by their age: with 16,384, 1,024 and 256 rows of them CIFAR-10 ended at 59.9, 61.5 and 66.9 % (no files kept of these), with the
+teacher's features at 67.6 and 66.9 (16,384 and 1,024), where labels alone give 63.4 (one seed). On `digits` without labels, a linear
+classifier with 10 labels a class read 96.3 +- 0.9 % from what a queue had taught, 95.2 from batch and memory (nine seeds; no files kept).
 Negatives are drawn on the device, once for all of a batch or for each image. Those of the image itself, which a queue may hold from
 epochs before, don't count where images have numbers, nor those of its class where labels are known (in the paper's table 6 that is worth
 more than the form of the loss or the number of negatives).
@@ -28,6 +26,7 @@ more than the form of the loss or the number of negatives).
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Sequence
 from typing import Literal, get_args
@@ -51,6 +50,10 @@ Sampling = Literal["exact", "relax", "free"]
 Normaliser = Literal["analytic", "first", "ema"]
 KEEP = 0.99
 """Share of its last value that a moving normaliser keeps."""
+FEW = 20
+"""Looks at each image below which a memory that nobody asked for is warned of."""
+HARDLY_MOVES = "each image is shown {:.2g} times, and its row of the memory moves no oftener: `bank: batch` or `queue` teaches better"
+log = logging.getLogger("tacit")
 
 
 def nce_loss(positive: Tensor, negatives: Tensor, excluded: Tensor, log_mean: Tensor | float) -> Tensor:
@@ -172,9 +175,11 @@ class CRD(PairedTaps):
     def build(self, matched: Sequence[Match]) -> None:
         self.contrasts = nn.ModuleList(Embeddings(each.teacher.channels, each.student.channels, self.width) for each in matched)
 
-    def attach(self, population: int | None) -> None:
+    def attach(self, population: int | None, looks: float | None = None) -> None:
         if self.kind is None:
             self._settle("queue" if population is None else "memory")
+            if population is not None and looks is not None and looks < FEW:
+                log.warning("tacit: warning: crd: %s", HARDLY_MOVES.format(looks))
         if self.kind != "memory":
             return
         if population is None:

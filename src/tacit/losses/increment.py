@@ -37,8 +37,8 @@ class Increment(Loss):
         self.loss.fit(teacher, student)
         self.needs = self.loss.needs
 
-    def attach(self, population: int | None) -> None:
-        self.loss.attach(population)
+    def attach(self, population: int | None, looks: float | None = None) -> None:
+        self.loss.attach(population, looks)
 
     def remember(self, view: View) -> None:
         self.loss.remember(view)
