@@ -95,6 +95,8 @@ class RepresentationSuite:
     seeds: tuple[int, ...] = (0, 1, 2)
     folder: str = ""
     """Of its results, where it shares another suite's; "": its name."""
+    minutes: int | None = None
+    """How long a run is meant to train at most; None: as long as it takes."""
 
     def on(self, pair: RepresentationPair) -> tuple[RepresentationRow, ...]:
         """Return the rows that are run on `pair`."""

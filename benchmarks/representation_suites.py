@@ -125,6 +125,7 @@ _CPU = RepresentationSuite(
         RepresentationRow(label="teacher", network="teacher", probed=True),
     ),
     training=PART_TRAINING,
+    minutes=5,
 )
 _AGAIN = ("student alone", "KD", "CRD", "CRD+KD", "CRD, batch", "CRD+KD, batch")
 _LONGER = RepresentationSuite(
@@ -281,6 +282,7 @@ SUITES = {
             pairs=(_SMALLER,),
             rows=tuple(row for row in _CPU.rows if row.probed),
             folder="cpu",
+            minutes=None,
         ),
         _LONGER,
         _ENSEMBLE,

@@ -45,8 +45,12 @@ Seconds are of training, medians over seeds, beside whatever else ran.
 """
     for suite in SUITES.values():
         text += f"\n### {suite.name}: {suite.title}\n\n`python -m benchmarks representation --suite {suite.name}`. {_recipe(suite)}\n"
+        lasted: list[float] = []
         for pair in suite.pairs:
             runs = runs_of(suite, pair, home)
+            lasted += [
+                float(run["seconds"]["training"]) for by_seed in runs.values() for run in by_seed.values() if run["settings"]["objective"]
+            ]
             absent = missing(runs, {row.label: suite.seeds_of(row) for row in suite.on(pair)})
             title = f"\n#### {pair.title}\n" if len(suite.pairs) > 1 else ""
             text += f"{title}\n{_shown_to(suite, pair)}\n"
@@ -54,6 +58,7 @@ Seconds are of training, medians over seeds, beside whatever else ran.
             text += f"\n{tell[suite.name](suite, pair, runs)}" if runs else ""
             text += note(stale(job for job in made if job.arguments["pair"] == pair.name))
             text += f"\nNot run yet: {absent}.\n" if absent else ""
+        text += _lasted(suite, lasted)
         figure = home / "figures" / f"representation-{suite.name}.png"
         text += f"\n![{suite.title}](figures/{figure.name})\n" if figure.is_file() else ""
     return text + _cost(home)
@@ -75,6 +80,17 @@ def _shown_to(suite: RepresentationSuite, pair: RepresentationPair) -> str:
     if suite.pool:
         shown = f"images that were made of the teacher, once for all rows and seeds (`{suite.pool}`)"
     return f"Students learn from {shown}, augmentation {pair.augmentation}, and are measured on {pair.dataset.test}."
+
+
+def _lasted(suite: RepresentationSuite, seconds: Sequence[float]) -> str:
+    """Return how long the runs of a suite trained, where that is limited."""
+    if suite.minutes is None or not seconds:
+        return ""
+    longer, hours = sum(each > 60 * suite.minutes for each in seconds), sum(seconds) / 3600
+    return (
+        f"\nOf {len(seconds)} runs {longer} trained for more than {suite.minutes} minutes, where no more were meant, beside whatever else "
+        f"ran; the longest for {max(seconds) / 60:.1f}. All trained for {hours:.1f} hours, two side by side for {hours / 2:.1f}.\n"
+    )
 
 
 def _rates(suite: RepresentationSuite, pair: RepresentationPair, runs: Runs) -> str:

@@ -217,6 +217,11 @@ def test_seconds_are_medians_of_wall_time(tmp_path: Path) -> None:
     text = part(section(tmp_path), "cpu")
     assert "| seconds, wall time |" in text
     assert next(line for line in text.splitlines() if line.startswith("| `KD`")).endswith("| 110 |")
+    put(tmp_path, "cpu", "resnet20-resnet20", "KD", 0, 60, seconds={"training": 6090.0})
+    text = part(section(tmp_path), "cpu")
+    assert "Of 4 runs 2 trained for more than 5 minutes, where no more were meant, beside whatever else ran; the longest for 101.5." in text
+    assert "All trained for 2.0 hours, two side by side for 1.0." in text
+    assert "were meant" not in part(section(tmp_path), "transfer")
 
 
 def test_more_teachers_are_judged_by_differences_of_the_same_seed(tmp_path: Path) -> None:
