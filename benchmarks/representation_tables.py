@@ -100,14 +100,14 @@ def _rates(suite: RepresentationSuite, pair: RepresentationPair, runs: Runs) -> 
 
 
 def _teachers(runs: Runs) -> str:
-    """Return who taught, what they learned from, and how good they are."""
-    found = {
-        (", ".join(f"`{one['name']}` ({_learned_from(one['name'])})" for one in run["teachers"]), run["metrics"]["teacher_accuracy"])
-        for by_seed in runs.values()
-        for run in by_seed.values()
-        if run["metrics"].get("teacher_accuracy") is not None
-    }
-    return "; ".join(f"{names}: {100 * right:.2f} %" for names, right in sorted(found))
+    """Return who taught, what they learned from, and how good they are; from and to, where runs did not see the same of them."""
+    found: dict[str, list[float]] = {}
+    for run in (run for by_seed in runs.values() for run in by_seed.values()):
+        if (right := run["metrics"].get("teacher_accuracy")) is not None:
+            names = ", ".join(f"`{one['name']}` ({_learned_from(one['name'])})" for one in run["teachers"])
+            found.setdefault(names, []).append(100 * right)
+    shown = {names: dict.fromkeys((f"{min(each):.2f}", f"{max(each):.2f}")) for names, each in sorted(found.items())}
+    return "; ".join(f"{names}: {' to '.join(ends)} %" for names, ends in shown.items())
 
 
 def _learned_from(teacher: str) -> str:
@@ -225,7 +225,7 @@ def _cross_modal(suite: RepresentationSuite, pair: RepresentationPair, runs: Run
     lines = []
     for label, cells in _read(pair, runs).items():
         gained = [100 * ((read(run) or 0.0) - least) / (most - least) for run in runs[label].values() if all(ends) and most > least]
-        lines.append([*cells, spread(gained, ".0f")])
+        lines.append([*cells, spread(gained, "z.0f")])
     checks = [above("CRD", other, higher) for other in ("untrained", "L2", "AT", "KD") if (higher := paired(runs, "CRD", other, read))]
     teacher, student = pair.views.split("-")
     said = (

@@ -239,6 +239,13 @@ def test_more_teachers_are_judged_by_differences_of_the_same_seed(tmp_path: Path
     assert "- CRD: accuracy with 4 teachers is +1.00 points from that with one; above it in 1 of 1 seeds: yes." in text
 
 
+def test_a_teacher_stands_once_though_runs_did_not_see_the_same_of_it(tmp_path: Path) -> None:
+    for seed, right in enumerate((0.7, 0.71, 0.7)):
+        metrics = {"student_accuracy": 0.6, "teacher_accuracy": right, "agreement": 0.5}
+        put(tmp_path, "cpu", "resnet20-resnet20", "KD", seed, 60, metrics=metrics)
+    assert "\n`cifar10-resnet20-part` (learned from the first 10,000 images): 70.00 to 71.00 %.\n" in part(section(tmp_path), "cpu")
+
+
 def test_a_student_as_large_as_its_teacher_is_held_against_it(tmp_path: Path) -> None:
     put(tmp_path, "cpu", "resnet20-resnet20", "CRD+KD", 0, 71.0)
     put(tmp_path, "cpu", "resnet20-resnet20", "CRD+KD", 1, 72.0)
