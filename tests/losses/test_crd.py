@@ -640,5 +640,5 @@ def test_a_memory_that_nobody_asked_for_is_warned_of_where_its_rows_hardly_move(
     loss.build([Match(Layer("t", (6,), -math.inf), Layer("s", (5,), -math.inf))])
     loss.attach(7, looks)
     assert loss.kind == "memory"
-    words = "crd: each image is shown 9.6 times, and its row of the memory moves no oftener: `bank: batch` or `queue` teaches better"
+    words = "crd: each image is shown 9.6 times, and its row of the memory moves no oftener: `bank: batch` is likely to teach better"
     assert [record.getMessage() for record in caplog.records] == [f"tacit: warning: {words}"] * warned

@@ -67,7 +67,7 @@ def open_labelled(data: str, split: str, spec: Spec | None) -> tuple[HubDataset,
     try:
         image, label = _columns(found, spec) if named is None else (_column(found, "Image", ("image", "img")), named)
     except InputError as error:
-        if pictures == ["Image"] and Path(data).is_dir():
+        if pictures == ["Image"] and Path(data).is_dir() and _builder(Path(data)) == "imagefolder":
             raise InputError(f"{error}: {UNSORTED}") from error
         raise
     if label is not None and label not in found.features:
