@@ -105,8 +105,11 @@ def test_on_a_gpu_what_goes_wrong_between_two_looks_is_found_before_anything_is_
     else:
         with pytest.raises(NonFiniteLossError, match="there: the loss became NaN or infinite"):
             runtime.settle("there")
+    runtime.settle("the next training, which is sound")
+    runtime.guard({"kd": torch.tensor(float("inf"))}, "here", 49)
     with pytest.raises(NonFiniteLossError, match="here: the loss became kd = inf"):
         runtime.guard({"kd": torch.tensor(float("inf"))}, "here", 50)
+    runtime.settle("the next training, which is sound")
 
 
 def test_the_clock_takes_inner_work_off_the_outer(monkeypatch: pytest.MonkeyPatch) -> None:

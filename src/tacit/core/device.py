@@ -160,18 +160,20 @@ class Runtime:
         """
         if self.device.type == "cpu" or step % 25 == 0:
             everywhere = self.fabric.world_size == 1 or self._everywhere(all_finite(parts))
+            before, self._sound = self._sound, None  # forgotten where this raises: what is trained next begins anew
             check_finite(parts, where)
             if not everywhere:
                 raise NonFiniteLossError(f"{where}: the loss of another process became NaN or infinite; {ADVICE}")
+            self._sound = before
         elif parts:
             sound = all_finite(parts)
             self._sound = sound if self._sound is None else self._sound & sound
 
     def settle(self, where: str) -> None:
         """Raise `NonFiniteLossError` where a loss was NaN or infinite since the last look; called before anything is stored."""
-        if self._sound is not None and not self._everywhere(self._sound):
+        sound, self._sound = self._sound, None
+        if sound is not None and not self._everywhere(sound):
             raise NonFiniteLossError(f"{where}: the loss became NaN or infinite; {ADVICE}")
-        self._sound = None
 
     def _everywhere(self, sound: Tensor) -> bool:
         """Whether a flag holds in every process; all of them must ask."""
