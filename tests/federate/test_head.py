@@ -183,14 +183,14 @@ def test_the_heads_own_tensors_are_found(make: Callable[..., nn.Module], at: str
 
 
 @pytest.mark.parametrize(("make", "at"), [(Tail, "body"), (Functional, "body")])
-def test_training_a_head_moves_the_head_alone(make: Callable[..., nn.Module], at: str) -> None:
+def test_features_that_are_not_real_teach_the_head_and_move_no_statistics(make: Callable[..., nn.Module], at: str) -> None:
     network = net(make).train()
     split = Split(network, at)
     before = {key: value.clone() for key, value in network.model.state_dict().items()}
     said = split.logits(torch.randn(16, *split.shape))
     torch.autograd.backward(said.square().sum())
     moved = {key for key, value in network.model.state_dict().items() if not torch.equal(value, before[key])}
-    assert moved == {"head.2.running_mean", "head.2.running_var", "head.2.num_batches_tracked"}  # in training mode, of the head
+    assert not moved, "statistics are of real features alone, of the head's norms too"
     with_gradient = {key for key, parameter in network.model.named_parameters() if parameter.grad is not None}
     assert with_gradient == {key for key in split.keys if key in dict(network.model.named_parameters())}
     assert all(module.training for module in network.modules())

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
+from torch.nn.modules.batchnorm import _NormBase
 
 from tacit.core.errors import InputError, nearest
 from tacit.core.network import Network
@@ -64,22 +65,27 @@ class Split:
         self.keys: tuple[str, ...] = self._keys(set(trail.started))
         """Keys of the head in the state dict of the network's module, in its order."""
         self._trunk = [module for key, module in modules.items() if key not in trail.started and not list(module.children())]
+        self._norms = [module for key, module in modules.items() if key in trail.started and isinstance(module, _NormBase)]
         self._tail, self._places, self._overwrites, self._together = nn.Sequential(), dict[str, str](), False, False
         self.chain: tuple[str, ...] | None = None
         """Names of the layers that are the head, where it is a plain chain; None: it is run by a full pass."""
         self._find_chain(trail, modules)
 
     def logits(self, features: Tensor) -> Tensor:
-        """Return what the head says, of shape (N, classes), in the modes that its layers are in; nothing moves in the rest of the network.
+        """Return what the head says, of shape (N, classes), in the modes that its layers are in; no statistics of the network move.
+
+        Norms of a head that trains normalise by these features' own statistics, and do not remember them: what they remember is of real
+        features alone.
 
         Args:
             features: Of shape (N, *shape).
         """
-        if self.chain is None:
-            with self._still():
-                return self._through(features).float()
-        said: Tensor = self._tail(features.clone() if self._overwrites else features)
-        return said.float()
+        with self._forgetful():
+            if self.chain is None:
+                with self._still():
+                    return self._through(features).float()
+            said: Tensor = self._tail(features.clone() if self._overwrites else features)
+            return said.float()
 
     def heads(self, states: Sequence[Mapping[str, Tensor]]) -> Callable[[Tensor], Tensor]:
         """Return what heads of other weights say, in evaluation mode: features (N, *shape) become logits (heads, N, classes).
@@ -271,6 +277,18 @@ class Split:
                 if module.training:
                     stack.enter_context(evaluation_mode(module))
             yield
+
+    @contextmanager
+    def _forgetful(self) -> Iterator[None]:
+        """Keep the head's norms from remembering what they are shown while they train."""
+        norms = [norm for norm in self._norms if norm.training and norm.track_running_stats]
+        for norm in norms:
+            norm.track_running_stats = False
+        try:
+            yield
+        finally:
+            for norm in norms:
+                norm.track_running_stats = True
 
 
 def _owner(key: str) -> str:
