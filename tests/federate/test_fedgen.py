@@ -32,6 +32,7 @@ def test_weights_fall_by_0_98_a_round_to_a_floor() -> None:
     assert reference.scheduled("latent", 700) == 1e-4
     assert FedGen(latent=0).scheduled("latent", 3) == 0.0  # an ablation stays one
     assert FedGen(generated=2, decay=0.5).scheduled("generated", 3) == 0.25
+    assert FedGen(latent=5e-5).scheduled("latent", 3) == 5e-5  # below the floor from the start
 
 
 @pytest.mark.parametrize(
@@ -43,6 +44,11 @@ def test_weights_fall_by_0_98_a_round_to_a_floor() -> None:
         ({"batch": 1}, "batch: expected at least 2, got 1"),
         ({"counts": "hidden"}, "counts: expected told or withheld"),
         ({"count_noise": -1}, "count_noise: expected 0 or more"),
+        ({"generated": -5}, "generated: expected 0 or more, got -5"),
+        ({"latent": float("nan")}, "latent: expected 0 or more, got nan"),
+        ({"diversity": -1}, "diversity: expected 0 or more"),
+        ({"decay": -1}, "decay: expected more than 0, and 1 at most, got -1"),
+        ({"decay": 1.5}, "decay: expected more than 0, and 1 at most"),
     ],
 )
 def test_fields_are_checked(fields: dict[str, Any], message: str) -> None:

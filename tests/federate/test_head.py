@@ -9,13 +9,15 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from tacit.core.device import Runtime
 from tacit.core.errors import InputError
 from tacit.core.network import Network
 from tacit.core.probe import Probe
 from tacit.core.spec import Spec
-from tacit.federate import Split
+from tacit.federate import FedGen, Split
 from tacit.zoo import fednet, lenet5, resnet
 from toy import BNNet, DictNet, GroupNet
+from toyfed import server
 
 SPEC = Spec(shape=(1, 8, 8), classes=10, mean=(0.5,), std=(0.3,))
 IMAGES = torch.rand(5, 1, 8, 8, generator=torch.Generator().manual_seed(0))
@@ -244,3 +246,29 @@ def test_heads_of_networks_alike_in_the_end_have_one_layout() -> None:
     small, large = Split(net(fednet, side=8)), Split(net(BNNet, classes=10, width=16))
     assert small.layout == large.layout
     assert small.layout != Split(net(fednet, side=8, width=16)).layout
+
+
+class Tied(nn.Module):
+    """Two layers of one weight, of which the second is in the head."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second, self.last = nn.Linear(64, 64), nn.Linear(64, 64), nn.Linear(64, 10)
+        self.second.weight = self.first.weight
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits: Tensor = self.last(self.second(self.first(x.flatten(1)).relu()).relu())
+        return logits
+
+
+def test_a_head_whose_weights_are_tied_is_refused() -> None:
+    for at in ("first", "first:in"):
+        with pytest.raises(InputError, match=r"head: '(first|second).weight' is tied to '(first|second).weight', .*split behind these"):
+            Split(net(Tied), at)
+    assert Split(net(Tied), "second").keys == ("last.weight", "last.bias")
+
+
+def test_a_server_is_not_asked_to_use_heads_whose_statistics_stay_at_the_clients(runtime: Runtime) -> None:
+    with pytest.raises(InputError, match=r"FedGen.bn: local leaves head.2.running_mean to each client, .*leave `bn` out, or split behind"):
+        server(FedGen(head="body", bn="local"), runtime, networks=[net(Tail)])
+    server(FedGen(head="head.3", bn="local"), runtime, networks=[net(Tail)])

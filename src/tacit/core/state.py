@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from typing import Literal
 
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _NormBase
 
-__all__ = ["evaluation_mode", "frozen_as_critic", "load_state"]
+__all__ = ["evaluation_mode", "forgetful", "frozen_as_critic", "load_state"]
 
 
 def load_state(module: nn.Module, state: Mapping[str, Tensor]) -> None:
@@ -57,3 +58,16 @@ def _mode(network: nn.Module, *, training: bool) -> Iterator[None]:
     finally:
         for module, before in modes.items():
             module.training = before
+
+
+@contextmanager
+def forgetful(modules: Iterable[nn.Module]) -> Iterator[None]:
+    """Keep those of `modules` that are norms in training mode from remembering the statistics of what they are shown."""
+    norms = [module for module in modules if isinstance(module, _NormBase) and module.training and module.track_running_stats]
+    for norm in norms:
+        norm.track_running_stats = False
+    try:
+        yield
+    finally:
+        for norm in norms:
+            norm.track_running_stats = True

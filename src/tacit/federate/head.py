@@ -10,12 +10,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
-from torch.nn.modules.batchnorm import _NormBase
 
 from tacit.core.errors import InputError, nearest
 from tacit.core.network import Network
 from tacit.core.probe import INPUT
-from tacit.core.state import evaluation_mode
+from tacit.core.state import evaluation_mode, forgetful
 from tacit.core.taps import classifier_name
 
 __all__ = ["Split"]
@@ -47,6 +46,7 @@ class Split:
     Raises:
         InputError: Where there is no such module (the nearest name is offered), it makes no tensor, is called more than once, or another
             path goes round it: the logits depend on the image although the features are held, with the weights of now or with others.
+            Where a tensor of the head is tied to another.
     """
 
     def __init__(self, network: Network, at: str | None = None) -> None:
@@ -64,8 +64,9 @@ class Split:
             trail = self._check()
         self.keys: tuple[str, ...] = self._keys(set(trail.started))
         """Keys of the head in the state dict of the network's module, in its order."""
+        self._check_ties()
         self._trunk = [module for key, module in modules.items() if key not in trail.started and not list(module.children())]
-        self._norms = [module for key, module in modules.items() if key in trail.started and isinstance(module, _NormBase)]
+        self._parts = [module for key, module in modules.items() if key in trail.started]
         self._tail, self._places, self._overwrites, self._together = nn.Sequential(), dict[str, str](), False, False
         self.chain: tuple[str, ...] | None = None
         """Names of the layers that are the head, where it is a plain chain; None: it is run by a full pass."""
@@ -80,7 +81,7 @@ class Split:
         Args:
             features: Of shape (N, *shape).
         """
-        with self._forgetful():
+        with forgetful(self._parts):
             if self.chain is None:
                 with self._still():
                     return self._through(features).float()
@@ -104,6 +105,11 @@ class Split:
                 return together.float()
 
         return said
+
+    @property
+    def remembers(self) -> str | None:
+        """The first key of the head that is a running statistic; None: it has none."""
+        return next((key for key in self.keys if key.rpartition(".")[2] in ("running_mean", "running_var")), None)
 
     def part(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Return the head's part of a state dict of the network's module."""
@@ -196,6 +202,14 @@ class Split:
         reached = {key for (key, _), gradient in zip(named, used, strict=False) if gradient is not None}
         return tuple(key for key in self.network.model.state_dict() if key in reached or key.rpartition(".")[0] in started)
 
+    def _check_ties(self) -> None:
+        """Raise `InputError` where a tensor of the head has another name too, in the head or before it."""
+        state = self.network.model.state_dict(keep_vars=True)
+        for key in self.keys:
+            other = next((each for each, value in state.items() if each != key and value is state[key]), None)
+            if other is not None:
+                raise InputError(f"head: {key!r} is tied to {other!r}, so that the head has no weights of its own: split behind these")
+
     def _find_chain(self, trail: _Trail, modules: Mapping[str, nn.Module]) -> None:
         *leaves, (_, (features,), said) = trail.leaves
         at: object = features
@@ -277,18 +291,6 @@ class Split:
                 if module.training:
                     stack.enter_context(evaluation_mode(module))
             yield
-
-    @contextmanager
-    def _forgetful(self) -> Iterator[None]:
-        """Keep the head's norms from remembering what they are shown while they train."""
-        norms = [norm for norm in self._norms if norm.training and norm.track_running_stats]
-        for norm in norms:
-            norm.track_running_stats = False
-        try:
-            yield
-        finally:
-            for norm in norms:
-                norm.track_running_stats = True
 
 
 def _owner(key: str) -> str:

@@ -79,7 +79,9 @@ class FedFTG(Counting, Averaging):
             raise InputError(f"{self.name} asks the clients' models, so that whole ones must be sent: leave out `share` and `bn`")
         if self.distance not in DISTANCES:
             raise InputError(f"{self.name}.distance: expected {' or '.join(DISTANCES)}, got {self.distance!r}")
-        for name, least in (("steps", 1), ("generator_steps", 0), ("student_steps", 0), ("batch", 2), ("latent", 1), ("width", 1)):
+        least_of = {"steps": 1, "batch": 2, "latent": 1, "width": 1}
+        for name in (*least_of, "generator_steps", "student_steps", "generator_lr", "server_lr", "adversarial", "sure", "diversity"):
+            least = least_of.get(name, 0)
             if not getattr(self, name) >= least:
                 raise InputError(f"{self.name}.{name}: expected at least {least}, got {getattr(self, name)}")
 

@@ -98,8 +98,11 @@ class FedGen(Counting, Averaging):
         for name, least in (("noise", 1), ("hidden", 1), ("steps", 1), ("batch", 2), ("generator_lr", 0.0), ("generator_decay", 0.0)):
             if not getattr(self, name) >= least:
                 raise InputError(f"{self.name}.{name}: expected at least {least:g}, got {getattr(self, name)}")
-        if self.until is not None and self.until < 0:
-            raise InputError(f"{self.name}.until: expected 0 or more, got {self.until}")
+        for name in ("generated", "latent", "diversity", "student", "until"):
+            if getattr(self, name) is not None and not getattr(self, name) >= 0:
+                raise InputError(f"{self.name}.{name}: expected 0 or more, got {getattr(self, name)}")
+        if self.decay is not None and not 0 < self.decay <= 1:
+            raise InputError(f"{self.name}.decay: expected more than 0, and 1 at most, got {self.decay}")
 
     def chosen(self, name: str) -> float:
         """Return the weight `name`: as given, or what the objective has."""
@@ -107,9 +110,18 @@ class FedGen(Counting, Averaging):
         return DEFAULTS[self.objective][name] if given is None else given
 
     def scheduled(self, name: str, round: int) -> float:
-        """Return a client's weight in a round: 0 stays 0, others fall to the floor."""
+        """Return a client's weight in a round: what begins above the floor falls down to it."""
         start = self.chosen(name)
-        return max(FLOOR, start * self.chosen("decay") ** round) if start else 0.0
+        return max(min(FLOOR, start), start * self.chosen("decay") ** round)
+
+    def check(self, central: Central) -> None:
+        super().check(central)
+        for split in central.splits:
+            if self.bn == "local" and split is not None and split.remembers is not None:
+                raise InputError(
+                    f"{self.name}.bn: local leaves {split.remembers} to each client, and the server must ask heads that have it: "
+                    "leave `bn` out, or split behind that norm"
+                )
 
     def make_generator(self, network: Network, split: Split | None) -> nn.Module:
         assert split is not None
