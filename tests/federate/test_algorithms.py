@@ -531,8 +531,8 @@ def test_draws_of_a_client_depend_on_seed_number_and_round(runtime: Runtime) -> 
         (lambda: FedDF(proxy="digits", method=Gaussian(warmup=1)), "`proxy` and `method` were both given"),
         (lambda: FedDF(steps=0), "training.steps: expected at least 1"),
         (lambda: FedFTG(distance="l2"), "distance: expected l1 or kl"),  # type: ignore[arg-type]
-        (lambda: FedFTG(server_lr=-1), "server_lr: expected at least 0, got -1"),
-        (lambda: FedFTG(adversarial=float("nan")), "adversarial: expected at least 0, got nan"),
+        (lambda: FedFTG(server_lr=-1), "server_lr: expected 0 or more, got -1"),
+        (lambda: FedFTG(adversarial=float("nan")), "adversarial: expected 0 or more, got nan"),
         (lambda: DENSE(temperature=0), "temperature: expected more than 0"),
     ],
 )

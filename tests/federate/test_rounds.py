@@ -9,6 +9,7 @@ from typing import Any, cast
 
 import pytest
 import torch
+from torch import nn
 
 from tacit.core.device import Runtime
 from tacit.core.errors import InputError
@@ -35,7 +36,7 @@ from tacit.federate import (
     Upload,
 )
 from tacit.federate.central import Central
-from tacit.synthesize import Gaussian
+from tacit.synthesize import BNS, Gaussian
 from tacit.zoo import resnet
 from toyfed import SPEC, TEST, Tampered, digest, flat, network, plan, server, sites
 
@@ -135,6 +136,10 @@ def test_a_bad_answer_is_dropped_and_the_round_is_that_of_the_others(kind: type[
         assert bool(torch.isfinite(flat(one.model.state_dict())).all())
 
 
+def many_batches(reply: Upload) -> dict[str, torch.Tensor]:
+    return {key: value if value.is_floating_point() else value + 2**62 for key, value in reply.weights.items()}
+
+
 SPOILT: list[tuple[str, Callable[[Upload], Any], str]] = [
     ("wrong shape", lambda r: replace(r, weights={**r.weights, "classifier.bias": torch.zeros(1)}), "expected [10]"),
     ("wrong keys", lambda r: replace(r, weights={key + "x": value for key, value in r.weights.items()}), "lacks stages.0.weight"),
@@ -145,7 +150,9 @@ SPOILT: list[tuple[str, Callable[[Upload], Any], str]] = [
     ("variance", lambda r: replace(r, weights={key: -v if "running_var" in key else v for key, v in r.weights.items()}), "values below 0"),
     ("images", lambda r: replace(r, examples=2001), "its number of images is more than 2,000"),
     ("loss", lambda r: replace(r, metrics={"loss": 1.7e308}), "such beyond 1e+30"),
+    ("batches", lambda r: replace(r, weights=many_batches(r)), "num_batches_tracked holds values beyond"),
     ("lost", lambda r: Lost("the node is gone"), "the node is gone"),
+    ("chatty", lambda r: Lost("the node\nis gone " * 100), "the node is gone the node"),
 ]
 
 
@@ -155,6 +162,8 @@ def test_whatever_comes_from_one_client_the_federation_goes_on(spoil: Any, why: 
     for _ in range(2):
         done = running.round()
         assert why in done.dropped[1]
+        assert len(done.dropped[1].splitlines()) == 1
+        assert len(done.dropped[1]) < 310
         assert done.learned
         assert running.central.ready
     assert bool(torch.isfinite(digest(running)).all())
@@ -396,6 +405,24 @@ def test_statistics_may_stay_with_each_client(runtime: Runtime) -> None:
 def test_algorithms_that_ask_the_clients_models_want_whole_ones(kind: Any, fields: dict[str, Any]) -> None:
     with pytest.raises(InputError, match="whole ones must be sent"):
         kind(**fields)
+
+
+class Plain(nn.Module):
+    """No batch norm, which BNS makes images of."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.classifier = nn.Linear(64, 10)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        found: torch.Tensor = self.classifier(images.flatten(1))
+        return found
+
+
+@pytest.mark.parametrize("algorithm", [FedDF(method=BNS()), DENSE(method=BNS())], ids=lambda one: one.name)
+def test_a_method_that_the_clients_networks_cannot_serve_is_refused_before_anybody_trains(algorithm: Algorithm, runtime: Runtime) -> None:
+    with pytest.raises(InputError, match="BNS"):
+        server(algorithm, runtime, networks=[Network(Plain(), SPEC)])
 
 
 def test_the_servers_network_is_not_the_clients(runtime: Runtime) -> None:

@@ -105,6 +105,9 @@ def test_a_run_folder_holds_what_the_rounds_brought(tmp_path: Path) -> None:
     assert torch.tensor(metrics["client_counts"]).sum() == len(digits("train"))
     assert (metrics["rounds"], metrics["dropped"], metrics["params_student"]) == (2, 0, 3394)
     assert len(metrics["client_accuracy"]) == 4
+    own = lines(tmp_path / "run", "client")
+    assert [line["step"] for line in own] == [1, 2]
+    assert {client: own[-1][client] for client in "0123"} == metrics["client_accuracy"]
     tested = lines(tmp_path / "run", "evaluation")
     assert [line["step"] for line in tested] == [1, 2]
     assert tested[-1]["student_accuracy"] == metrics["student_accuracy"]

@@ -129,9 +129,16 @@ class Central:
         """Put tensors into a network, by the keys of its module's state dict; those that are not given stay."""
         network.model.load_state_dict({**network.model.state_dict(), **state})
 
+    def broken(self, network: Network) -> str | None:
+        """Return which tensor of one of `networks` holds NaN or infinite values that were not always there; None where all are sound."""
+        kind = next(kind for kind, one in enumerate(self.networks) if one is network)
+        return not_finite(self.sharing[kind].changing(network))
+
     def check(self) -> None:
         """Raise `FederationError` where something that may be sent out or tested holds NaN or infinite values."""
-        states: list[tuple[str, Tensors]] = [(f"model {kind}", one.model.state_dict()) for kind, one in enumerate(self.networks)]
+        states: list[tuple[str, Tensors]] = [
+            (f"model {kind}", sharing.changing(one)) for kind, (one, sharing) in enumerate(zip(self.networks, self.sharing, strict=True))
+        ]
         states += [("the generator", self.generator.state_dict())] if self.generator is not None else []
         for name, state in (*states, ("the memory", self.tensors)):
             if (key := not_finite(state)) is not None:

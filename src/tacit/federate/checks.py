@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from tacit.core.errors import InputError
-from tacit.federate.messages import Lost, Tensors, Upload
+from tacit.federate.messages import Lost, Tensors, Upload, brief
 
 __all__ = ["Expected", "FederationError", "Rules", "fault", "not_finite", "sift"]
 
@@ -54,7 +54,7 @@ class Expected:
 
     Args:
         weights: Shape and type of each tensor of the weights.
-        reach: Largest magnitude of those that hold floating point numbers.
+        reach: Largest magnitude of those that hold numbers.
         positive: Those that can't hold less than 0, as running variances.
         tensors: Shape of each further tensor, in fp32.
         classes: Number of label counts, where they are asked for; None: they may be withheld, or are not looked at.
@@ -80,8 +80,13 @@ class Expected:
     @staticmethod
     def reach_of(state: Tensors) -> dict[str, float]:
         """Return the largest magnitude that each tensor can have after a round that began with these."""
-        floats = {key: value for key, value in state.items() if value.is_floating_point() and value.numel()}
-        return {key: FAR * max(1.0, float(value.detach().abs().max())) for key, value in floats.items()}
+        numbers = {key: value for key, value in state.items() if value.dtype != torch.bool and value.numel()}
+        return {key: FAR * max(1.0, _reach(value)) for key, value in numbers.items()}
+
+
+def _reach(tensor: Tensor) -> float:
+    """Return the largest magnitude in `tensor`, which has one number at least; the least whole number has none in its own type."""
+    return float(tensor.detach().double().abs().max())
 
 
 def not_finite(state: Tensors) -> str | None:
@@ -109,7 +114,7 @@ def fault(upload: Upload, expected: Expected) -> str | None:
         return f"{key_} holds NaN or infinite values"
     if negative := [key for key in expected.positive if bool((given[key] < 0).any())]:
         return f"{negative[0]} holds values below 0"
-    if far := [key for key, most in expected.reach.items() if bool((given[key].abs() > most).any())]:
+    if far := [key for key, most in expected.reach.items() if _reach(given[key]) > most]:
         return f"{far[0]} holds values beyond {expected.reach[far[0]]:g}, which no training of a round makes of what was sent"
     if large := [key for key in upload.tensors if bool((upload.tensors[key].abs() > LARGE).any())]:
         return f"tensors.{large[0]} holds values beyond {LARGE:g}"
@@ -156,9 +161,9 @@ def sift(replies: Mapping[int, Upload | Lost], expected: Mapping[int, Expected])
         if client not in expected:
             dropped[client] = "it was not asked"
         elif isinstance(reply, Lost):
-            dropped[client] = reply.reason
+            dropped[client] = brief(reply.reason)
         elif (why := fault(reply, expected[client])) is not None:
-            dropped[client] = why
+            dropped[client] = brief(why)
         else:
             kept[client] = reply
     return kept, dropped

@@ -11,13 +11,23 @@ from dataclasses import dataclass, field
 
 from torch import Tensor
 
-__all__ = ["Download", "Lost", "Number", "Tensors", "Upload"]
+__all__ = ["Download", "Lost", "Number", "Tensors", "Upload", "brief"]
 
 Tensors = Mapping[str, Tensor]
 Number = int | float | str | bool
 """What a config may hold."""
 WORD = 8
 """Bytes that a number counts as."""
+
+
+LONGEST = 300
+"""Characters of a reason that are kept."""
+
+
+def brief(text: str) -> str:
+    """Return a reason in one line, cut where it is long: what others send may be anything."""
+    line = " ".join(text.split())
+    return line if len(line) <= LONGEST else f"{line[:LONGEST]} ..."
 
 
 def _size(*groups: Tensors | None) -> int:

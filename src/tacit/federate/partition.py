@@ -35,7 +35,7 @@ class Partition(Chosen):
 
     def __post_init__(self) -> None:
         """Check the fields; subclasses that do call this too."""
-        self._at_least("least", 1)
+        self.at_least(least=1)
 
     def deal(self, labels: Tensor, clients: int, generator: torch.Generator, *, column: Sequence[Any] | None = None) -> list[Tensor]:
         """Return the numbers of the images of each client, in rising order; no image goes to two clients.
@@ -72,11 +72,6 @@ class Partition(Chosen):
     def asks(self) -> str | None:
         """Name of the column of the data that the rule deals by; None where labels are enough."""
         return None
-
-    def _at_least(self, name: str, least: float) -> None:
-        value = getattr(self, name)
-        if not value >= least:
-            raise InputError(f"{self.name}.{name}: expected at least {least:g}, got {value}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -150,7 +145,7 @@ class Pathological(Partition):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self._at_least("classes", 1)
+        self.at_least(classes=1)
 
     def _deal(self, labels: Tensor, clients: int, generator: torch.Generator, column: Sequence[Any] | None) -> list[Tensor]:
         known = torch.unique(labels)

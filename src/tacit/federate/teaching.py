@@ -14,10 +14,9 @@ from tacit.core.norms import norms_of
 from tacit.data.images import ImageSet
 from tacit.distill import Learner, Source, Stored, Synthetic, Training, build_objective
 from tacit.federate.central import Central
-from tacit.federate.checks import not_finite
 from tacit.synthesize import CMI, DeepInversion, Method, Synthesizer
 
-__all__ = ["ensemble_of", "pixels_of", "pool_of", "teach"]
+__all__ = ["check_method", "ensemble_of", "pixels_of", "pool_of", "teach"]
 
 
 def ensemble_of(networks: Sequence[Network]) -> Teacher:
@@ -47,6 +46,24 @@ def pool_of(teacher: Teacher) -> Method:
     Many small batches of a small generator: an image of MNIST's size then costs half of what it does at batch 128 and 32 maps.
     """
     return CMI(batch=64, steps=30, warmup=20, every=20, contrast=0.0, restart=0, adv=1.0, bn=_bn(teacher, 1.0), width=16)
+
+
+def check_method(central: Central, students: Sequence[Network], method: Method) -> None:
+    """Raise `InputError` where `method` can't make images of what the clients' networks say together, for one of `students`.
+
+    It is asked before the first round: a federation whose clients have trained in vain costs more than one that does not begin.
+    """
+    members = [copy.deepcopy(network) for network in central.networks]
+    teacher = ensemble_of([network.eval() for network in members])
+    for student in students:
+        _source(central, copy.deepcopy(student), teacher, method, size=method.batch, seed=central.seed)
+
+
+def _source(central: Central, student: Network, teacher: Teacher, method: Method, *, size: int, seed: int) -> Synthetic:
+    """Return a source of images that `method` makes, in batches of `size`."""
+    runtime = central.runtime
+    painter = Synthesizer(teacher, method, runtime=runtime, generator=runtime.generator(seed, "paint"), student=student)
+    return Synthetic(painter, size=size, clock=central.clock)
 
 
 def teach(
@@ -83,8 +100,7 @@ def teach(
         source = Stored(images, size=training.batch, seed=seed, device=runtime.device)
     else:
         assert method is not None
-        painter = Synthesizer(teacher, method, runtime=runtime, generator=runtime.generator(seed, "paint"), student=student)
-        source = Synthetic(painter, size=training.batch, clock=central.clock)
+        source = _source(central, student, teacher, method, size=training.batch, seed=seed)
     objective = build_objective([{"loss": "kd", "weight": 1.0, "temperature": temperature}])
     learner = Learner(
         student, source, objective, training, runtime=runtime, generator=runtime.generator(seed, "objective"), teacher=teacher
@@ -99,7 +115,7 @@ def teach(
         central.load(student, before)
         return {"skipped": 1.0}
     student.eval()
-    if not_finite(student.model.state_dict()) is not None:
+    if central.broken(student) is not None:
         central.load(student, before)
         return {"skipped": 1.0}
     return {"loss/teaching": float(learner.loss.detach()), "images_made": float(getattr(source, "images_made", 0))}

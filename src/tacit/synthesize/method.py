@@ -59,9 +59,7 @@ class Method(Chosen):
         for name, known in self.choices.items():
             if getattr(self, name) not in known:
                 raise InputError(f"{type(self).__name__}.{name}: expected {' or '.join(known)}, got {getattr(self, name)!r}")
-        for name, least in self.minimum.items():
-            if not getattr(self, name) >= least:
-                raise InputError(f"{type(self).__name__}.{name}: expected at least {least:g}, got {getattr(self, name)}")
+        self.at_least(**self.minimum)
         if not (self.warmup or self.every):
             raise InputError(f"{type(self).__name__}: warmup and every are both 0, so that no image would ever be made")
 

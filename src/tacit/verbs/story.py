@@ -81,7 +81,7 @@ class Story:
 
     @staticmethod
     def log(run: Run, done: Round, clock: Clock) -> None:
-        """Write a round to the log: its traffic, its losses, what was dropped and who was not used and why, and its test."""
+        """Write a round to the log: its traffic, its losses, what was dropped and who was not used and why, and its tests."""
         seconds = clock.budgeted
         traffic = {"replies": done.replies, "dropped": len(done.dropped), "bytes_down": done.bytes_down, "bytes_up": done.bytes_up}
         traffic["bytes_tests"] = done.bytes_tests
@@ -100,6 +100,8 @@ class Story:
         tested |= {f"beside/{name}": value for name, value in done.beside.items()}
         if known := {name: value for name, value in tested.items() if value is not None}:
             run.log(done.number, {"seconds": seconds, **known}, kind="evaluation")
+        if done.own:
+            run.log(done.number, {str(client): value for client, value in done.own.items()}, kind="client")
 
     def shown(self, done: Round) -> dict[str, float | str]:
         """Return what a progress bar shows."""

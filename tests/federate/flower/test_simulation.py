@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +17,7 @@ pytest.importorskip("flwr")
 from tacit.core.device import Runtime
 from tacit.core.errors import MissingExtraError
 from tacit.core.models import load
-from tacit.federate import Algorithm, Dirichlet, FedAvg, FedDistill, FedGen
+from tacit.federate import Algorithm, Dirichlet, FedAvg, FedDistill, FederationError, FedGen
 from tacit.federate.flower import Simulation
 from tacit.verbs.federate import Federate
 from toyfed import flat, plan, sites
@@ -63,6 +66,33 @@ def test_clients_models_are_put_together_of_what_they_keep(algorithm: Algorithm,
     assert sorted(found) == sorted(known) == [0, 1, 2, 3]
     assert all(torch.allclose(found[number], known[number], rtol=0, atol=1e-6) for number in known)
     assert not torch.allclose(found[0], found[1])
+
+
+def test_a_simulation_whose_workers_never_came_is_not_waited_for(runtime: Runtime, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*, server_app: Any, **_: Any) -> None:
+        threading.Thread(target=server_app, args=(Nobody(), None), daemon=True).start()  # as Flower does: the grid comes first
+        time.sleep(0.5)
+        try:
+            raise OSError("no room for workers")
+        except OSError as error:
+            raise RuntimeError("An error was encountered. Ending simulation.") from error
+
+    class Nobody:
+        """A grid to which no node ever comes."""
+
+        def get_node_ids(self) -> list[int]:
+            return []
+
+    import flwr.simulation
+    import ray
+
+    monkeypatch.setattr(flwr.simulation, "run_simulation", broken)
+    for name in ("init", "put", "shutdown"):
+        monkeypatch.setattr(ray, name, lambda *_, **__: None)
+    engine, began = Simulation(plan(FedAvg(), runtime), sites(), tmp_path), time.monotonic()
+    with contextlib.closing(engine), pytest.raises(FederationError, match="simulation broke: OSError: no room for workers"):
+        engine.clients  # noqa: B018
+    assert time.monotonic() - began < 30
 
 
 @pytest.mark.parametrize("algorithm", [RECIPE["algorithm"], None])

@@ -178,8 +178,7 @@ class Counting(Algorithm):
         super().__post_init__()
         if self.counts not in ("told", "withheld"):
             raise InputError(f"{self.name}.counts: expected told or withheld, got {self.counts!r}")
-        if not self.count_noise >= 0:
-            raise InputError(f"{self.name}.count_noise: expected 0 or more, got {self.count_noise}")
+        self.at_least(count_noise=0)
 
     def tell_counts(self, seen: Tensor, noise: Callable[[int], Tensor]) -> tuple[float, ...] | None:
         if self.counts == "withheld":

@@ -24,7 +24,7 @@ from tacit.federate.believed import Believed, beliefs
 from tacit.federate.central import Central
 from tacit.federate.checks import FederationError
 from tacit.federate.messages import Upload
-from tacit.federate.teaching import ensemble_of, pool_of, teach
+from tacit.federate.teaching import check_method, ensemble_of, pool_of, teach
 from tacit.synthesize import Method
 
 __all__ = ["DENSE"]
@@ -53,6 +53,11 @@ class DENSE(Counting):
         super().__post_init__()
         if not self.temperature > 0:
             raise InputError(f"{self.name}.temperature: expected more than 0, got {self.temperature}")
+
+    def check(self, central: Central) -> None:
+        super().check(central)
+        if self.method is not None:
+            check_method(central, [central.network], self.method)
 
     def learn(self, central: Central, replies: Mapping[int, Upload]) -> dict[str, float]:
         """Teach the student, which starts from its first weights, not from a mean.

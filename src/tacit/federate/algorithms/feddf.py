@@ -25,7 +25,7 @@ from tacit.distill import Training
 from tacit.federate.algorithms.base import Averaging
 from tacit.federate.central import Central
 from tacit.federate.messages import Upload
-from tacit.federate.teaching import ensemble_of, pixels_of, teach
+from tacit.federate.teaching import check_method, ensemble_of, pixels_of, teach
 from tacit.synthesize import Method
 
 __all__ = ["FedDF"]
@@ -64,6 +64,11 @@ class FedDF(Averaging):
     def training(self) -> Training:
         """Return how the server optimises."""
         return Training(steps=self.steps, batch=self.batch, lr=self.server_lr, optimizer="adam", weight_decay=0.0)
+
+    def check(self, central: Central) -> None:
+        super().check(central)
+        if self.method is not None:
+            check_method(central, central.networks, self.method)
 
     def begin(self, central: Central) -> None:
         super().begin(central)

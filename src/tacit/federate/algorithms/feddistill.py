@@ -17,7 +17,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from tacit.core.errors import InputError
 from tacit.federate.algorithms.base import Algorithm
 from tacit.federate.central import Central
 from tacit.federate.checks import Expected
@@ -38,8 +37,7 @@ class FedDistill(Algorithm):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not self.weight >= 0:
-            raise InputError(f"{self.name}.weight: expected 0 or more, got {self.weight}")
+        self.at_least(weight=0)
 
     @property
     def part(self) -> Part:

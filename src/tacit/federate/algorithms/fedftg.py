@@ -79,11 +79,8 @@ class FedFTG(Counting, Averaging):
             raise InputError(f"{self.name} asks the clients' models, so that whole ones must be sent: leave out `share` and `bn`")
         if self.distance not in DISTANCES:
             raise InputError(f"{self.name}.distance: expected {' or '.join(DISTANCES)}, got {self.distance!r}")
-        least_of = {"steps": 1, "batch": 2, "latent": 1, "width": 1}
-        for name in (*least_of, "generator_steps", "student_steps", "generator_lr", "server_lr", "adversarial", "sure", "diversity"):
-            least = least_of.get(name, 0)
-            if not getattr(self, name) >= least:
-                raise InputError(f"{self.name}.{name}: expected at least {least}, got {getattr(self, name)}")
+        self.at_least(steps=1, generator_steps=0, student_steps=0, batch=2, latent=1, width=1)
+        self.at_least(generator_lr=0, server_lr=0, adversarial=0, sure=0, diversity=0)
 
     def begin(self, central: Central) -> None:
         super().begin(central)
@@ -111,7 +108,7 @@ class FedFTG(Counting, Averaging):
                 turns.make()
             for _ in range(self.student_steps):
                 turns.tune()
-        if turns.broken or any(not_finite(module.state_dict()) is not None for module in (generator, student.model)):
+        if turns.broken or not_finite(generator.state_dict()) is not None or central.broken(student) is not None:
             generator.load_state_dict(before[0])
             optimizer.load_state_dict(before[1])
             student.model.load_state_dict(before[2])

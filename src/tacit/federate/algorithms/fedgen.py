@@ -95,12 +95,8 @@ class FedGen(Counting, Averaging):
         super().__post_init__()
         if self.objective not in DEFAULTS:
             raise InputError(f"{self.name}.objective: expected {' or '.join(DEFAULTS)}, got {self.objective!r}")
-        for name, least in (("noise", 1), ("hidden", 1), ("steps", 1), ("batch", 2), ("generator_lr", 0.0), ("generator_decay", 0.0)):
-            if not getattr(self, name) >= least:
-                raise InputError(f"{self.name}.{name}: expected at least {least:g}, got {getattr(self, name)}")
-        for name in ("generated", "latent", "diversity", "student", "until"):
-            if getattr(self, name) is not None and not getattr(self, name) >= 0:
-                raise InputError(f"{self.name}.{name}: expected 0 or more, got {getattr(self, name)}")
+        self.at_least(noise=1, hidden=1, steps=1, batch=2, generator_lr=0, generator_decay=0)
+        self.at_least(generated=0, latent=0, diversity=0, student=0, until=0)
         if self.decay is not None and not 0 < self.decay <= 1:
             raise InputError(f"{self.name}.decay: expected more than 0, and 1 at most, got {self.decay}")
 

@@ -12,7 +12,6 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from tacit.core.errors import InputError
 from tacit.federate.algorithms.base import Averaging
 from tacit.federate.work import Work
 
@@ -30,8 +29,7 @@ class FedProx(Averaging):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not self.proximal >= 0:
-            raise InputError(f"{self.name}.proximal: expected 0 or more, got {self.proximal}")
+        self.at_least(proximal=0)
 
     def loss(self, work: Work, labels: Tensor, logits: Tensor) -> Tensor:
         apart = torch.stack([(parameter - sent).square().sum() for parameter, sent in work.anchor]).sum()

@@ -12,7 +12,7 @@ from tacit.core.errors import InputError, import_extra
 from tacit.core.network import Network
 from tacit.federate.flower.apps import CLIENT, DATA
 from tacit.federate.flower.records import Transport, check_transport, download_record, read_upload
-from tacit.federate.messages import Download, Lost, Upload
+from tacit.federate.messages import Download, Lost, Upload, brief
 
 if TYPE_CHECKING:
     from flwr.app import Message, RecordDict
@@ -208,7 +208,6 @@ def answer(reply: Message) -> Upload | Lost:
 
 
 def reason(reply: Message) -> str:
-    """Return why there is no answer, in one line."""
-    lines = [line.strip() for line in str(reply.error.reason or "").splitlines() if line.strip()]
-    text = lines[-1] if lines else "no reason given"
-    return f"error {reply.error.code}: {text if len(text) <= 300 else f'{text[:300]} ...'}"
+    """Return why there is no answer: the last line of what is often a whole traceback."""
+    lines = [line for line in str(reply.error.reason or "").splitlines() if line.strip()]
+    return f"error {reply.error.code}: {brief(lines[-1] if lines else 'no reason given')}"

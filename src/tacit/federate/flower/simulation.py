@@ -14,6 +14,7 @@ import os
 import queue
 import sys
 import threading
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -29,7 +30,7 @@ from tacit.federate.client import Client, Site
 from tacit.federate.flower.apps import client_app, server_app
 from tacit.federate.flower.engine import FlowerEngine
 from tacit.federate.flower.member import Member
-from tacit.federate.messages import Download, Lost, Upload
+from tacit.federate.messages import Download, Lost, Upload, brief
 from tacit.federate.plan import Plan
 from tacit.federate.shelf import Shelf
 
@@ -195,12 +196,18 @@ class Simulation:
         for _ in range(int(START * 10)):
             with contextlib.suppress(queue.Empty):
                 grid = came.get(timeout=0.1)
-                self._inner = FlowerEngine(grid, self.plan.clients)
+                self._inner = FlowerEngine(grid, self.plan.clients, sleep=self._wait)
                 return self._inner
             if not self._thread.is_alive():
                 break
         self.close()
-        raise FederationError(f"Flower's simulation did not start: {self._failed or f'nothing happened in {START:.0f} s'}")
+        raise FederationError(f"Flower's simulation did not start: {_told(self._failed) or f'nothing happened in {START:.0f} s'}")
+
+    def _wait(self, seconds: float) -> None:
+        """Wait for answers, but not for those of a simulation that broke: Flower hands out its grid before there are workers."""
+        if self._thread is None or not self._thread.is_alive():
+            raise FederationError(f"Flower's simulation broke: {_told(self._failed) or 'it ended, and did not say why'}")
+        time.sleep(seconds)
 
     def _simulate(self, stage: Any, came: queue.Queue[Grid]) -> None:
         simulation = import_extra("flwr.simulation", "federate", "Flower's simulation")
@@ -227,6 +234,13 @@ class Simulation:
             self._thread.join(timeout=30)
             import_extra("ray", "federate", "Flower's simulation").shutdown()
         self._thread = self._inner = None
+
+
+def _told(error: BaseException | None) -> str:
+    """Return what an error says in one line: the first of those that led to it, since Flower's own say little."""
+    while error is not None and error.__cause__ is not None:
+        error = error.__cause__
+    return "" if error is None else brief(f"{type(error).__name__}: {error}")
 
 
 def _paths() -> str:
