@@ -16,6 +16,7 @@ from benchmarks.compression_tables import compression as section
 from tacit.core.errors import InputError
 from tacit.core.files import write_json
 from tacit.synthesize import Pool
+from toybench import smoke
 
 ROWS = {"low-bit": ["W4A4 BNS", "W2A4 real", "W4A4 I, calibrated only"], "similarity": ["all"], "pruning": ["BNS"]}
 """Rows that are tried here, by suite; w8a8 writes files, which takes a minute."""
@@ -25,7 +26,7 @@ ROWS = {"low-bit": ["W4A4 BNS", "W2A4 real", "W4A4 I, calibrated only"], "simila
 def smoked(tmp_path_factory: pytest.TempPathFactory) -> Path:
     home = tmp_path_factory.mktemp("compression")
     for suite, rows in ROWS.items():
-        assert main(["compression", "--suite", suite, "--smoke", "--out", str(home), "--rows", *rows]) == 0, suite
+        smoke(home, "compression", "--suite", suite, "--rows", *rows)
     return home
 
 

@@ -24,6 +24,7 @@ from benchmarks.suites import DATASETS
 from tacit.core.files import write_json
 from tacit.core.run import check_result
 from tacit.federate import FederationError
+from toybench import smoke
 
 ROWS = {"mnist": ["FedGen", "FedDistill", "FedDF"], "learning-rates": ["FedAvg, 0.1"], "dense": ["DENSE"]}
 """Rows that are tried here, by suite."""
@@ -34,7 +35,7 @@ OWN = ("suite", "split", "row", "lr", "own", "curve", "settings", "code")
 def smoked(tmp_path_factory: pytest.TempPathFactory) -> Path:
     home = tmp_path_factory.mktemp("federated")
     for suite, rows in ROWS.items():
-        assert main(["federated", "--suite", suite, "--smoke", "--out", str(home), "--rows", *rows]) == 0, suite
+        smoke(home, "federated", "--suite", suite, "--rows", *rows)
     return home
 
 

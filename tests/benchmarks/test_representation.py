@@ -22,6 +22,7 @@ from tacit.core.files import write_json
 from tacit.distill.objectives import DISTILLERS, build_objective
 from tacit.losses import CRD
 from tacit.synthesize import Pool
+from toybench import smoke
 
 ROWS = {
     "cpu": ["KD", "CRD", "CRD, 0.3", "AB", "untrained", "teacher"],
@@ -37,8 +38,8 @@ ROWS = {
 def smoked(tmp_path_factory: pytest.TempPathFactory) -> Path:
     home = tmp_path_factory.mktemp("representation")
     for suite, rows in ROWS.items():
-        assert main(["representation", "--suite", suite, "--smoke", "--out", str(home), "--rows", *rows]) == 0, suite
-    assert main(["representation", "--suite", "cost", "--smoke", "--out", str(home), "--rows", "bf16"]) == 0
+        smoke(home, "representation", "--suite", suite, "--rows", *rows)
+    smoke(home, "representation", "--suite", "cost", "--rows", "bf16")
     return home
 
 

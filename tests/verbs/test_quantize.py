@@ -38,9 +38,22 @@ class Unwritable(BNNet):
         return logits
 
 
+@pytest.fixture
+def rehearsed() -> None:
+    """Asks for the trial export."""
+
+
+@pytest.fixture(autouse=True)
+def unrehearsed(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave out the trial export before the work, which takes as long as the export after it, where a test does not ask for it."""
+    if "rehearsed" not in request.fixturenames:
+        monkeypatch.setattr("tacit.quantize.onnx.rehearse_onnx", lambda network: None)
+
+
 QUICK: dict[str, Any] = {"method": BNS(batch=64, steps=15, lr=0.1, copies=0), "images": 64, "acceptance": 32, "device": "cpu"}
 
 
+@pytest.mark.usefixtures("rehearsed")
 def test_eight_bits_are_an_onnx_file_as_good_as_the_network(teacher_folder: Path, tmp_path: Path) -> None:
     outcome = tacit.quantize(model=teacher_folder, data="digits", out=tmp_path / "run", **QUICK)
     metrics = outcome.metrics
@@ -262,6 +275,7 @@ def test_a_model_that_gives_a_dict_is_quantized_too(tmp_path: Path) -> None:
     assert outcome.metrics["agreement_synthetic"] > 0.5
 
 
+@pytest.mark.usefixtures("rehearsed")
 def test_what_cannot_become_a_file_is_told_before_images_are_made(tmp_path: Path) -> None:
     network = Network(Unwritable(), Spec(shape=(1, 8, 8), classes=5))
     with pytest.raises(InputError, match="can't be written as ONNX"):

@@ -108,8 +108,8 @@ def test_a_federation_outlives_the_death_of_a_site_bad_answers_and_the_death_of_
     assert stranger.wait(timeout=120) != 0
     assert "Failed to activate SuperNode" in deployment.log("stranger")  # its key was not registered, and that is what was wrong
 
-    options = f'out="{out}" joining-seconds=120 reply-seconds=240 least-clients=3'
-    deployment.flwr("run", str(app), "tls", "--run-config", options)
+    options = f'out="{out}" reply-seconds=240 least-clients=3 joining-seconds='
+    deployment.flwr("run", str(app), "tls", "--run-config", f"{options}120")
     training = tmp_path / "state-3" / "training"
     deployment.until(training.exists, 600, "client 3 trains in round 2")
     deployment.kill(of=lambda command: str(tmp_path / "state-3") in command)
@@ -120,7 +120,7 @@ def test_a_federation_outlives_the_death_of_a_site_bad_answers_and_the_death_of_
     before = lines(out, "round")
     assert not (out / "result.json").exists()
     deployment.superlink()
-    deployment.flwr("run", str(app), "tls", "--run-config", options)
+    deployment.flwr("run", str(app), "tls", "--run-config", f"{options}45")  # all of which pass, since one is dead
     deployment.until((out / "result.json").exists, 900, "the resumed run is done")
 
     rounds = lines(out, "round")
