@@ -233,12 +233,19 @@ def _plainly(best: Mapping[float, Runs], home: Path) -> str:
     one, text = max(tried, key=lambda name: tried[name]), ""
     for alpha, runs in best.items():
         plain = runs_of(SUITES["mnist"], alpha, home)
-        gained, left = paired(plain, "FedGen", "FedAvg", tested), paired(runs, one, "FedAvg", tested)
-        rates = [known(each.get("FedAvg", {})) for each in (plain, runs)]
-        if gained and left and all(rates):
+        found = {
+            "small": plain.get("FedGen", {}),
+            "FedAvg": plain.get("FedAvg", {}),
+            "alone": runs.get("FedAvg", {}),
+            "own": runs.get(one, {}),
+        }
+        seeds = [seed for seed in found["own"] if all(seed in each and tested(each[seed]) is not None for each in found.values())]
+        same = {name: {seed: each[seed] for seed in seeds} for name, each in found.items()}
+        if seeds:
+            gained, moved = (mean(paired(same, name, "FedAvg", tested)) for name in ("small", "alone"))
+            left = mean(paired(same, "own", "alone", tested))
             text += (
-                f"\n- Dirichlet {alpha:g}: at learning rate 0.01 FedGen is {mean(gained):+.2f} points from FedAvg. Its own rate alone "
-                f"gives FedAvg {mean(rates[1]) - mean(rates[0]):+.2f}. Each at its own, `{one}` is {mean(left):+.2f} points from "
-                "FedAvg."
+                f"\n- Dirichlet {alpha:g} ({len(seeds)} seeds): at learning rate 0.01 FedGen is {gained:+.2f} points from FedAvg. Its own "
+                f"rate alone gives FedAvg {moved:+.2f}. Each at its own, `{one}` is {left:+.2f} points from FedAvg."
             )
     return f"\nWhat FedGen adds (`{one}` is the best on images set aside):\n{text}\n" if text else ""
