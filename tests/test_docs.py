@@ -170,14 +170,20 @@ def measured(place: str, measure: str) -> tuple[str, dict[str, list[float]]]:
 
     In bf16 one image of 10,000 may round otherwise on another processor: then it is the teacher's figure of the first seed.
     """
-    rows, teachers = dict[str, list[float]](), list[float]()
-    for file in sorted((ROOT / "benchmarks/results" / place).glob("*-seed?.json")):
-        metrics = json.loads(file.read_text())["metrics"]
-        rows.setdefault(file.stem.rpartition("-seed")[0], []).append(100 * metrics[f"student_{measure}"])
-        known = metrics.get(f"teacher_{measure}")  # a run without a teacher has none
-        teachers += [100 * known] if known is not None else []
+    teachers = [value for values in figures(place, f"teacher_{measure}").values() for value in values.values()]
     assert max(teachers) - min(teachers) < 0.015
-    return f"{teachers[0]:.2f}", rows
+    return f"{teachers[0]:.2f}", {row: list(values.values()) for row, values in figures(place, f"student_{measure}").items()}
+
+
+def figures(place: str, name: str) -> dict[str, dict[str, float]]:
+    """Return one of the metrics in %, by row and seed, of the runs that have it."""
+    rows = dict[str, dict[str, float]]()
+    for file in sorted((ROOT / "benchmarks/results" / place).glob("*-seed?.json")):
+        row, _, seed = file.stem.rpartition("-seed")
+        known = json.loads(file.read_text())["metrics"].get(name)
+        if known is not None:
+            rows.setdefault(row, {})[seed] = 100 * known
+    return rows
 
 
 def told(values: list[float]) -> str:
@@ -210,6 +216,19 @@ def test_figures_on_how_a_teacher_was_trained_are_in_the_result_files() -> None:
         assert f"{first[name][1]:.2f} and {first[name][2]:.2f} of {name if name == 'noise' else f'`{name}`'}" in said
         assert all(len(runs[name]) == 1 for _, runs in found[1:]), "the page says so"
     assert f"{mean(first['DFAD']):.2f} in the mean of three seeds" in said
+
+
+def test_figures_on_what_fedgen_adds_are_in_the_result_files() -> None:
+    text = (ROOT / "docs/federate.md").read_text().partition("**What FedGen adds**")[2].partition("\n**")[0]
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines() if line.startswith("| Dirichlet")]
+    assert [label for label, *_ in rows] == ["Dirichlet 0.05", "Dirichlet 0.1", "Dirichlet 1"]
+    for label, *cells in rows:
+        plain, best = (figures(f"federated/{suite}/{label.lower().replace(' ', '-')}", "student_accuracy") for suite in ("mnist", "best"))
+        assert cells == [told([*each.values()]) for each in (plain["FedAvg"], plain["FedGen"], best["FedAvg"], best["FedGen-paper"])], label
+    parts, said = figures("federated/mnist/dirichlet-0.1", "student_accuracy"), " ".join(text.split())
+    for words, row in (("the latent term it ends", "latent-term"), ("generated features", "generated-data"), ("diversity", "diversity")):
+        less = [value - parts["FedGen"][seed] for seed, value in parts[f"FedGen-no-{row}"].items()]
+        assert f"ithout {words} at {mean(less):+.2f}" in said, row
 
 
 def commands(file: str) -> list[list[str]]:
