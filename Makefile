@@ -7,12 +7,13 @@ PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q
 # In a process of its own: in one that had run for minutes with OpenVINO's threads in it, a worker was seen to crash.
 ENGINES := tests/quantize/test_engines.py
 
-.PHONY: help demo test test-flower lint format docs bench clean
+.PHONY: help demo test test-deployment test-flower lint format docs bench clean
 
 help:
 	@echo "make demo    the whole story on embedded data: a teacher, samples of it, a student, a report"
 	@echo "make test    the test suite"
-	@echo "make test-flower  the tests that start Flower's simulation, and a SuperLink with SuperNodes on loopback; minutes"
+	@echo "make test-deployment  a SuperLink with four SuperNodes on loopback, some of which fail: minutes"
+	@echo "make test-flower  that, the same weights over them and in Flower's simulation as in one process: minutes more"
 	@echo "make lint    ruff and mypy --strict"
 	@echo "make format  format the code"
 	@echo "make docs    build the guide into site/"
@@ -44,6 +45,9 @@ demo: $(BIN)/tacit
 test: $(VENV)/.test
 	$(PYTEST) -n 2 --dist loadfile --no-loadscope-reorder --ignore $(ENGINES)
 	$(PYTEST) $(ENGINES)
+
+test-deployment: $(VENV)/.test
+	$(PYTEST) -m flower tests/federate/flower/test_deployment.py -k outlives
 
 test-flower: $(VENV)/.test
 	$(PYTEST) -m flower tests/federate

@@ -21,9 +21,9 @@ STYLES = ("-", "--")
 
 def draw_federated(home: Path) -> None:
     """Write a picture for every suite with curves that has runs: accuracy over rounds, a panel a split."""
+    order = list(dict.fromkeys(row.label for name in CURVES for row in SUITES[name].rows))
     for name in CURVES:
         suite = SUITES[name]
-        order = [row.label for row in suite.rows]
         found = {alpha: _tested(runs_of(suite, alpha, home)) for alpha in suite.alphas}
         found = {alpha: runs for alpha, runs in found.items() if runs}
         if not found:
@@ -47,7 +47,7 @@ def _tested(runs: Runs) -> Runs:
 
 
 def _curves(axes: Axes, runs: Runs, order: list[str], shown: set[str]) -> None:
-    """Draw the mean over seeds of each row, and faintly each run; a row has its colour in every panel, and is named once in `shown`."""
+    """Draw the mean over seeds of each row, and faintly each run; a row has its colour in every panel and picture, and is named once in `shown`."""
     for label, by_seed in runs.items():
         place = order.index(label)
         colour, style = f"C{place % 10}", STYLES[place // 10]
