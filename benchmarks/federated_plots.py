@@ -47,7 +47,7 @@ def _tested(runs: Runs) -> Runs:
 
 
 def _curves(axes: Axes, runs: Runs, order: list[str], shown: set[str]) -> None:
-    """Draw the mean over seeds of each row, and faintly each run; a row has its colour in every panel and picture, and is named once in `shown`."""
+    """Draw the mean over seeds of each row, and faintly each run; a row has one colour everywhere, and is named once in `shown`."""
     for label, by_seed in runs.items():
         place = order.index(label)
         colour, style = f"C{place % 10}", STYLES[place // 10]
