@@ -120,7 +120,7 @@ def test_a_federation_outlives_the_death_of_a_site_bad_answers_and_the_death_of_
     before = lines(out, "round")
     assert not (out / "result.json").exists()
     deployment.superlink()
-    deployment.flwr("run", str(app), "tls", "--run-config", f"{options}45")  # all of which pass, since one is dead
+    deployment.flwr("run", str(app), "tls", "--run-config", f"{options}60")  # all of which pass, since one is dead
     deployment.until((out / "result.json").exists, 900, "the resumed run is done")
 
     rounds = lines(out, "round")
