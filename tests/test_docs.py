@@ -231,6 +231,16 @@ def test_figures_on_what_fedgen_adds_are_in_the_result_files() -> None:
         assert f"ithout {words} at {mean(less):+.2f}" in said, row
 
 
+def test_figures_on_dense_are_in_the_result_files() -> None:
+    place = ROOT / "benchmarks/results/federated/dense/dirichlet-0.1"
+    names = {"own": "DENSE-seed?.json", "paper": "DENSE-paper-seed?.json"}
+    runs = {row: [json.loads(file.read_text())["metrics"] for file in sorted(place.glob(name))] for row, name in names.items()}
+    mean_, plain, ours = (told([100 * run["beside"][name] for run in runs["own"]]) for name in ("mean", "plain ensemble", "ensemble"))
+    taught, paper = (told([100 * run["student_accuracy"] for run in each]) for each in runs.values())
+    said = f"the mean of the weights {mean_} %, the mean of the logits {plain}, by counts {ours}, a student of it {taught}, "
+    assert f"{said}the paper's student {paper}." in " ".join((ROOT / "docs/federate.md").read_text().split())
+
+
 def commands(file: str) -> list[list[str]]:
     """Return the words of every command of a page: of its console blocks, and those of tacit that stand whole in a sentence."""
     text = "\n".join(blocks(file, "console")).replace("\\\n", " ").replace("$seed", "0")
