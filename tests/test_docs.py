@@ -225,6 +225,8 @@ def test_figures_on_what_fedgen_adds_are_in_the_result_files() -> None:
     for label, *cells in rows:
         plain, best = (figures(f"federated/{suite}/{label.lower().replace(' ', '-')}", "student_accuracy") for suite in ("mnist", "best"))
         assert cells == [told([*each.values()]) for each in (plain["FedAvg"], plain["FedGen"], best["FedAvg"], best["FedGen-paper"])], label
+    hardest, readme = rows[0], " ".join((ROOT / "README.md").read_text().split())
+    assert f"FedGen ends at {hardest[2]} %, FedAvg at {hardest[1]} at the papers' learning rate, at {hardest[3]} at its own" in readme
     parts, said = figures("federated/mnist/dirichlet-0.1", "student_accuracy"), " ".join(text.split())
     for words, row in (("the latent term it ends", "latent-term"), ("generated features", "generated-data"), ("diversity", "diversity")):
         less = [value - parts["FedGen"][seed] for seed, value in parts[f"FedGen-no-{row}"].items()]
