@@ -4,12 +4,12 @@
 3: the KL divergence from the softmax of the mean logits, on unlabelled images; clients of several architectures are averaged each with
 their like, and each mean is taught by all. The authors take images of another set; made of the clients' models themselves they need no set.
 
-It can be worse than FedAvg. On MNIST, Dirichlet 0.05, in FedGen's setting (benchmarks, seeds 0 to 2), it ended at 86.7, 87.3 and 78.5 %, the
-last having fallen from 87.0 after 95 rounds, where FedAvg has 90.8, 88.7 and 92.2. In seed 0 the clients' mean logits were at none of eleven
-looks over 200 rounds better than the mean of their weights, 0.0 to 2.5 points below it, and the student came within 0.2 points of its teacher
-each time, so that a round gives up a little of what averaging has won. Neither batch norm is the cause (members with the mean's statistics:
-within 0.4 points) nor the server's rate: with 1e-4 it ended at 80.1. (Trials, no file kept.) With made images it ended at 80.1 there, and at
-83.1 and 90.2 at Dirichlet 0.1 and 1, where FedAvg has 92.4 and 93.9 (benchmarks, seed 0).
+It can be worse than FedAvg. On MNIST, Dirichlet 0.05, in FedGen's setting (benchmarks, seeds 0 to 2), it ended at 86.7, 87.3 and 78.5 %,
+the last having fallen from 87.0 after 95 rounds, where FedAvg has 90.8, 88.7 and 92.2. In seed 0 the clients' mean logits were at none of
+eleven looks over 200 rounds better than the mean of their weights, 0.0 to 2.5 points below it, and the student came within 0.2 points of
+its teacher each time, so that a round gives up a little of what averaging has won. Neither batch norm is the cause (members with the
+mean's statistics: within 0.4 points) nor the server's rate: with 1e-4 it ended at 80.1. (Trials, no file kept.) With made images it ended
+at 80.1 there, and at 83.1 and 90.2 at Dirichlet 0.1 and 1, where FedAvg has 92.4 and 93.9 (benchmarks, seed 0).
 """
 
 from __future__ import annotations
