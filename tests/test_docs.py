@@ -233,6 +233,14 @@ def test_figures_on_what_fedgen_adds_are_in_the_result_files() -> None:
         assert f"ithout {words} at {mean(less):+.2f}" in said, row
 
 
+def test_figures_on_feddf_are_in_the_result_files() -> None:
+    runs = [figures(f"federated/mnist/dirichlet-{alpha}", "student_accuracy") for alpha in ("0.05", "0.1", "1")]
+    given, plain, made = ([told([*each[row].values()]) for each in runs] for row in ("FedDF", "FedAvg", "FedDF-made-images"))
+    said = " ".join((ROOT / "docs/federate.md").read_text().split())
+    for values, after in ((given, " % with 5,000"), (plain, "; and at"), (made, " with images made")):
+        assert f"{values[0]}, {values[1]} and {values[2]}{after}" in said
+
+
 def test_figures_on_dense_are_in_the_result_files() -> None:
     place = ROOT / "benchmarks/results/federated/dense/dirichlet-0.1"
     names = {"own": "DENSE-seed?.json", "paper": "DENSE-paper-seed?.json"}
